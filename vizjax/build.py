@@ -1,0 +1,369 @@
+"""A configuration becomes a model, runs and programs.
+
+  config = get_config()
+  net = build.model(config)
+  for layer in build.layers(config, net):
+    table = build.runs(config, net, layer)
+    program = build.program(config, net, layer, boxed=True)
+
+Everything that a configuration can get wrong is found here, before an image
+is computed. Errors are ValueError, or OSError for files.
+"""
+
+from collections.abc import Callable
+import dataclasses
+import difflib
+import fnmatch
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from ml_collections import config_dict
+import numpy as np
+import optax
+
+from vizjax import core
+from vizjax import fields
+from vizjax import geometry
+from vizjax import models
+from vizjax import receptive_fields
+from vizjax import runs as runs_
+from vizjax import targets
+from vizjax import transforms
+
+# Terms that read one channel, one position, or nothing but the image.
+_OF_A_CHANNEL = {'neuron', 'channel'}
+_OF_A_POSITION = {'neuron', 'direction_neuron'}
+_OF_THE_IMAGE = {'total_variation', 'p_norm', 'l1', 'l2', 'l2_norm', 'std'}
+
+_VIEWS = {'mean': jnp.mean, 'sum': jnp.sum}
+
+
+def config() -> config_dict.ConfigDict:
+  """Every field that the launcher reads, with a neutral default."""
+  placeholder = config_dict.placeholder
+  c = config_dict.ConfigDict()
+
+  # Which network and which units.
+  c.model = "load('alexnet_features')"
+  c.layer = 'conv5'  # a layer, 'conv3,conv5', or a glob of weighted layers
+  c.units = placeholder(str)  # None: all. '0:64', '3,7', '3@6x6' (row, column)
+  c.replicates = 1  # images of each unit, from different random starts
+  c.seed = 0
+  c.shape = placeholder(str)  # 'HxW' of the image; None: as architecture asks
+  c.mean = placeholder(str)  # 'r,g,b' or a .npy image; None: the network's own
+
+  # What differs between units besides their number.
+  c.start = ''  # an image: photograph('a.jpg'); '': the parameterization's own
+  c.direction = ''  # a .npy file [c] or [n, c], or a formula: 'one_hot(3)'
+  c.mask = ''  # a .npy file [h, w, c] or [n, h, w, c], or a formula
+
+  # The method.
+  c.parameterization = 'pixels(model)'
+  c.transforms = ''
+  c.objective = 'neuron(layer)'
+  c.optimizer = 'sgd(1.)'
+  c.projections = ''
+  c.steps = 100  # evaluations
+
+  # What is kept.
+  c.activation = ''  # measured without transforms; '': the objective
+  c.trace = ''  # further records: 'norm = l2_norm(), std = std()'
+  c.result = 'best'  # or 'last': which image of a run is kept
+  c.image_dtype = 'float32'  # or 'float16', 'uint8'
+  c.save_every = placeholder(int)  # keep a frame every so many steps
+
+  # How to run it.
+  c.box = True  # synthesize a single unit on what it sees, where that is exact
+  c.views = 'mean'  # or 'sum': how the scores of several views are joined
+  c.batch = 64  # units at a time
+  return c
+
+
+class Program(NamedTuple):
+  """What one compilation is made of.
+
+  Attributes:
+    recipe: how an image is made.
+    clean: the same without transforms, scoring config.activation.
+    result: 'best' or 'last'.
+    frame: the sizes of the image and of what the network sees.
+    target: (runs, rows) -> Target, stacked over rows.
+  """
+
+  recipe: core.Recipe
+  clean: core.Recipe
+  result: str
+  frame: geometry.Frame
+  target: Callable
+
+
+def check(config: config_dict.ConfigDict) -> None:
+  """Refuses values that no network is needed to refuse.
+
+  Raises:
+    ValueError: with the field, its value, and what was expected.
+  """
+  for name in ('steps', 'batch', 'replicates', 'save_every'):
+    if config[name] is not None and config[name] < 1:
+      raise ValueError(
+        f'config.{name} is {config[name]!r}, expected a whole number >= 1'
+      )
+  choices = {
+    'result': ('best', 'last'),
+    'views': tuple(_VIEWS),
+    'image_dtype': ('float32', 'float16', 'uint8'),
+  }
+  for name, known in choices.items():
+    if config[name] not in known:
+      raise ValueError(
+        f'config.{name} is {config[name]!r}, expected one of {known}'
+      )
+  if config.units is not None and not config.units.strip():
+    raise ValueError(
+      'config.units is empty: no units. Leave it out for the whole layer, '
+      'or type --config.units=0:64, or 3,7, or 3@6x6'
+    )
+
+
+def model(config: config_dict.ConfigDict) -> core.Model:
+  """The network of a configuration, with its mean."""
+  check(config)
+  net = fields.link(config, 'model', fields.knobs(config))
+  if config.mean is None:
+    return net
+  shape = _shape(config) or net.input_shape[:2]
+  mean = targets.mean(config.mean, (*shape, net.input_shape[2]))
+  return dataclasses.replace(net, mean=jnp.asarray(mean, net.mean.dtype))
+
+
+def layers(config: config_dict.ConfigDict, net: core.Model) -> tuple[str, ...]:
+  """The layers that config.layer names, in the network's order."""
+  known = [info.name for info in net.layers] or list(_maps(net))
+  weighted = [info.name for info in net.layers if info.weighted] or known
+  chosen = set()
+  for pattern in map(str.strip, config.layer.split(',')):
+    found = {pattern} & set(known) or fnmatch.filter(weighted, pattern)
+    if not found:
+      near = difflib.get_close_matches(pattern, known, 1)
+      hint = f' Did you mean {near[0]!r}?' if near else ''
+      raise ValueError(
+        f'layer {pattern!r} is not in the network. '
+        f'Layers: {", ".join(known)}.{hint}'
+      )
+    chosen.update(found)
+  return tuple(name for name in known if name in chosen)
+
+
+def runs(
+  config: config_dict.ConfigDict, net: core.Model, layer: str
+) -> runs_.Runs:
+  """The table of what is to be made of a layer."""
+  cut, frame = _cut(config, net, layer, boxed=False)
+  act = _maps(cut, frame.view)[layer]
+  count = _count(config, act)
+  units = runs_.units(config.units, layer, count, *(act[:-1] or (1, 1)))
+  boxable = config.box and _shape(config) is None and net.mean.ndim == 1
+  field = _field(config, net, layer) if boxable else None
+  return runs_.table(layer, units, config.replicates, field, frame.view)
+
+
+def seen(
+  config: config_dict.ConfigDict,
+  net: core.Model,
+  table: runs_.Runs,
+  frames: dict[bool, geometry.Frame],
+) -> np.ndarray:
+  """[n, 4]: the part of its image that each unit sees: top, left, h, w."""
+  field = _field(config, net, table.layer)
+  parts = []
+  for y, x, boxed in zip(table.y, table.x, table.boxed, strict=True):
+    frame = frames[bool(boxed)]
+    part = receptive_fields.Box(0, 0, *frame.canvas)
+    if field is not None:
+      part = receptive_fields.box(field, int(y), int(x))
+      part = part._replace(top=0, left=0) if boxed else part
+      part = geometry.on_canvas(part, frame)
+    parts.append(part)
+  return np.array(parts, np.int32)
+
+
+def recipe(
+  config: config_dict.ConfigDict, net: core.Model, layer: str | None = None
+) -> core.Recipe:
+  """The recipe on the whole image: for use from Python, without a launcher."""
+  return program(config, net, layer or config.layer, boxed=False).recipe
+
+
+def program(
+  config: config_dict.ConfigDict, net: core.Model, layer: str, *, boxed: bool
+) -> Program:
+  """What is compiled for the runs of a layer that share a geometry.
+
+  Args:
+    config: the configuration.
+    net: from `model`.
+    layer: one of `layers`.
+    boxed: on the unit's receptive field, or on the whole image.
+  """
+  cut, frame = _cut(config, net, layer, boxed)
+  canvas = (*frame.canvas, cut.input_shape[2])
+  # To a formula, `model` is the network on an image of the size at hand.
+  sized = dataclasses.replace(cut, input_shape=canvas)
+  knobs = fields.knobs(config, sized, layer)
+  optimizer = fields.links(config, 'optimizer', knobs)
+  recipe = core.Recipe(
+    model=cut,
+    parameterization=fields.link(config, 'parameterization', knobs),
+    objective=fields.link(config, 'objective', knobs),
+    optimizer=optimizer[0] if len(optimizer) == 1 else optax.chain(*optimizer),
+    transforms=frame.transforms,
+    projections=fields.links(config, 'projections', knobs),
+    trace=fields.trace(config, knobs),
+    views=_VIEWS[config.views],
+  )
+  measured = 'activation' if config.activation.strip() else 'objective'
+  clean = dataclasses.replace(
+    recipe,
+    transforms=(transforms.crop(*frame.view),),
+    objective=fields.link(config, measured, knobs),
+    trace=(),
+  )
+  act = _maps(cut, frame.view)[layer]
+  shapes = {'start': canvas, 'direction': act[-1:], 'mask': act}
+  sources = {
+    name: _source(config, name, knobs, shape)
+    for name, shape in shapes.items()
+    if config[name]
+  }
+
+  def target(table: runs_.Runs, rows: np.ndarray) -> core.Target:
+    channel, replicate = table.channel[rows], table.replicate[rows]
+    y, x = table.y[rows], table.x[rows]
+    if boxed:
+      y, x = np.zeros_like(y), np.zeros_like(x)
+    arrays = {
+      name: [
+        source(row, config.seed + int(r))
+        for row, r in zip(channel, replicate, strict=True)
+      ]
+      for name, source in sources.items()
+    }
+    arrays = {
+      name: np.stack(stack).astype(cut.mean.dtype)
+      for name, stack in arrays.items()
+    }
+    return {'unit': core.Unit(channel, y, x), **arrays}
+
+  return Program(recipe, clean, config.result, frame, target)
+
+
+def _cut(
+  config: config_dict.ConfigDict, net: core.Model, layer: str, boxed: bool
+) -> tuple[core.Model, geometry.Frame]:
+  """The model down to the layers that the formulas mention, and its sizes."""
+  called = fields.calls(config)
+  if boxed:
+    net = models.boxed(net, layer)
+  elif not any('.' in name for name, _ in called):
+    # A function from elsewhere may read any layer.
+    mentioned = {layer}.union(*(strings for _, strings in called))
+    known = {info.name for info in net.layers}
+    net = models.cut(net, tuple(mentioned & known))
+  knobs = fields.knobs(config, net, layer)
+  links = fields.links(config, 'transforms', knobs)
+  shape = _shape(config)
+  h, w, channels = net.input_shape
+  if shape is None:
+    frame = geometry.made_for(links, (h, w), channels)
+  else:
+    frame = geometry.given(links, shape, channels)
+  mean = net.mean.shape[:2]
+  if net.mean.ndim == 3 and {frame.canvas, frame.view} != {mean}:
+    raise ValueError(
+      f'the mean image is {mean}, but the image is {frame.canvas} and the '
+      f'network sees {frame.view}: give config.mean as r,g,b'
+    )
+  return net, frame
+
+
+def _field(
+  config: config_dict.ConfigDict, net: core.Model, layer: str
+) -> receptive_fields.Field | None:
+  """What the scored unit sees; None where it is not one unit of the layer."""
+  fields_of = {info.name: info.field for info in net.layers}
+  fields_of['layer'] = fields_of.get(layer)
+  called = fields.calls(config)
+  for name, strings in called:
+    if name not in _OF_A_POSITION | _OF_THE_IMAGE:
+      return None
+    if name in _OF_A_POSITION and any(
+      fields_of.get(other) != fields_of['layer']
+      for other in strings
+      if isinstance(other, str)
+    ):
+      return None  # a unit of another layer stands elsewhere
+  position = any(name in _OF_A_POSITION for name, _ in called)
+  return fields_of['layer'] if position else None
+
+
+def _count(config: config_dict.ConfigDict, act: tuple[int, ...]) -> int:
+  """How many units a layer has for this objective."""
+  called = {name for name, _ in fields.calls(config)}
+  stacks = []
+  for name, ndim in (('direction', 1), ('mask', len(act))):
+    if config[name].endswith('.npy'):
+      array = targets.load_npy(config[name])
+      stacks += [len(array)] if array.ndim == ndim + 1 else []
+  if stacks and called & _OF_A_CHANNEL:
+    raise ValueError(
+      'a file of several directions or masks takes the place of the units, '
+      'so neuron() and channel() cannot be used beside it'
+    )
+  if stacks:
+    return min(stacks)
+  elsewhere = any('.' in name for name in called)
+  return act[-1] if elsewhere or called & _OF_A_CHANNEL else 1
+
+
+def _source(
+  config: config_dict.ConfigDict,
+  name: str,
+  knobs: dict[str, Any],
+  shape: tuple[int, ...],
+) -> Callable:
+  """(row, seed) -> the array of a run."""
+  text = config[name]
+  if not text.endswith('.npy'):
+    maker = fields.link(config, name, knobs)
+    return lambda row, seed: maker(shape, seed)
+  array = targets.load_npy(text)
+  stacked = array.ndim == len(shape) + 1
+  if array.shape[stacked:] != shape:
+    raise ValueError(
+      f'config.{name}: {text!r} holds {array.shape}, expected {shape}, '
+      f'or one for each run: (n, {", ".join(map(str, shape))})'
+    )
+  return lambda row, seed: array[row] if stacked else array
+
+
+def _maps(
+  net: core.Model, shape: tuple[int, int] | None = None
+) -> dict[str, tuple[int, ...]]:
+  """The shape of every activation for an image of that size."""
+  size = net.input_shape if shape is None else (*shape, net.input_shape[2])
+  image = jax.ShapeDtypeStruct(size, jnp.float32)
+  acts = jax.eval_shape(lambda net, image: net(image), net, image)
+  return {name: act.shape for name, act in acts.items()}
+
+
+def _shape(config: config_dict.ConfigDict) -> tuple[int, int] | None:
+  if config.shape is None:
+    return None
+  parts = config.shape.split('x')
+  if len(parts) != 2 or not all(p.isdecimal() and int(p) for p in parts):
+    raise ValueError(
+      f'config.shape is {config.shape!r}, expected HxW, as 224x224'
+    )
+  h, w = map(int, parts)
+  return h, w

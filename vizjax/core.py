@@ -1,0 +1,292 @@
+"""The data types and the loop. Read this file first.
+
+A preferred image is made by five verbs, each a plain function:
+
+  render     parameters -> image              `Parameterization.render`
+  transform  views -> views                   `Transform`
+  score      activations -> number            `Term`
+  update     gradient -> parameters           an optax optimizer
+  project    parameters -> parameters         `Projection`
+
+A `Recipe` is the five bound to a `Model`; `optimize` repeats `step`. Every
+function here is written for one image. `vizjax.parallel` maps it over units.
+"""
+
+from collections.abc import Callable, Mapping
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+from jax.tree_util import Partial
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree
+import optax
+
+Acts = Mapping[str, Array]  # 'h w c' or 'c' by layer, and the reserved names
+RESERVED = ('view', 'centered', 'image', 'params')
+Target = Mapping[str, PyTree]  # what differs between runs: always data
+Term = Callable[[Acts, Target], Float[Array, '']]  # maximized
+Params = PyTree
+Projection = Callable[[Params, Params, Int[Array, '']], Params]
+
+
+def static(**kwargs) -> Any:
+  """A dataclass field that is part of the program, not of the data."""
+  return dataclasses.field(metadata={'static': True}, **kwargs)
+
+
+class Unit(NamedTuple):
+  """Which unit: traced integers, so that one compilation serves a layer."""
+
+  channel: Int[Array, '']
+  y: Int[Array, '']  # row; 0 for a fully connected layer
+  x: Int[Array, '']  # column
+
+
+class LayerInfo(NamedTuple):
+  """What is known of a layer before it is run."""
+
+  name: str
+  kind: str
+  channels: int
+  field: Any  # receptive_fields.Field, or None where it is the whole image
+  weighted: bool  # has weights: what a glob in config.layer matches
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Model:
+  """A frozen network: `model(image)` is every activation, by layer name.
+
+  Attributes:
+    params: weights; leaves are traced, never closed over.
+    mean: [c] or [h, w, c] in the image's order and range; it reads as zero.
+    apply: (params, image - mean) -> {layer: activation}.
+    input_shape: (h, w, c) of the image that the network was made for.
+    layers: what is known of each layer, in order; () if nothing is.
+  """
+
+  params: Any
+  mean: Any
+  apply: Callable = static()
+  input_shape: tuple[int, int, int] = static()
+  layers: tuple[LayerInfo, ...] = static(default=())
+
+  def __call__(self, image: Float[Array, 'h w c']) -> dict[str, Array]:
+    """Activations of an image [h, w, c] in the network's order and range."""
+    return self.apply(self.params, center(self, image))
+
+
+class Parameterization(NamedTuple):
+  """What is optimized, and how it becomes an image."""
+
+  init: Partial  # (key, target) -> params
+  render: Partial  # params -> [h, w, c], RGB 0-255 for the built-in networks
+
+
+class Draw(NamedTuple):
+  """What a transform may depend on."""
+
+  key: Key[Array, '']
+  step: Int[Array, '']
+  target: Target
+
+
+Transform = Callable[[Draw, Float[Array, 'v h w c']], Float[Array, 'u k l c']]
+
+
+class Snapshot(NamedTuple):
+  """One evaluated point: `score` is the score *of these* `params`."""
+
+  params: PyTree
+  score: Float[Array, '']
+  step: Int[Array, '']  # -1: never evaluated
+
+
+class State(NamedTuple):
+  """The loop's carry; resuming is calling `optimize` on it again."""
+
+  params: PyTree  # to be evaluated next
+  optimizer: Any
+  step: Int[Array, '']
+  best: Snapshot
+  last: Snapshot  # most recently evaluated
+  extra: PyTree  # what a recipe's own step carries
+  stopped: Bool[Array, '']  # frozen from here on; the trace is NaN
+
+
+def center(model: Model, image: Float[Array, 'h w c']) -> Float[Array, 'h w c']:
+  """The image with the model's mean taken as zero."""
+  return image - jnp.broadcast_to(model.mean, image.shape)
+
+
+def init(recipe: 'Recipe', target: Target, key: Key[Array, '']) -> State:
+  """The state before the first evaluation."""
+  params = recipe.parameterization.init(key, target)
+  dtype = jnp.result_type(*jax.tree.leaves(params))
+  none = Snapshot(params, jnp.array(-jnp.inf, dtype), jnp.array(-1))
+  return State(
+    params,
+    recipe.optimizer.init(params),
+    jnp.array(0),
+    none,
+    none,
+    (),
+    jnp.array(False),
+  )
+
+
+def score(
+  recipe: 'Recipe', params: Params, draw: Draw
+) -> tuple[Float[Array, ''], dict[str, Array]]:
+  """The objective of the transformed image, and the terms to record.
+
+  Both are taken per view and then brought together: the objective by
+  `recipe.views`, the records by their mean.
+  """
+  image = recipe.parameterization.render(params)
+  views = image[None]
+  for i, transform in enumerate(recipe.transforms):
+    key = jax.random.fold_in(draw.key, i)
+    views = transform(draw._replace(key=key), views)
+
+  def score_view(view):
+    acts = activations(recipe, view, image, params)
+    records = {name: term(acts, draw.target) for name, term in recipe.trace}
+    return recipe.objective(acts, draw.target), records
+
+  values, records = jax.vmap(score_view)(views)
+  return recipe.views(values), jax.tree.map(lambda r: r.mean(0), records)
+
+
+def activations(
+  recipe: 'Recipe',
+  view: Float[Array, 'h w c'],
+  image: Float[Array, 'k l c'],
+  params: Params,
+) -> Acts:
+  """What a term reads: the layers of a view and the reserved names."""
+  centered = center(recipe.model, view)
+  layers = recipe.model.apply(recipe.model.params, centered)
+  reserved = (view, centered, image, params)
+  return {**layers, **dict(zip(RESERVED, reserved, strict=True))}
+
+
+def step(
+  recipe: 'Recipe', state: State, target: Target, key: Key[Array, '']
+) -> tuple[State, dict[str, Array]]:
+  """Evaluates `state.params`, keeps the record, and moves on.
+
+  The update after an evaluation is not looked at before the next one, so a
+  snapshot always pairs parameters with their own score. Nothing depends on
+  how many steps a call makes: the randomness of step s is fold_in(key, s).
+  """
+  draw = Draw(jax.random.fold_in(key, state.step), state.step, target)
+
+  def loss(params):
+    value, records = score(recipe, params, draw)
+    return -value, records
+
+  (value, records), descent = jax.value_and_grad(loss, has_aux=True)(
+    state.params
+  )
+  grads = jax.tree.map(jnp.negative, descent)
+
+  last = Snapshot(state.params, -value, state.step)
+  better = last.score > state.best.score
+  best = jax.tree.map(lambda a, b: jnp.where(better, a, b), last, state.best)
+
+  # Line searches need these three; no optimizer is given anything else.
+  update = optax.with_extra_args_support(recipe.optimizer).update
+  updates, optimizer = update(
+    descent,
+    state.optimizer,
+    state.params,
+    value=value,
+    grad=descent,
+    value_fn=lambda p: loss(p)[0],
+  )
+  params = optax.apply_updates(state.params, updates)
+  for project in recipe.projections:
+    params = project(params, grads, state.step)
+
+  trace = {
+    'score': last.score,
+    'gradient_norm': optax.tree.norm(grads),
+    **records,
+  }
+  state = State(
+    params, optimizer, state.step + 1, best, last, state.extra, state.stopped
+  )
+  return state, trace
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+  """A way of making an image: the five verbs, bound to a model.
+
+  Attributes:
+    model: the network.
+    parameterization: what is optimized.
+    objective: the term to maximize.
+    optimizer: an optax transformation; it sees the gradient of -score.
+    transforms: applied in order to the rendered image before the network.
+    projections: applied in order to the parameters after the update.
+    trace: further terms to record at every step, by name.
+    views: brings the scores [v] of the views together.
+    step: a program that is not of this form brings its own.
+  """
+
+  model: Model
+  parameterization: Parameterization
+  objective: Term = static()
+  optimizer: optax.GradientTransformation = static()
+  transforms: tuple[Partial, ...] = ()
+  projections: tuple[Partial, ...] = ()
+  trace: tuple[tuple[str, Term], ...] = static(default=())
+  views: Callable = static(default=jnp.mean)
+  step: Callable = static(default=step)
+
+
+def advance(
+  recipe: Recipe, state: State, target: Target, key: Key[Array, '']
+) -> tuple[State, dict[str, Array]]:
+  """One step of the recipe; once `state.stopped` holds, none, and NaN."""
+  new, trace = recipe.step(recipe, state, target, key)
+
+  def keep(old, new):
+    return jnp.where(state.stopped, old, new)
+
+  def blank(record):
+    return jnp.where(state.stopped, jnp.nan, record)
+
+  return jax.tree.map(keep, state, new), jax.tree.map(blank, trace)
+
+
+def optimize(
+  recipe: Recipe,
+  state: State,
+  target: Target,
+  key: Key[Array, ''],
+  *,
+  steps: int,
+) -> tuple[State, dict[str, Array]]:
+  """Makes `steps` evaluations; calling it again goes on where it ended.
+
+  Args:
+    recipe: how the image is made.
+    state: from `init`, or from an earlier call.
+    target: what this run is about, such as {'unit': Unit(...)}.
+    key: the run's key, the same in every call.
+    steps: number of evaluations.
+
+  Returns:
+    The state, and the trace: {'score': [steps], 'gradient_norm': [steps],
+    each name of `recipe.trace`: [steps, ...]}.
+  """
+
+  def body(state, _):
+    return advance(recipe, state, target, key)
+
+  return jax.lax.scan(body, state, length=steps)

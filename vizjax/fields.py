@@ -1,0 +1,129 @@
+"""The fields of a configuration that are formulas: read, checked, explained.
+
+Knobs are typed fields; formulas are strings that name the knobs. Which
+functions a formula may call, and what must come out, depends on its field.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from jax.tree_util import Partial
+from ml_collections import config_dict
+import optax
+from optax import schedules
+
+from vizjax import core
+from vizjax import formula
+from vizjax import models
+from vizjax import objectives
+from vizjax import optimizers
+from vizjax import parameterizations
+from vizjax import projections
+from vizjax import targets
+from vizjax import transforms
+
+# Where the names in call position are looked up, and what each link must be.
+_FIELDS = {
+  'model': ((models,), core.Model),
+  'parameterization': ((parameterizations,), core.Parameterization),
+  'transforms': ((transforms,), Partial),
+  'objective': ((objectives,), Callable),
+  'activation': ((objectives,), Callable),
+  'trace': ((objectives,), Callable),
+  'optimizer': ((optimizers, optax), optax.GradientTransformation),
+  'projections': ((projections, schedules), Partial),
+  'start': ((targets,), Callable),
+  'direction': ((targets,), Callable),
+  'mask': ((targets,), Callable),
+}
+
+
+def knobs(
+  config: config_dict.ConfigDict,
+  model: core.Model | None = None,
+  layer: str | None = None,
+) -> dict[str, Any]:
+  """What a name in argument position stands for."""
+  values = dict(config.items())
+  return values if model is None else values | {'model': model, 'layer': layer}
+
+
+def links(
+  config: config_dict.ConfigDict, field: str, knobs: dict[str, Any]
+) -> tuple[Any, ...]:
+  """The values of a field's `a | b | c`.
+
+  Raises:
+    ValueError: with the field, its formula, and what was expected.
+  """
+  modules, kind = _FIELDS[field]
+  values = _explained(field, formula.chain, config[field], modules, knobs)
+  for value in values:
+    _check(field, config[field], value, kind)
+  return values
+
+
+def link(
+  config: config_dict.ConfigDict, field: str, knobs: dict[str, Any]
+) -> Any:
+  """The value of a field that has exactly one link."""
+  values = links(config, field, knobs)
+  if len(values) != 1:
+    raise ValueError(
+      f'config.{field} is {config[field]!r}: it has {len(values)} links, '
+      'expected 1'
+    )
+  return values[0]
+
+
+def trace(
+  config: config_dict.ConfigDict, knobs: dict[str, Any]
+) -> tuple[tuple[str, core.Term], ...]:
+  """The named terms of config.trace."""
+  modules, kind = _FIELDS['trace']
+  terms = _explained('trace', formula.records, config.trace, modules, knobs)
+  for name, term in terms.items():
+    _check('trace', config.trace, term, kind)
+    if name in ('score', 'gradient_norm'):
+      raise ValueError(f'config.trace: {name!r} is recorded in any case')
+  return tuple(terms.items())
+
+
+def calls(config: config_dict.ConfigDict) -> list[tuple[str, set[str]]]:
+  """Every call in the formulas that score: (name, strings that it is given).
+
+  The layer at hand is given as 'layer'.
+  """
+  found = []
+  for field in ('objective', 'activation', 'trace'):
+    text = config[field]
+    if text.strip():
+      text = f'record({text})' if field == 'trace' else text
+      found += _explained(field, formula.calls, text)
+  named = {**config, 'layer': 'layer'}
+  return [
+    (name, {v if literal else named.get(v) for literal, v in arguments})
+    for name, arguments in found
+    if name != 'record'
+  ]
+
+
+def _explained(field: str, function: Callable, *arguments) -> Any:
+  try:
+    return function(*arguments)
+  except ValueError as error:
+    raise ValueError(f'config.{field}: {error}') from error
+
+
+def _check(field: str, text: str, value: Any, kind: Any) -> None:
+  if kind is Callable:
+    # A Partial and a Model can be called too, but are not terms.
+    right = callable(value) and not isinstance(value, (Partial, core.Model))
+  else:
+    right = isinstance(value, kind)
+  if not right:
+    expected = 'a term' if kind is Callable else f'a {kind.__name__}'
+    raise ValueError(
+      f'config.{field} is {text!r}, which gives {value!r:.60}, '
+      f'expected {expected}'
+    )

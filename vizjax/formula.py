@@ -1,0 +1,269 @@
+"""A configuration string becomes functions: no eval, no registry.
+
+  neuron(layer) - 0.1 * total_variation()
+  l2_decay(decay) | every(4, gaussian_blur(1.)) | clip_pixels(model)
+
+A name in call position is a function of the field's own module (or, dotted,
+of a module that can be imported: `my_lab.terms.symmetry(layer)`). A name in
+argument position is a knob. `+ - * /` work between numbers and between
+functions of equal arguments, such as terms; `|` separates the links of a
+chain. There is nothing else: no attribute of a value, no comparison, no
+subscript.
+"""
+
+import ast
+from collections.abc import Callable, Mapping, Sequence
+import difflib
+import importlib
+import inspect
+import operator
+import sys
+import types
+from typing import Any
+
+LONGEST = 2000  # characters
+
+_OPERATORS = {
+  ast.Add: operator.add,
+  ast.Sub: operator.sub,
+  ast.Mult: operator.mul,
+  ast.Div: operator.truediv,
+}
+
+
+def evaluate(
+  formula: str,
+  modules: Sequence[types.ModuleType],
+  knobs: Mapping[str, Any],
+) -> Any:
+  """The value of a formula.
+
+  Args:
+    formula: at most 2,000 characters of the grammar above.
+    modules: where names in call position are looked up, in order.
+    knobs: what names in argument position stand for.
+
+  Raises:
+    ValueError: the formula is quoted, with what was expected and, for a
+      misspelt name, the nearest that exists.
+  """
+  return _Evaluator(formula, modules, knobs).value(_parse(formula))
+
+
+def chain(
+  formula: str,
+  modules: Sequence[types.ModuleType],
+  knobs: Mapping[str, Any],
+) -> tuple[Any, ...]:
+  """The values of the links of `a | b | c`; () for a blank formula."""
+  if not formula.strip():
+    return ()
+  evaluator = _Evaluator(formula, modules, knobs)
+  return tuple(evaluator.value(link) for link in _links(_parse(formula)))
+
+
+def records(
+  formula: str,
+  modules: Sequence[types.ModuleType],
+  knobs: Mapping[str, Any],
+) -> dict[str, Any]:
+  """The values of `name = formula, name = formula`; {} for a blank one."""
+  if not formula.strip():
+    return {}
+  call = _parse(f'record({formula})')
+  if not isinstance(call, ast.Call) or call.args:
+    raise ValueError(
+      f'{formula!r} is not a list of records: '
+      "type name = formula, as 'norm = l2_norm(), std = std()'"
+    )
+  evaluator = _Evaluator(formula, modules, knobs)
+  return {key.arg: evaluator.value(key.value) for key in call.keywords}
+
+
+def calls(formula: str) -> list[tuple[str, list[tuple[bool, Any]]]]:
+  """Every call in a formula: (name, [(is a literal, value or name)])."""
+  found = []
+  for node in ast.walk(_parse(formula)):
+    if isinstance(node, ast.Call):
+      values = [*node.args, *(keyword.value for keyword in node.keywords)]
+      arguments = [
+        (True, v.value) for v in values if isinstance(v, ast.Constant)
+      ]
+      arguments += [(False, v.id) for v in values if isinstance(v, ast.Name)]
+      found.append((ast.unparse(node.func), arguments))
+  return found
+
+
+def _parse(formula: str) -> ast.expr:
+  if len(formula) > LONGEST:
+    raise ValueError(
+      f'{formula[:40]!r}... has {len(formula)} characters, '
+      f'expected a formula of at most {LONGEST}'
+    )
+  try:
+    return ast.parse(formula.strip(), mode='eval').body
+  except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
+    why = getattr(error, 'msg', None) or 'too deep'
+    raise ValueError(
+      f'{formula!r} is not a formula ({why}): '
+      "expected calls and numbers, as 'neuron(layer) - 0.1 * l2()'"
+    ) from None
+
+
+def _links(node: ast.expr) -> list[ast.expr]:
+  links = []
+  while isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
+    links.insert(0, node.right)
+    node = node.left
+  return [node, *links]
+
+
+class _Evaluator:
+  """One formula at work; it is kept for the messages."""
+
+  def __init__(self, formula, modules, knobs):
+    self.formula = formula
+    self.modules = modules
+    self.knobs = knobs
+
+  def value(self, node: ast.expr) -> Any:
+    try:
+      return self._value(node)
+    except RecursionError:
+      raise self._error('it is too deep') from None
+
+  def _value(self, node: ast.expr) -> Any:
+    match node:
+      case ast.Constant(value=value) if not isinstance(value, (bytes, complex)):
+        return value
+      case ast.Tuple(elts=items):
+        return tuple(self._value(item) for item in items)
+      case ast.Name(id=name):
+        return self._knob(name)
+      case ast.UnaryOp(op=ast.USub(), operand=operand):
+        return self._combine(operator.mul, -1, self._value(operand))
+      case ast.BinOp(op=op, left=left, right=right) if type(op) in _OPERATORS:
+        function = _OPERATORS[type(op)]
+        return self._combine(function, self._value(left), self._value(right))
+      case ast.Call(func=func, args=args, keywords=keywords):
+        return self._call(func, args, keywords)
+    raise self._error(
+      f'{ast.unparse(node)!r} is not of its grammar '
+      '(calls, numbers, strings, names, + - * /, and | between links)'
+    )
+
+  def _knob(self, name: str) -> Any:
+    if name not in self.knobs:
+      hint = _nearest(name, self.knobs) or 'knobs: ' + _list(self.knobs)
+      raise self._error(f'no knob {name!r}; {hint}')
+    return self.knobs[name]
+
+  def _call(self, func, args, keywords) -> Any:
+    function = self._function(ast.unparse(func))
+    if any(isinstance(arg, ast.Starred) for arg in args) or any(
+      keyword.arg is None for keyword in keywords
+    ):
+      raise self._error('a formula has no * and no ** arguments')
+    positional = [self._value(arg) for arg in args]
+    named = {keyword.arg: self._value(keyword.value) for keyword in keywords}
+    signature = inspect.signature(function)
+    try:
+      signature.bind(*positional, **named)
+      return function(*positional, **named)
+    except TypeError as error:
+      shown = ', '.join(signature.parameters)
+      raise self._error(
+        f'{ast.unparse(func)}({shown}) does not take these arguments: {error}'
+      ) from error
+
+  def _function(self, name: str) -> Callable:
+    head, _, last = name.rpartition('.')
+    if not name.replace('.', '').isidentifier():
+      raise self._error(f'{name!r} cannot be called')
+    if any(part.startswith('_') for part in name.split('.')):
+      raise self._error(f'{name!r} is private')
+    for module in self.modules:
+      function = getattr(self._submodule(module, head), last, None)
+      if _callable(function, module.__name__):
+        return function
+    if head:
+      return self._imported(name, head, last)
+    known = sorted(set().union(*map(_functions, self.modules)))
+    raise self._error(
+      f'no function {name!r}; {_nearest(name, known) or _list(known)}'
+    )
+
+  def _submodule(self, module, head: str):
+    for part in filter(None, head.split('.')):
+      inner = getattr(module, part, None)
+      if inner is None and hasattr(module, '__path__'):
+        try:
+          inner = importlib.import_module(f'{module.__name__}.{part}')
+        except ModuleNotFoundError:
+          return None
+      if not inspect.ismodule(inner):
+        return None
+      module = inner
+    return module
+
+  def _imported(self, name: str, head: str, last: str) -> Callable:
+    top = head.split('.')[0]
+    if top in sys.stdlib_module_names:
+      raise self._error(f'{name!r} is of the standard library')
+    try:
+      module = importlib.import_module(head)
+    except ImportError as error:
+      raise self._error(f'{name!r} cannot be imported: {error}') from error
+    function = getattr(module, last, None)
+    if not _callable(function, top):
+      near = _nearest(last, _functions(module)) or 'expected a function'
+      raise self._error(f'{name!r} is no function of {head}; {near}')
+    return function
+
+  def _combine(self, function: Callable, left: Any, right: Any) -> Any:
+    for side in (left, right):
+      number = isinstance(side, (int, float)) and not isinstance(side, bool)
+      if not number and not inspect.isfunction(side):
+        raise self._error(
+          'only numbers and functions such as terms are added and multiplied, '
+          f'not {side!r}'
+        )
+    if inspect.isfunction(left) or inspect.isfunction(right):
+
+      def at(side, args):
+        return side(*args) if inspect.isfunction(side) else side
+
+      return lambda *args: function(at(left, args), at(right, args))
+    try:
+      return function(left, right)
+    except ArithmeticError as error:
+      raise self._error(f'{error}') from None
+
+  def _error(self, what: str) -> ValueError:
+    return ValueError(f'in the formula {self.formula!r}: {what}')
+
+
+def _callable(function: Any, package: str) -> bool:
+  """Whether it is a function that this package itself defines."""
+  if not inspect.isfunction(function):
+    return False
+  return function.__module__.split('.')[0] == package.split('.')[0]
+
+
+def _functions(module: types.ModuleType) -> set[str]:
+  return {
+    name
+    for name, value in vars(module).items()
+    if not name.startswith('_') and _callable(value, module.__name__)
+  }
+
+
+def _nearest(name: str, known) -> str:
+  near = difflib.get_close_matches(name, known, 1)
+  return f'did you mean {near[0]!r}?' if near else ''
+
+
+def _list(known) -> str:
+  names = sorted(known)
+  more = ', ...' if len(names) > 30 else ''
+  return 'there are ' + ', '.join(names[:30]) + more

@@ -1,0 +1,83 @@
+"""Sizes: of the image that is made, and of what the network sees of it."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vizjax import core
+from vizjax import receptive_fields
+from vizjax import transforms
+
+Size = tuple[int, int]  # (h, w)
+
+
+class Frame(NamedTuple):
+  """The sizes that a program works at, and the way from one to the other."""
+
+  canvas: Size  # the image that is made and kept
+  view: Size  # what the network sees
+  transforms: tuple[core.Transform, ...]
+
+
+def given(
+  links: tuple[core.Transform, ...], canvas: Size, channels: int
+) -> Frame:
+  """A canvas of the user's size; the network sees what is left of it."""
+  return Frame(canvas, _after(links, canvas, channels), links)
+
+
+def made_for(
+  links: tuple[core.Transform, ...], view: Size, channels: int
+) -> Frame:
+  """A view of the network's size (its input, or the box of a unit).
+
+  The canvas is larger by what transforms like jitter eat, so that a view is
+  always full of image; what `pad` adds beyond is cut off again.
+
+  Raises:
+    ValueError: a transform of fixed size leaves less than the view.
+  """
+  canvas = view
+  for link in reversed(links):
+    grown = [(canvas[0] + n, canvas[1] + n) for n in (512, 513)]
+    changes = [
+      np.subtract(_after([link], size, channels), size) for size in grown
+    ]
+    if (changes[0] == changes[1]).all():  # else it gives a fixed size
+      h, w = canvas - np.minimum(changes[0], 0)
+      canvas = int(h), int(w)
+  left = _after(links, canvas, channels)
+  if left == view:
+    return Frame(canvas, view, links)
+  if min(np.subtract(left, view)) < 0:
+    raise ValueError(
+      f'the transforms leave {left[0]} x {left[1]} pixels, the network needs '
+      f'{view[0]} x {view[1]}: set --config.shape=HxW, or leave out a crop'
+    )
+  return Frame(canvas, view, (*links, transforms.crop(*view)))
+
+
+def on_canvas(box: receptive_fields.Box, frame: Frame) -> receptive_fields.Box:
+  """A box of the clean view, on the canvas; what lies off it is cut away."""
+  corners = np.array([[box.top, box.left], [0, 0]])
+  corners[1] = corners[0] + [box.height, box.width]
+  # As transforms.fit puts the canvas into the view.
+  corners = corners - np.subtract(frame.view, frame.canvas) // 2
+  (top, left), (bottom, right) = np.clip(corners, 0, frame.canvas).tolist()
+  return receptive_fields.Box(top, left, bottom - top, right - left)
+
+
+def _after(links: Sequence[core.Transform], shape: Size, channels: int) -> Size:
+  """The size after some transforms; nothing is computed."""
+
+  def apply(views):
+    for link in links:
+      views = link(core.Draw(jax.random.key(0), jnp.array(0), {}), views)
+    return views
+
+  views = jax.ShapeDtypeStruct((1, *shape, channels), jnp.float32)
+  _, h, w, _ = jax.eval_shape(apply, views).shape
+  return h, w

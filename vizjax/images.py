@@ -1,0 +1,97 @@
+"""Images on disk and for display: RGB, 0-255, [h, w, 3]."""
+
+from collections.abc import Sequence
+import math
+import os
+import pathlib
+
+import numpy as np
+from PIL import Image
+from PIL import ImageDraw
+from PIL import UnidentifiedImageError
+
+
+def read(path: str) -> np.ndarray:
+  """An image file as float32 [h, w, 3]; grey is tripled, alpha dropped.
+
+  Raises:
+    OSError: it cannot be read.
+    ValueError: it is not an image.
+  """
+  try:
+    with Image.open(os.path.expanduser(path)) as image:
+      return np.asarray(image.convert('RGB'), np.float32)
+  except UnidentifiedImageError:
+    raise ValueError(f'{path!r} is not an image file') from None
+
+
+def write(path: str | os.PathLike, image: np.ndarray) -> None:
+  """Writes an image [h, w, 3], clipped to 0-255 and rounded.
+
+  The file appears whole or not at all. Its ending names the format.
+  """
+  path = pathlib.Path(path)
+  partial = path.with_name(f'.{path.stem}.partial{path.suffix}')
+  Image.fromarray(to_uint8(image)).save(partial)
+  partial.replace(path)
+
+
+def to_uint8(image: np.ndarray) -> np.ndarray:
+  """0-255, clipped and rounded; NaN is black."""
+  return np.rint(np.clip(np.nan_to_num(image), 0, 255)).astype(np.uint8)
+
+
+def resize(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+  """Bilinear to (h, w), smoothed where it shrinks; float32, not rounded."""
+  h, w = shape
+  channels = [
+    Image.fromarray(channel).resize((w, h), Image.Resampling.BILINEAR)
+    for channel in np.moveaxis(np.asarray(image, np.float32), -1, 0)
+  ]
+  return np.stack([np.asarray(channel) for channel in channels], -1)
+
+
+def stretch(image: np.ndarray, percent: float) -> np.ndarray:
+  """Contrast for display: so many percent at either end become 0 and 255.
+
+  Args:
+    image: [h, w, c], any range.
+    percent: of all values; 0 leaves the image as it is.
+  """
+  if percent == 0 or not np.isfinite(image).all():
+    return image
+  low, high = np.percentile(image, [percent, 100 - percent])
+  return (image - low) * (255 / max(high - low, 1e-6))
+
+
+def contact_sheet(
+  images: Sequence[np.ndarray],
+  labels: Sequence[str],
+  *,
+  columns: int | None = None,
+  gap: int = 4,
+) -> np.ndarray:
+  """All images on one sheet, row by row, each over its label.
+
+  Args:
+    images: n of [h, w, 3]; the largest gives the cell.
+    labels: n short strings.
+    columns: cells in a row; as many as rows unless given.
+    gap: white pixels between cells.
+
+  Returns:
+    The sheet, uint8 [H, W, 3].
+  """
+  columns = columns or math.ceil(math.sqrt(len(images)))
+  rows = math.ceil(len(images) / columns)
+  cell_h = max(len(image) for image in images) + 12  # and a line of text
+  cell_w = max(image.shape[1] for image in images)
+  size = (columns * (cell_w + gap) + gap, rows * (cell_h + gap) + gap)
+  sheet = Image.new('RGB', size, 'white')
+  draw = ImageDraw.Draw(sheet)
+  for i, (image, label) in enumerate(zip(images, labels, strict=True)):
+    left = gap + i % columns * (cell_w + gap)
+    top = gap + i // columns * (cell_h + gap)
+    sheet.paste(Image.fromarray(to_uint8(image)), (left, top))
+    draw.text((left, top + cell_h - 11), label, fill='black')
+  return np.asarray(sheet)

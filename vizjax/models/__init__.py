@@ -1,0 +1,88 @@
+"""Networks: load one by name, cut it to what is asked, box it to one unit.
+
+model = load('alexnet_features')
+model(image)['conv5']                    # image [h, w, 3], RGB, 0-255
+"""
+
+import dataclasses
+import difflib
+import importlib
+
+from vizjax import core
+from vizjax.models import layers as tables
+
+NAMES = ('alexnet_features', 'vgg16_features')
+
+
+def load(name: str, weights: str | None = None) -> core.Model:
+  """A network with its pretrained weights.
+
+  Args:
+    name: one of `NAMES`, each a module of this package.
+    weights: a file to read instead of the one that is installed.
+
+  Raises:
+    ValueError: an unknown name, or a file that is not the expected one.
+    OSError: a file that cannot be read.
+  """
+  if name not in NAMES:
+    near = difflib.get_close_matches(name, NAMES, 1)
+    hint = f' Did you mean {near[0]!r}?' if near else ''
+    raise ValueError(
+      f'{name!r} is not a network of vizjax. Networks: {", ".join(NAMES)}.'
+      + hint
+    )
+  module = importlib.import_module(f'vizjax.models.{name}')
+  return module.load(weights)
+
+
+def cut(model: core.Model, names: tuple[str, ...]) -> core.Model:
+  """The model without the layers that these do not need.
+
+  So a convolutional part runs at any size, though a fully connected layer
+  above it would not. A model without a layer table is returned as it is:
+  what is not read costs nothing once compiled.
+  """
+  table = _table(model)
+  if table is None:
+    return model
+  return _with_table(model, tables.cut(table, names), padded=True)
+
+
+def boxed(model: core.Model, name: str) -> core.Model:
+  """The model on the receptive field of one unit of a layer, exactly.
+
+  All padding is left out: on an image of the field's size the layer (and its
+  rectifier) is 1 x 1, and its unit [0, 0] is any unit whose field lies on
+  the image. The maps of the layers below are windows of the full ones.
+
+  Raises:
+    ValueError: the layer sees the whole image, or has no known field.
+  """
+  table = _table(model)
+  infos = {info.name: info for info in model.layers}
+  if table is None or name not in infos or infos[name].field is None:
+    raise ValueError(f'layer {name!r} has no receptive field to be boxed in')
+  field = infos[name].field
+  same = tuple(n for n, info in infos.items() if info.field == field)
+  small = _with_table(model, tables.cut(table, same), padded=False)
+  shape = (field.y.size, field.x.size, model.input_shape[2])
+  return dataclasses.replace(small, input_shape=shape)
+
+
+def _table(model: core.Model) -> tables.Table | None:
+  if not isinstance(model.apply, tables.Apply):
+    return None
+  return model.apply.network.table
+
+
+def _with_table(
+  model: core.Model, table: tables.Table, padded: bool
+) -> core.Model:
+  names = {row.name for row in table}
+  return dataclasses.replace(
+    model,
+    params={k: v for k, v in model.params.items() if k in names},
+    apply=tables.Apply(tables.Network(table, padded)),
+    layers=tuple(info for info in model.layers if info.name in names),
+  )

@@ -1,0 +1,239 @@
+"""Terms of the score: factories of `core.Term`, maximized.
+
+A term reads activations by name (`acts['conv5']`, [h, w, c] or [c]; also the
+reserved 'view', 'centered', 'image', 'params') and what differs between runs
+from `target`. A regularizer is a term with a negative weight:
+
+  neuron(layer) - 0.1 * total_variation()
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from vizjax import core
+
+
+def neuron(layer: str, read: str | None = None) -> core.Term:
+  """The activation of target['unit'] in a layer.
+
+  Args:
+    layer: its name; the gradient enters here.
+    read: the layer whose value is reported, `layer` unless given. Programs
+      on Caffe networks with in-place rectifiers read `relu5` and
+      differentiate `conv5`: neuron('conv5', read='relu5').
+  """
+
+  def term(acts, target):
+    value = _at(_layer(acts, layer), target)
+    if read is None:
+      return value
+    return value + jax.lax.stop_gradient(
+      _at(_layer(acts, read), target) - value
+    )
+
+  return term
+
+
+def channel(layer: str) -> core.Term:
+  """The mean of one channel over the map of a layer.
+
+  Olah et al. 2017, https://distill.pub/2017/feature-visualization.
+  """
+
+  def term(acts, target):
+    act = _layer(acts, layer)
+    one = jnp.take(act, target['unit'].channel, axis=-1)
+    return jnp.mean(one)
+
+  return term
+
+
+def layer(name: str) -> core.Term:
+  """The mean activation of a whole layer."""
+
+  def term(acts, target):
+    del target
+    return jnp.mean(_layer(acts, name))
+
+  return term
+
+
+def dream(layer: str) -> core.Term:
+  """Half the mean square of a layer: DeepDream (Mordvintsev et al. 2015).
+
+  The published gradient is that of half the *sum* of squares; the program
+  then divides by the gradient's mean, so only the direction matters.
+  """
+
+  def term(acts, target):
+    del target
+    return jnp.mean(_layer(acts, layer) ** 2) / 2
+
+  return term
+
+
+def mask(layer: str) -> core.Term:
+  """The sum of a layer weighted by target['mask'], of the layer's shape."""
+
+  def term(acts, target):
+    act = _layer(acts, layer)
+    return jnp.sum(act * _data(target, 'mask', act.shape))
+
+  return term
+
+
+def direction(layer: str, power: float = 0) -> core.Term:
+  """Agreement of every position of a layer with target['direction'] [c].
+
+  The mean over positions of (a . v) max(0.1, cos(a, v))^power, as lucid's
+  objectives.direction (Olah et al. 2018 use power 1 and 2; 0 is the dot
+  product): https://distill.pub/2018/building-blocks.
+  """
+
+  def term(acts, target):
+    act = _layer(acts, layer)
+    vector = _data(target, 'direction', act.shape[-1:])
+    return jnp.mean(_dot_cosine(act, vector, power))
+
+  return term
+
+
+def direction_neuron(layer: str, power: float = 0) -> core.Term:
+  """`direction` at the position of target['unit'] alone."""
+
+  def term(acts, target):
+    act = _layer(acts, layer)
+    vector = _data(target, 'direction', act.shape[-1:])
+    if act.ndim > 1:
+      act = act[target['unit'].y, target['unit'].x]
+    return _dot_cosine(act, vector, power)
+
+  return term
+
+
+def total_variation(beta: float = 2, of: str = 'centered') -> core.Term:
+  """Sum of (dy^2 + dx^2)^(beta/2), differences to the next pixel.
+
+  Mahendran and Vedaldi 2015, eq. 4, https://arxiv.org/abs/1412.0035; zero
+  beyond the last row and column. For beta < 2 the derivative is infinite on
+  flat ground, so there it is taken where the summand is 1e-5, as they do.
+  """
+
+  def term(acts, target):
+    del target
+    image = acts[of]
+    down = jnp.pad(jnp.diff(image, axis=0), ((0, 1), (0, 0), (0, 0)))
+    right = jnp.pad(jnp.diff(image, axis=1), ((0, 0), (0, 1), (0, 0)))
+    return jnp.sum(_half_power(down**2 + right**2, beta))
+
+  return term
+
+
+def p_norm(p: float, scale: float = 1.0, of: str = 'centered') -> core.Term:
+  """Sum of |x / scale|^p over pixels and channels.
+
+  Mahendran and Vedaldi 2015 use p = 6.
+  """
+
+  def term(acts, target):
+    del target
+    return jnp.sum(jnp.abs(acts[of] / scale) ** p)
+
+  return term
+
+
+def l1(of: str = 'centered') -> core.Term:
+  """Sum of absolute values."""
+  return p_norm(1.0, of=of)
+
+
+def l2(of: str = 'centered') -> core.Term:
+  """Sum of squares: the regularizer of Simonyan et al. 2013, eq. 1.
+
+  https://arxiv.org/abs/1312.6034
+  """
+
+  def term(acts, target):
+    del target
+    return jnp.sum(acts[of] ** 2)
+
+  return term
+
+
+def l2_norm(of: str = 'centered') -> core.Term:
+  """Euclidean norm; its gradient at zero is zero."""
+
+  def term(acts, target):
+    del target
+    square = jnp.sum(acts[of] ** 2)
+    safe = jnp.where(square > 0, square, 1)
+    return jnp.where(square > 0, jnp.sqrt(safe), 0)
+
+  return term
+
+
+def std(of: str = 'centered') -> core.Term:
+  """Population standard deviation over pixels and channels; to record."""
+
+  def term(acts, target):
+    del target
+    return jnp.std(acts[of])
+
+  return term
+
+
+def _layer(acts: core.Acts, name: str) -> Array:
+  if name not in acts:
+    known = ', '.join(k for k in acts if k not in core.RESERVED)
+    raise ValueError(
+      f'the objective reads layer {name!r}, expected one of: {known}'
+    )
+  return acts[name]
+
+
+def _at(act: Array, target: core.Target) -> Float[Array, '']:
+  unit = target['unit']
+  return (
+    act[unit.channel] if act.ndim == 1 else act[unit.y, unit.x, unit.channel]
+  )
+
+
+def _data(target: core.Target, name: str, shape: tuple[int, ...]) -> Array:
+  if name not in target:
+    raise ValueError(
+      f'the objective reads a {name}, but none is given: '
+      f'set --config.{name}=FILE.npy, or an expression'
+    )
+  if target[name].shape != shape:
+    raise ValueError(f'{name} has shape {target[name].shape}, expected {shape}')
+  return target[name]
+
+
+def _dot_cosine(
+  act: Float[Array, '*p c'], vector: Float[Array, 'c'], power: float
+) -> Float[Array, '*p']:
+  dot = act @ vector
+  if power == 0:
+    return dot
+  # Lucid's constants (objectives_util.py): the floor keeps a gradient where
+  # the cosine is negative, the small number keeps it finite at zero.
+  square = jnp.sum(act**2, axis=-1)
+  norms = jnp.sqrt(jnp.where(square > 0, square, 1)) * (square > 0)
+  cosine = dot / (1e-4 + norms) / (1e-4 + jnp.linalg.norm(vector))
+  return dot * jnp.maximum(cosine, 0.1) ** power
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
+def _half_power(square: Array, beta: float) -> Array:
+  """square^(beta/2), with the derivative of where it is at least 1e-5."""
+  return square ** (beta / 2)
+
+
+@_half_power.defjvp
+def _half_power_jvp(beta, primals, tangents):
+  (square,), (tangent,) = primals, tangents
+  slope = jnp.maximum(square, 1e-5 ** (2 / beta)) ** (beta / 2 - 1)
+  return _half_power(square, beta), beta / 2 * slope * tangent

@@ -1,0 +1,83 @@
+"""What optax lacks. Every name of optax can be used beside these.
+
+The learning-rate policies of the toolbox of Yosinski et al. 2015 are
+optimizers of their own, with their own sign, like optax.sgd. They read
+`value`, which is minus the score.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
+import optax
+
+
+def progress(
+  desired: float, max_rate: float
+) -> optax.GradientTransformationExtraArgs:
+  """Gradient ascent whose rate promises a fixed gain.
+
+  rate = min(max_rate, desired / |g|^2); a dead unit gets no update.
+
+  Args:
+    desired: the gain in score that a linear function would show.
+    max_rate: upper bound of the rate.
+  """
+  return _promise(lambda value: desired, max_rate)
+
+
+def progress01(
+  early: float, late: float, max_rate: float
+) -> optax.GradientTransformationExtraArgs:
+  """`progress` for a probability: desired = min(early, late * (1 - score)).
+
+  Args:
+    early: the gain wanted far from 1.
+    late: near 1, the fraction of what is missing.
+    max_rate: upper bound of the rate.
+  """
+  return _promise(
+    lambda value: jnp.minimum(early, late * (1 + value)), max_rate
+  )
+
+
+def normalize_by_mean_abs() -> optax.GradientTransformation:
+  """Divides the gradient by the mean of its absolute values, if not zero.
+
+  DeepDream, cnnpref and DGN-AM (Nguyen et al. 2016) step in such units.
+  """
+
+  def update(updates, params):
+    del params
+    leaves = jax.tree.leaves(updates)
+    total = sum(jnp.sum(jnp.abs(leaf)) for leaf in leaves)
+    mean = total / sum(leaf.size for leaf in leaves)
+    divisor = jnp.where(mean > 0, mean, 1)
+    return jax.tree.map(lambda leaf: leaf / divisor, updates)
+
+  return optax.stateless(update)
+
+
+def _promise(
+  desired: Callable, max_rate: float
+) -> optax.GradientTransformationExtraArgs:
+  def init(params: PyTree) -> optax.EmptyState:
+    del params
+    return optax.EmptyState()
+
+  def update(
+    updates: PyTree,
+    state: optax.EmptyState,
+    params: PyTree | None = None,
+    *,
+    value: Float[Array, ''],
+    **extra,
+  ) -> tuple[PyTree, optax.EmptyState]:
+    del params, extra
+    square = sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(updates))
+    rate = desired(value) / jnp.where(square > 0, square, 1)
+    rate = jnp.minimum(max_rate, rate)
+    return jax.tree.map(lambda leaf: -rate * leaf, updates), state
+
+  return optax.GradientTransformationExtraArgs(init, update)

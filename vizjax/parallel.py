@@ -1,0 +1,203 @@
+"""Many runs at once: one vmap, spread over this machine's devices.
+
+The only axis is 'unit'. `shard_map`, not automatic sharding: each device
+works on its own runs and never waits for another, whatever an optimizer's
+line search does.
+"""
+
+from collections.abc import Callable
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec
+from jaxtyping import Array, Key, PyTree
+
+from vizjax import core
+
+UNIT = 'unit'
+
+# Steps in one call on an accelerator, at most: enough to hide the launch.
+LONGEST_CALL = 32
+
+
+class Runner(NamedTuple):
+  """A recipe for a batch. All inputs and outputs have a leading axis [b].
+
+  Attributes:
+    start: (targets, keys) -> state.
+    advance: (state, targets, keys, *, steps) -> state, trace [b, steps].
+      The state that is passed in is used up.
+    frame: (state) -> images that would be evaluated next.
+    finish: (state, targets) -> {'image', 'score', 'step', 'activation'}.
+  """
+
+  start: Callable
+  advance: Callable
+  frame: Callable
+  finish: Callable
+
+
+def local_mesh() -> Mesh:
+  """All devices of this process in a row."""
+  devices = jax.local_devices()
+  kind = jax.sharding.AxisType.Auto
+  return jax.make_mesh((len(devices),), (UNIT,), (kind,), devices=devices)
+
+
+def runner(
+  recipe: core.Recipe, clean: core.Recipe, result: str, mesh: Mesh
+) -> Runner:
+  """Compiles nothing yet; each function compiles once, for its first batch.
+
+  Args:
+    recipe: how an image is made.
+    clean: the same without transforms; its score is the 'activation'.
+    result: 'best' or 'last', the snapshot that is kept.
+    mesh: of `local_mesh`; the batch must be a multiple of its size.
+  """
+
+  def start(recipe, targets, keys):
+    return core.init(recipe, targets, _split(keys)[0])
+
+  def step(recipe, state, targets, keys):
+    return core.advance(recipe, state, targets, _split(keys)[1])
+
+  def scan(recipe, state, targets, keys, *, steps):
+    return core.optimize(recipe, state, targets, _split(keys)[1], steps=steps)
+
+  def frame(recipe, state):
+    return recipe.parameterization.render(state.params)
+
+  def finish(recipes, state, targets):
+    return _finish(*recipes, result, state, targets)
+
+  spread = functools.partial(_spread, mesh=mesh)
+  scan = spread(scan, recipe, donate=1)
+  step = spread(step, recipe, donate=1)
+
+  def loop(state, targets, keys, *, steps):
+    # XLA runs the body of a loop more slowly than a program on the CPU
+    # (AlexNet: by a third), and there a launch a step costs nothing.
+    traces = []
+    for _ in range(steps):
+      state, trace = step(state, targets, keys)
+      traces.append(trace)
+    return state, jax.tree.map(lambda *parts: jnp.stack(parts, 1), *traces)
+
+  on_cpu = mesh.devices.flat[0].platform == 'cpu'
+  return Runner(
+    spread(start, recipe),
+    loop if on_cpu else scan,
+    spread(frame, recipe),
+    spread(finish, (recipe, clean)),
+  )
+
+
+def fields(
+  recipe: core.Recipe,
+  clean: core.Recipe,
+  result: str,
+  target: core.Target,
+  *,
+  steps: int,
+) -> dict[str, jax.ShapeDtypeStruct]:
+  """Name, shape and dtype of all that one run gives; nothing is computed.
+
+  Args:
+    recipe: how an image is made.
+    clean: the same without transforms.
+    result: 'best' or 'last'.
+    target: of one run.
+    steps: evaluations of the whole run.
+  """
+
+  def run(recipe, clean, target):
+    key = jax.random.key(0)
+    state = core.init(recipe, target, key)
+    state, trace = core.optimize(recipe, state, target, key, steps=steps)
+    traces = {f'trace/{name}': record for name, record in trace.items()}
+    return _finish(recipe, clean, result, state, target) | traces
+
+  return jax.eval_shape(run, recipe, clean, target)
+
+
+def steps_per_call(steps: int, every: int | None = None) -> int:
+  """How many steps one call of `advance` makes, the same in every call.
+
+  A divisor of `steps` (and of `every`), so that one compilation serves. On
+  the CPU, where a call is a loop of steps, one.
+  """
+  if jax.default_backend() == 'cpu':
+    return 1
+  return max(
+    n
+    for n in range(1, LONGEST_CALL + 1)
+    if steps % n == 0 and (every is None or every % n == 0)
+  )
+
+
+def _finish(
+  recipe: core.Recipe,
+  clean: core.Recipe,
+  result: str,
+  state: core.State,
+  target: core.Target,
+) -> dict[str, Array]:
+  snapshot = getattr(state, result)
+  draw = core.Draw(jax.random.key(0), state.step, target)  # nothing is drawn
+  activation, _ = core.score(clean, snapshot.params, draw)
+  # A run whose score was never a number has no best one.
+  score = jnp.where(snapshot.step < 0, jnp.nan, snapshot.score)
+  return {
+    'image': recipe.parameterization.render(snapshot.params),
+    'score': score,
+    'step': snapshot.step,
+    'activation': activation,
+  }
+
+
+def _split(key: Key[Array, '']) -> Key[Array, '2']:
+  """The key of the start, and the key of the steps."""
+  return jax.random.split(key)
+
+
+def _spread(
+  function: Callable,
+  recipe: PyTree,
+  *,
+  mesh: Mesh,
+  donate: int | None = None,
+) -> Callable:
+  """Maps a function of (recipe, run ...) over runs and over devices."""
+  whole = NamedSharding(mesh, PartitionSpec())
+  split = NamedSharding(mesh, PartitionSpec(UNIT))
+  recipe = jax.device_put(recipe, whole)
+
+  @functools.partial(
+    jax.jit,
+    static_argnames='steps',
+    donate_argnums=() if donate is None else donate,
+  )
+  def mapped(recipe, *batch, **static):
+    def local(recipe, *batch):
+      one = functools.partial(function, recipe, **static)
+      return jax.vmap(one)(*batch)
+
+    return jax.shard_map(
+      local,
+      mesh=mesh,
+      in_specs=(PartitionSpec(), *[PartitionSpec(UNIT)] * len(batch)),
+      out_specs=PartitionSpec(UNIT),
+      # optax.lbfgs has branches that differ in what varies over devices.
+      check_vma=False,
+    )(recipe, *batch)
+
+  def call(*batch: Any, **static: int) -> PyTree:
+    return mapped(recipe, *jax.device_put(batch, split), **static)
+
+  call.lower = lambda *batch, **static: mapped.lower(recipe, *batch, **static)
+  return call

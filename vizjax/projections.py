@@ -1,0 +1,209 @@
+"""What is done to the parameters after the update: `core.Projection`.
+
+A projection is (params, gradient of the score, step) -> params. They run in
+the order of the formula:
+
+  l2_decay(decay) | every(period, gaussian_blur(sigma)) | clip_pixels(model)
+
+A number may be a schedule, a function of the step such as
+linear_schedule(2., .5, steps).
+"""
+
+from collections.abc import Callable
+
+import jax
+from jax.tree_util import Partial
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from vizjax import core
+
+Number = float | int | Callable
+
+
+def l2_decay(rate: Number) -> core.Projection:
+  """Multiplies the parameters by 1 - rate (the fraction *removed*)."""
+  _within('l2_decay', rate, 0, 1)
+
+  def project(params, grads, step):
+    del grads
+    kept = 1 - _value(rate, step)
+    return jax.tree.map(lambda p: p * jnp.asarray(kept, p.dtype), params)
+
+  return Partial(project)
+
+
+def gaussian_blur(sigma: Number) -> core.Projection:
+  """Blurs each channel of the pixels; sigma in pixels.
+
+  The kernel reaches int(4 sigma + 0.5) pixels and the border is reflected
+  (d c b a | a b c d | d c b a), as scipy.ndimage.gaussian_filter does. A
+  scheduled sigma must start at its largest; one that grows beyond it gives
+  NaN, for its kernel would not fit the program.
+  """
+  largest = float(_value(sigma, 0))
+  _within('gaussian_blur', largest, 0, float('inf'))
+  radius = int(4 * largest + 0.5)
+
+  def project(params, grads, step):
+    del grads
+    _need_pixels('gaussian_blur', params)
+    h, w, _ = params.shape
+    now = jnp.asarray(_value(sigma, step), params.dtype)
+    rows = _blur_matrix(h, now, radius)
+    columns = _blur_matrix(w, now, radius)
+    exact = jax.lax.Precision.HIGHEST
+    down = jnp.einsum('ih,hwc->iwc', rows, params, precision=exact)
+    both = jnp.einsum('jw,iwc->ijc', columns, down, precision=exact)
+    return jnp.where(now > largest, jnp.nan, both)
+
+  return Partial(project)
+
+
+def clip_pixels(model: core.Model) -> core.Projection:
+  """Keeps the image within 0-255: params within [-mean, 255 - mean]."""
+
+  def project(mean, params, grads, step):
+    del grads, step
+    _need_pixels('clip_pixels', params)
+    mean = jnp.broadcast_to(mean, params.shape)
+    return jnp.clip(params, -mean, 255 - mean)
+
+  return Partial(project, model.mean)
+
+
+def clip_box(lower: float | Array, upper: float | Array) -> core.Projection:
+  """Clips the parameters to [lower, upper]: numbers, or arrays like them."""
+
+  def project(lower, upper, params, grads, step):
+    del grads, step
+    return jax.tree.map(
+      lambda p: jnp.clip(
+        p, jnp.asarray(lower, p.dtype), jnp.asarray(upper, p.dtype)
+      ),
+      params,
+    )
+
+  return Partial(project, lower, upper)
+
+
+def clip_percentile(q: Number) -> core.Projection:
+  """Clips to the percentiles q/2 and 100 - q/2 over all channels (cnnpref)."""
+  _within('clip_percentile', q, 0, 100)
+
+  def project(params, grads, step):
+    del grads
+    half = _value(q, step) / 2
+    low, high = jnp.percentile(params, jnp.array([half, 100 - half]))
+    return jnp.clip(params, low, high)
+
+  return Partial(project)
+
+
+def drop_small_values(q: Number) -> core.Projection:
+  """Zeroes the entries whose size is below the q-th percentile of sizes.
+
+  Yosinski et al. 2015, https://arxiv.org/abs/1506.06579; as all `drop_`, the
+  comparison is strict and q is a percentage of the whole image.
+  """
+  return _drop('drop_small_values', q, lambda x, _: jnp.abs(x))
+
+
+def drop_small_norms(q: Number) -> core.Projection:
+  """Zeroes the pixels whose norm over channels is small (Yosinski 2015)."""
+  return _drop('drop_small_norms', q, lambda x, _: jnp.linalg.norm(x, axis=-1))
+
+
+def drop_small_contributions(q: Number) -> core.Projection:
+  """Zeroes the pixels where the norm of x * gradient is small (cnnpref)."""
+  return _drop(
+    'drop_small_contributions',
+    q,
+    lambda x, g: jnp.linalg.norm(x * g, axis=-1),
+  )
+
+
+def drop_small_benefits(q: Number) -> core.Projection:
+  """Zeroes the pixels where -sum_c x * gradient is small (Yosinski 2015).
+
+  That is the predicted gain of zeroing a pixel; the program zeroes those
+  that gain *least*, and so does this.
+  """
+  return _drop('drop_small_benefits', q, lambda x, g: jnp.sum(g * -x, axis=-1))
+
+
+def drop_small_abs_benefits(q: Number) -> core.Projection:
+  """Zeroes the pixels where |sum_c x * gradient| is small (Yosinski 2015)."""
+  return _drop(
+    'drop_small_abs_benefits', q, lambda x, g: jnp.abs(jnp.sum(g * x, axis=-1))
+  )
+
+
+def every(
+  n: int, projection: core.Projection, phase: int = 0
+) -> core.Projection:
+  """Applies a projection at the steps where (step + phase) % n == 0.
+
+  The toolbox of Yosinski et al. counts from its first step (phase 0),
+  cnnpref from the n-th (phase 1).
+  """
+  if n < 1:
+    raise ValueError(f'every: n is {n!r}, expected a whole number >= 1')
+
+  def project(projection, params, grads, step):
+    due = (step + phase) % n == 0
+    changed = projection(params, grads, step)
+    return jax.tree.map(lambda a, b: jnp.where(due, a, b), changed, params)
+
+  return Partial(project, projection)
+
+
+def _drop(name: str, q: Number, measure: Callable) -> core.Projection:
+  _within(name, q, 0, 100)
+
+  def project(params, grads, step):
+    _need_pixels(name, params)
+    size = measure(params, grads)
+    kept = size >= jnp.percentile(size, _value(q, step))
+    kept = kept if kept.ndim == params.ndim else kept[..., None]
+    return jnp.where(kept, params, 0)
+
+  return Partial(project)
+
+
+def _blur_matrix(
+  size: int, sigma: Float[Array, ''], radius: int
+) -> Float[Array, 'size size']:
+  """Row i holds the weights of the pixels that are averaged into pixel i."""
+  offset = jnp.arange(-radius, radius + 1)
+  variance = jnp.where(sigma > 0, sigma, 1) ** 2
+  weights = jnp.exp(-(offset**2) / (2 * variance))
+  # scipy cuts the kernel at int(4 sigma + 0.5) of the sigma at hand.
+  reach = jnp.floor(4 * sigma + 0.5)
+  weights = jnp.where(jnp.abs(offset) <= reach, weights, 0)
+  weights /= weights.sum()
+  here = jnp.arange(size)[:, None]
+  there = (here + offset[None, :]) % (2 * size)
+  there = jnp.where(there < size, there, 2 * size - 1 - there)
+  weights = jnp.broadcast_to(weights, there.shape)
+  return jnp.zeros((size, size), weights.dtype).at[here, there].add(weights)
+
+
+def _value(number: Number, step: Array | int) -> Array | float:
+  return number(step) if callable(number) else number
+
+
+def _within(name: str, number: Number, low: float, high: float) -> None:
+  if not callable(number) and not low <= number <= high:
+    raise ValueError(
+      f'{name}({number!r}): expected a number from {low} to {high}'
+    )
+
+
+def _need_pixels(name: str, params: core.Params) -> None:
+  if not isinstance(params, jax.Array) or params.ndim != 3:
+    raise ValueError(
+      f'{name} works on pixels [h, w, c], but this parameterization has '
+      f'{jax.tree.map(jnp.shape, params)}: use parameterization '
+      "'pixels(model)', or take the projection out"
+    )

@@ -1,0 +1,157 @@
+"""Which images are to be made: the runs of a layer, and the key of each.
+
+'0:64'      channels 0 to 63, at the centre of the map
+'3,7'       two channels
+'3@6x6'     channel 3 at row 6, column 6
+'0:256:16@2x2,7'
+"""
+
+from typing import NamedTuple
+import zlib
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Key
+import numpy as np
+
+from vizjax import receptive_fields
+
+
+class Runs(NamedTuple):
+  """The runs of a layer, as columns [n] of integers.
+
+  Attributes:
+    layer: its name.
+    channel: of the layer; with a file of directions or masks, its row.
+    y: row of the unit in the full map.
+    x: column.
+    replicate: number of the image among those of one unit.
+    boxed: bool; whether the image is just the unit's receptive field.
+    box: [n, 4], the part of the full image that the unit is made on: top,
+      left, height, width.
+  """
+
+  layer: str
+  channel: np.ndarray
+  y: np.ndarray
+  x: np.ndarray
+  replicate: np.ndarray
+  boxed: np.ndarray
+  box: np.ndarray
+
+
+def table(
+  layer: str,
+  units: list[tuple[int, int, int]],
+  replicates: int,
+  field: receptive_fields.Field | None,
+  image: tuple[int, int],
+) -> Runs:
+  """The runs of some units.
+
+  Args:
+    layer: its name.
+    units: (channel, y, x) of each.
+    replicates: images of each unit.
+    field: the layer's receptive field, or None to use the whole image. A
+      unit whose field leaves the image sees padding: it gets the whole.
+    image: (h, w) of the full image.
+  """
+  whole = receptive_fields.Box(0, 0, *image)
+  rows = [(*unit, r) for unit in units for r in range(replicates)]
+  boxed, boxes = [], []
+  for _, y, x, _ in rows:
+    box = whole if field is None else receptive_fields.box(field, y, x)
+    boxed.append(field is not None and receptive_fields.inside(box, *image))
+    boxes.append(box if boxed[-1] else whole)
+  columns = np.array(rows, np.int32).T
+  return Runs(layer, *columns, np.array(boxed), np.array(boxes, np.int32))
+
+
+def units(
+  text: str | None, layer: str, count: int, height: int, width: int
+) -> list[tuple[int, int, int]]:
+  """(channel, y, x) of every unit that a string names.
+
+  Args:
+    text: as above; None for every channel, at the centre.
+    layer: its name, for messages.
+    count: channels of the layer.
+    height: rows of its map; 1 for a fully connected layer.
+    width: columns.
+
+  Raises:
+    ValueError: the string does not parse, or names a unit that is not there.
+  """
+  if text is None:
+    text = f'0:{count}'
+  found = []
+  for part in text.split(','):
+    channels, _, position = part.strip().partition('@')
+    y, x = _position(position, part, layer, height, width)
+    found += [(c, y, x) for c in _channels(channels, part, layer, count)]
+  return found
+
+
+def keys(runs: Runs, rows: np.ndarray, seed: int) -> Key[Array, 'b']:
+  """The keys of some runs: of what a run is, never of where it stands."""
+  layer = zlib.crc32(runs.layer.encode())
+  numbers = np.stack([runs.channel, runs.y, runs.x, runs.replicate], -1)[rows]
+
+  def key(row):
+    key = jax.random.fold_in(jax.random.key(seed), layer)
+    for number in row:
+      key = jax.random.fold_in(key, number)
+    return key
+
+  return jax.vmap(key)(jnp.asarray(numbers, jnp.uint32))
+
+
+def _channels(text: str, part: str, layer: str, count: int) -> range:
+  numbers = [_number(n, part) for n in text.split(':')]
+  if len(numbers) == 1:
+    numbers.append(numbers[0] + 1)
+  if len(numbers) > 3 or (len(numbers) == 3 and numbers[2] < 1):
+    raise _unreadable(part)
+  channels = range(*numbers)
+  if not channels:
+    raise ValueError(
+      f'units {part!r}: {text!r} holds no unit; a range ends before its '
+      'second number, as 0:64'
+    )
+  if channels[-1] >= count:
+    raise ValueError(
+      f'unit {channels[-1]} is not in layer {layer!r}, which has {count}: '
+      f'expected 0 to {count - 1}'
+    )
+  return channels
+
+
+def _position(
+  text: str, part: str, layer: str, height: int, width: int
+) -> tuple[int, int]:
+  if '@' not in part:
+    return height // 2, width // 2
+  numbers = [_number(n, part) for n in text.split('x')]
+  if len(numbers) != 2:
+    raise _unreadable(part)
+  y, x = numbers
+  if y >= height or x >= width:
+    raise ValueError(
+      f'unit {part!r}: row {y}, column {x} is not in the map of layer '
+      f'{layer!r}, which is {height} x {width}'
+    )
+  return y, x
+
+
+def _number(text: str, part: str) -> int:
+  if not text.strip().isdecimal():
+    raise _unreadable(part)
+  return int(text)
+
+
+def _unreadable(part: str) -> ValueError:
+  return ValueError(
+    f'units {part!r} cannot be read: type a range as 0:64, a list as 3,7, '
+    'or a position as 3@6x6 (row x column)'
+  )

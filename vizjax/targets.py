@@ -1,0 +1,134 @@
+"""Arrays that differ between runs, by formula: start, mask and direction.
+
+A factory returns a maker, (shape, seed) -> array, given the shape that is
+wanted and the seed of the run. Makers are added and multiplied like terms:
+
+  config.direction = 'one_hot(3) - 0.5 * one_hot(7)'
+  config.start = 'legacy_normal(model, 10.)'
+"""
+
+from collections.abc import Callable
+import os
+
+import numpy as np
+
+from vizjax import core
+from vizjax import images
+
+Maker = Callable[[tuple[int, ...], int], np.ndarray]
+
+
+def npy(path: str) -> Maker:
+  """The array of a .npy file, of the wanted shape.
+
+  Raises:
+    OSError: it cannot be read.
+    ValueError: it is not such a file, or its shape does not fit.
+  """
+  array = load_npy(path)
+
+  def make(shape, seed):
+    del seed
+    if array.shape != shape:
+      raise ValueError(f'{path!r} holds {array.shape}, expected {shape}')
+    return array
+
+  return make
+
+
+def one_hot(channel: int) -> Maker:
+  """1 in one channel, 0 elsewhere."""
+
+  def make(shape, seed):
+    del seed
+    if not 0 <= channel < shape[-1]:
+      raise ValueError(
+        f'one_hot({channel}): expected a channel from 0 to {shape[-1] - 1}'
+      )
+    array = np.zeros(shape)
+    array[..., channel] = 1
+    return array
+
+  return make
+
+
+def photograph(path: str) -> Maker:
+  """An image file, resized to the wanted shape."""
+  image = images.read(path)
+
+  def make(shape, seed):
+    del seed
+    return images.resize(image, shape[:2])
+
+  return make
+
+
+def legacy_normal(model: core.Model, std: float) -> Maker:
+  """The mean plus N(0, std), drawn as the Caffe programs draw it.
+
+  NumPy's RandomState(seed).normal over [c, h, w] in BGR order: the
+  `mean_plus_rand` start of Yosinski et al. 2015, to the digit.
+  """
+
+  def make(shape, seed):
+    h, w, c = shape
+    noise = np.random.RandomState(seed).normal(0, std, (c, h, w))
+    return np.asarray(model.mean) + noise[::-1].transpose(1, 2, 0)
+
+  return make
+
+
+def load_npy(path: str) -> np.ndarray:
+  """The array of numbers in a .npy file.
+
+  Raises:
+    OSError: it cannot be read.
+    ValueError: it is not an array of numbers.
+  """
+  try:
+    array = np.load(os.path.expanduser(path), allow_pickle=False)
+  except (ValueError, EOFError) as error:
+    raise ValueError(f'{path!r} is not a .npy file: {error}') from None
+  if not isinstance(array, np.ndarray) or array.dtype.kind not in 'biuf':
+    raise ValueError(f'{path!r} is not a .npy file of real numbers')
+  return array
+
+
+def mean(text: str, shape: tuple[int, int, int]) -> np.ndarray:
+  """The mean of a network, by config.mean.
+
+  Args:
+    text: numbers, one for each channel, as '123,117,104'; or a .npy file
+      [h, w, c], or [c, h, w] in Caffe's order (BGR), of which the middle is
+      taken.
+    shape: (h, w, c) of the image.
+
+  Returns:
+    [c], or [h, w, c].
+  """
+  h, w, c = shape
+  if not text.endswith('.npy'):
+    try:
+      values = np.array([float(number) for number in text.split(',')])
+    except ValueError:
+      values = np.empty(0)
+    if len(values) != c:
+      raise ValueError(
+        f'config.mean is {text!r}, expected {c} numbers, as '
+        f'{",".join(["118"] * c)}, or a .npy file'
+      )
+    return values
+  image = load_npy(text)
+  if image.ndim == 3 and image.shape[0] == c and image.shape[2] != c:
+    image = image[::-1].transpose(1, 2, 0)
+  if (
+    image.ndim != 3
+    or image.shape[2] != c
+    or min(np.subtract(image.shape, shape)) < 0
+  ):
+    raise ValueError(
+      f'config.mean: {text!r} holds {image.shape}, expected at least {shape}'
+    )
+  # Caffe's programs cut the middle, rounding down.
+  top, left = (image.shape[0] - h) // 2, (image.shape[1] - w) // 2
+  return image[top : top + h, left : left + w]

@@ -1,0 +1,240 @@
+"""Transforms of the image before the network: factories of `core.Transform`.
+
+A transform maps views [v, h, w, c] to views; most keep their number,
+`random_crops` multiplies it. Each view has a draw of its own, from its own
+run's key, so no image of a batch depends on its neighbours. Nothing is
+resized but by `crop`, `jitter` and `pad`: what leaves the canvas is cut and
+what enters it is grey (127.5), so that one program serves every draw.
+
+Lucid's five (Olah et al. 2017):
+
+  pad(12) | jitter(8) | scale(.9, 1.1) | rotate(10) | jitter(4)
+"""
+
+from collections.abc import Callable
+import math
+
+import jax
+from jax.tree_util import Partial
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+from vizjax import core
+
+GREY = 127.5  # the middle of 0-255: lucid pads with 0.5 of 1
+
+
+def jitter(d: int) -> core.Transform:
+  """A random window, d smaller: [h, w] -> [h - d, w - d] (lucid)."""
+  _nonnegative('jitter', d=d)
+
+  def draw_view(draw, key, view):
+    del draw
+    h, w, c = view.shape
+    y, x = jax.random.randint(key, (2,), 0, d + 1)
+    return jax.lax.dynamic_slice(view, (y, x, 0), (h - d, w - d, c))
+
+  return _per_view('jitter', draw_view, lambda h, w: (h - d, w - d))
+
+
+def roll(d: int) -> core.Transform:
+  """Circular shift by up to d pixels both ways (DeepDream, cnnpref)."""
+  _nonnegative('roll', d=d)
+
+  def draw_view(draw, key, view):
+    del draw
+    shift = jax.random.randint(key, (2,), -d, d + 1)
+    return jnp.roll(view, shift, axis=(0, 1))
+
+  return _per_view('roll', draw_view)
+
+
+def pad(w: int, value: float = GREY) -> core.Transform:
+  """A border of w pixels: [h, w] -> [h + 2w, w + 2w]."""
+  _nonnegative('pad', w=w)
+
+  def draw_view(draw, key, view):
+    del draw, key
+    return jnp.pad(view, ((w, w), (w, w), (0, 0)), constant_values=value)
+
+  return _per_view('pad', draw_view)
+
+
+def scale(low: float, high: float, count: int | None = None) -> core.Transform:
+  """Magnifies about the centre by a factor drawn evenly from [low, high].
+
+  Args:
+    low: smallest factor.
+    high: largest factor.
+    count: draw one of so many evenly spaced factors (lucid: 11).
+  """
+  if not 0 < low <= high:
+    raise ValueError(
+      f'scale({low!r}, {high!r}): expected 0 < low <= high, as scale(.9, 1.1)'
+    )
+
+  def draw_view(draw, key, view):
+    del draw
+    factor = _draw(key, low, high, count, view.dtype)
+    h, w, _ = view.shape
+    rows = _magnify(h, factor, view.dtype)
+    columns = _magnify(w, factor, view.dtype)
+    # Sums over rows, then columns; grey reads as zero.
+    flat = jnp.einsum('ih,hwc->iwc', rows, view - GREY)
+    return jnp.einsum('jw,iwc->ijc', columns, flat) + GREY
+
+  return _per_view('scale', draw_view)
+
+
+def rotate(
+  degrees: float, count: int | None = None, zeros: int = 0
+) -> core.Transform:
+  """Turns about the centre by an angle drawn evenly from [-degrees, degrees].
+
+  Bilinear, where lucid takes the nearest pixel and fills with black.
+
+  Args:
+    degrees: the largest angle.
+    count: draw one of so many evenly spaced angles.
+    zeros: and as one of so many further draws, none (lucid: 21 and 5).
+  """
+  _nonnegative('rotate', degrees=degrees, zeros=zeros)
+  if zeros and count is None:
+    raise ValueError('rotate(zeros=...) needs count, as rotate(10, 21, 5)')
+
+  def draw_view(draw, key, view):
+    del draw
+    choose, draw_angle = jax.random.split(key)
+    angle = _draw(draw_angle, -degrees, degrees, count, view.dtype)
+    if zeros:
+      turned = jax.random.randint(choose, (), 0, count + zeros) < count
+      angle = jnp.where(turned, angle, 0)
+    return _turn(view, angle * (math.pi / 180))
+
+  return _per_view('rotate', draw_view)
+
+
+def crop(h: int, w: int) -> core.Transform:
+  """The middle h x w pixels; grey is added where the view is smaller."""
+  _positive('crop', h=h, w=w)
+
+  def draw_view(draw, key, view):
+    del draw, key
+    return fit(view, h, w)
+
+  return _per_view('crop', draw_view)
+
+
+def random_crops(n: int, h: int, w: int) -> core.Transform:
+  """n random windows of every view: [v, ...] -> [v n, h, w, c]."""
+  _positive('random_crops', n=n, h=h, w=w)
+
+  def transform(draw, views):
+    v, height, width, c = views.shape
+    _fits('random_crops', height - h + 1, width - w + 1)
+
+    def one(i):
+      key = jax.random.fold_in(draw.key, i)
+      limit = jnp.array([height - h + 1, width - w + 1])
+      y, x = jax.random.randint(key, (2,), 0, limit)
+      view = views[i // n]
+      return jax.lax.dynamic_slice(view, (y, x, 0), (h, w, c))
+
+    return jax.vmap(one)(jnp.arange(v * n))
+
+  return Partial(transform)
+
+
+def fit(
+  view: Float[Array, 'h w c'], height: int, width: int
+) -> Float[Array, 'k l c']:
+  """The middle of an image, cut or framed in grey to height x width."""
+  h, w, _ = view.shape
+  top, left = (height - h) // 2, (width - w) // 2
+  bottom, right = height - h - top, width - w - left
+  edges = ((top, bottom, 0), (left, right, 0), (0, 0, 0))
+  return jax.lax.pad(view, jnp.array(GREY, view.dtype), edges)
+
+
+def _per_view(
+  name: str, draw_view: Callable, size: Callable = lambda h, w: (h, w)
+) -> Partial:
+  """A transform that treats each view by itself, with a key of its own."""
+
+  def transform(draw, views):
+    _fits(name, *size(*views.shape[1:3]))
+    keys = jax.vmap(lambda i: jax.random.fold_in(draw.key, i))(
+      jnp.arange(len(views))
+    )
+    return jax.vmap(lambda key, view: draw_view(draw, key, view))(keys, views)
+
+  return Partial(transform)
+
+
+def _draw(
+  key: Key[Array, ''], low: float, high: float, count: int | None, dtype
+) -> Float[Array, '']:
+  if count is None:
+    return jax.random.uniform(key, (), dtype, low, high)
+  values = jnp.linspace(low, high, count, dtype=dtype)
+  return values[jax.random.randint(key, (), 0, count)]
+
+
+def _magnify(
+  size: int, factor: Float[Array, ''], dtype
+) -> Float[Array, 'size size']:
+  """The matrix of linear interpolation that magnifies about the middle."""
+  at = jnp.arange(size, dtype=dtype)
+  middle = (size - 1) / 2
+  source = (at - middle) / factor + middle
+  distance = jnp.abs(source[:, None] - at[None, :])
+  return jnp.maximum(1 - distance, 0)
+
+
+def _turn(
+  view: Float[Array, 'h w c'], angle: Float[Array, '']
+) -> Float[Array, 'h w c']:
+  """Rotates about the centre by bilinear interpolation, grey outside."""
+  h, w, _ = view.shape
+  y = jnp.arange(h, dtype=view.dtype)[:, None] - (h - 1) / 2
+  x = jnp.arange(w, dtype=view.dtype)[None, :] - (w - 1) / 2
+  cosine, sine = jnp.cos(angle), jnp.sin(angle)
+  source_y = y * cosine - x * sine + (h - 1) / 2
+  source_x = y * sine + x * cosine + (w - 1) / 2
+  top, left = jnp.floor(source_y), jnp.floor(source_x)
+
+  # A frame of grey, so that every corner that is read exists.
+  framed = jnp.pad(view - GREY, ((1, 1), (1, 1), (0, 0)))
+  row = jnp.clip(top + 1, 0, h).astype(int)
+  column = jnp.clip(left + 1, 0, w).astype(int)
+  down = jnp.clip(source_y + 1 - row, 0, 1)[..., None]
+  right = jnp.clip(source_x + 1 - column, 0, 1)[..., None]
+  upper = framed[row, column] * (1 - right) + framed[row, column + 1] * right
+  lower = (
+    framed[row + 1, column] * (1 - right) + framed[row + 1, column + 1] * right
+  )
+  return upper * (1 - down) + lower * down + GREY
+
+
+def _nonnegative(name: str, **values: float) -> None:
+  for argument, value in values.items():
+    if value < 0:
+      raise ValueError(
+        f'{name}: {argument} is {value!r}, expected a number >= 0'
+      )
+
+
+def _positive(name: str, **values: int) -> None:
+  for argument, value in values.items():
+    if value < 1:
+      raise ValueError(
+        f'{name}: {argument} is {value!r}, expected a whole number >= 1'
+      )
+
+
+def _fits(name: str, height: int, width: int) -> None:
+  if height < 1 or width < 1:
+    raise ValueError(
+      f'{name} asks for more pixels than the view has: '
+      f'use a larger image or a smaller {name}'
+    )
