@@ -1,0 +1,26 @@
+"""Makes the pages of a workdir; the last line printed is where to look.
+
+  python -m experiments.atlas --workdir=DIR
+"""
+
+from absl import flags
+
+from experiments import launch
+from vizjax import atlas
+
+_WORKDIR = flags.DEFINE_string('workdir', None, 'Of experiments.run.')
+_CONTRAST = flags.DEFINE_float(
+  'contrast',
+  0.5,
+  'Percent of values at either end shown as black and white; 0: as stored.',
+  lower_bound=0,
+  upper_bound=49,
+)
+
+
+def main() -> None:
+  print(atlas.write(_WORKDIR.value, contrast=_CONTRAST.value))
+
+
+if __name__ == '__main__':
+  launch.run(main, 'workdir')

@@ -1,0 +1,151 @@
+"""A store becomes pages: an index, a page and a contact sheet per layer.
+
+  WORKDIR/atlas/index.html  <layer>.html  <layer>.png  <layer>/<unit>.png
+
+Static files with relative links, to be opened from disk, moved or served.
+Only the store is read, so an atlas can be made again at any time, also of a
+sweep that is still under way.
+"""
+
+from collections.abc import Iterator
+import pathlib
+import shutil
+from typing import Any
+
+import jinja2
+import numpy as np
+
+from vizjax import images
+from vizjax import store
+
+WIDEST = 4096  # pixels of a contact sheet
+
+
+def write(workdir: str, *, contrast: float = 0.5) -> pathlib.Path:
+  """Writes the atlas of a workdir; it replaces the old one when complete.
+
+  Args:
+    workdir: of `sweep.execute`.
+    contrast: percent of an image's values at either end that are shown as
+      black and white; 0 shows the stored values.
+
+  Returns:
+    The path of the index.
+
+  Raises:
+    ValueError: the directory holds no results.
+    OSError: it cannot be written.
+  """
+  provenance = store.read_config(workdir)
+  root = pathlib.Path(workdir)
+  partial = root / '.atlas.partial'
+  shutil.rmtree(partial, ignore_errors=True)
+  partial.mkdir()
+  facts = {
+    'title': root.resolve().name,
+    'config': {k: v for k, v in provenance['config'].items() if v is not None},
+    'versions': provenance['versions'],
+  }
+  layers = [
+    _layer(store.open_(path), partial, contrast) for path in _paths(root)
+  ]
+  if not any(layer['done'] for layer in layers):
+    raise ValueError(
+      f'{workdir!r} holds no finished images yet: run the same command of '
+      'experiments.run to its end, or for longer'
+    )
+  environment = jinja2.Environment(
+    loader=jinja2.PackageLoader('vizjax'), autoescape=True
+  )
+  for layer in layers:
+    page = environment.get_template('layer.html').render(layer=layer, **facts)
+    (partial / layer['page']).write_text(page)
+  index = environment.get_template('index.html').render(layers=layers, **facts)
+  (partial / 'index.html').write_text(index)
+  shutil.rmtree(root / 'atlas', ignore_errors=True)
+  partial.rename(root / 'atlas')
+  return root / 'atlas' / 'index.html'
+
+
+def _paths(root: pathlib.Path) -> list[pathlib.Path]:
+  """The stores of a workdir, in the order in which they were made."""
+  found = [path.parent.parent for path in root.glob(f'*/{store.DONE}/zarr.json')]
+  found = [path for path in found if not path.name.startswith('.')]
+  return sorted(found, key=lambda path: (path.stat().st_ctime_ns, path.name))
+
+
+def _layer(kept: store.Store, root: pathlib.Path, contrast: float) -> dict:
+  """Writes the images of a layer; what its page is made of."""
+  folder = kept.path.name
+  (root / folder).mkdir()
+  cards, thumbnails = [], []
+  done = np.flatnonzero(store.read(kept, store.DONE))
+  columns = max(1, int(np.ceil(np.sqrt(len(done)))))
+  for image, card in _cards(kept, done):
+    image = images.stretch(image, contrast)
+    card['image'] = f'{folder}/{card["id"]}.png'
+    card['height'], card['width'] = image.shape[:2]
+    images.write(root / card['image'], image)
+    cards.append(card)
+    shrink = min(1, WIDEST / columns / image.shape[1])
+    size = tuple(max(1, int(n * shrink)) for n in image.shape[:2])
+    thumbnails.append(images.resize(image, size) if shrink < 1 else image)
+  sheet = f'{folder}.png'
+  if cards:
+    labels = [f'{card["name"]}  {card["activation"]}' for card in cards]
+    sheet_image = images.contact_sheet(thumbnails, labels, columns=columns)
+    images.write(root / sheet, sheet_image)
+  return {
+    'name': folder.replace('--', '/'),
+    'page': f'{folder}.html',
+    'sheet': sheet,
+    'cards': cards,
+    'done': len(cards),
+    'count': kept.count,
+    'nonfinite': sum(not card['finite'] for card in cards),
+  }
+
+
+def _cards(
+  kept: store.Store, rows: np.ndarray
+) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
+  """The part of each image that its unit sees, and what is known of it."""
+  several = len(np.unique(store.read(kept, 'unit'), axis=0)) < kept.count
+  names = ('image', 'unit', 'replicate', 'seen', 'score', 'activation', 'step')
+  for start in range(0, kept.count, kept.chunk):
+    chunk = slice(start, min(start + kept.chunk, kept.count))
+    if chunk.start not in rows:
+      continue
+    columns = [store.read(kept, name, chunk) for name in names]
+    traces = store.read(kept, 'trace/score', chunk)
+    for row, trace in zip(zip(*columns, strict=True), traces, strict=True):
+      image, (c, y, x), replicate, seen, score, activation, step = row
+      top, left, h, w = seen
+      card = {
+        'id': f'{c}_{y}x{x}_{replicate}',
+        'name': f'{c}' + (f' ({y}, {x}) #{replicate}' if several else ''),
+        'score': _short(score),
+        'activation': _short(activation),
+        'step': int(step),
+        'finite': bool(np.isfinite([score, activation]).all()),
+      }
+      part = image[top : top + h, left : left + w].astype(np.float32)
+      yield part, card | _curve(trace)
+
+
+def _curve(trace: np.ndarray) -> dict[str, str]:
+  """The points of a score curve in a box of 100 x 30."""
+  steps = np.flatnonzero(np.isfinite(trace))
+  if not len(steps):
+    return {'points': '', 'low': '-', 'high': '-'}
+  steps = steps[np.unique(np.linspace(0, len(steps) - 1, 200).astype(int))]
+  values = trace[steps]
+  low, high = values.min(), values.max()
+  x = 100 * steps / max(len(trace) - 1, 1)
+  y = 29 - 28 * (values - low) / max(high - low, 1e-12)
+  points = ' '.join(f'{a:.1f},{b:.1f}' for a, b in zip(x, y, strict=True))
+  return {'points': points, 'low': _short(low), 'high': _short(high)}
+
+
+def _short(number: float) -> str:
+  return f'{number:.4g}' if np.isfinite(number) else 'not a number'
