@@ -19,8 +19,8 @@ def get_config():
   config.units = '0:64'
 
   # The knobs.
-  config.steps = 160
-  config.rate = 0.05  # Adam's, of Fourier coefficients
+  config.steps = 128
+  config.rate = 0.02  # Adam's, of Fourier coefficients
   config.shift = 16  # pixels of jitter
 
   # The method.

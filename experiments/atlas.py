@@ -1,6 +1,6 @@
 """Makes the pages of a workdir; the last line printed is where to look.
 
-  python -m experiments.atlas --workdir=DIR
+python -m experiments.atlas --workdir=DIR
 """
 
 from absl import flags

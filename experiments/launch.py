@@ -19,21 +19,15 @@ def run(main: Callable[[], None], *required: str) -> None:
 
   def parse(argv):
     try:
+      _find_config(argv)
       rest = flags.FLAGS(argv)
       if len(rest) > 1:
         raise ValueError(f'{rest[1]!r} is no flag: type --FLAG=VALUE')
       for name in required:
-        # Reading a config reads its file.
         if flags.FLAGS[name].value is None:
-          raise ValueError(f'--{name} is missing; see --help')
+          raise ValueError(f'--{name} is missing: type --{name}=..., or --help')
       return rest
-    except (
-      flags.Error,
-      AttributeError,
-      KeyError,
-      ValueError,
-      OSError,
-    ) as error:
+    except (flags.Error, AttributeError, ValueError, OSError) as error:
       _fail(error)
 
   def guarded(argv):
@@ -51,12 +45,39 @@ def run(main: Callable[[], None], *required: str) -> None:
   app.run(guarded, flags_parser=parse)
 
 
+def _find_config(argv: list[str]) -> None:
+  """A config that is not there fails here, not at its first override."""
+  for before, argument in zip(['', *argv], argv, strict=False):
+    name, _, value = argument.partition('=')
+    path = value if name == '--config' and value else None
+    path = argument if before == '--config' else path
+    if path is not None and not os.path.isfile(path.split(':')[0]):
+      raise ValueError(
+        f'config file {path!r} is not there: type --config=FILE.py, '
+        'such as --config=configs/demo.py'
+      )
+
+
 def _fail(error: Exception) -> None:
   if flags.FLAGS.is_parsed() and flags.FLAGS.traceback:
     raise error
-  text = error.args[0] if isinstance(error, KeyError) else error
-  print(' '.join(str(text).split()), file=sys.stderr)
+  print(' '.join(_explain(error).split()), file=sys.stderr)
   sys.exit(2)
+
+
+def _explain(error: Exception) -> str:
+  if isinstance(error, OSError) and error.filename is not None:
+    return (
+      f'{str(error.filename)!r} cannot be used ({error.strerror}): '
+      'expected a path that exists and that you may use'
+    )
+  if isinstance(error, AttributeError):  # of a ConfigDict, with a suggestion
+    what = error.args[0]
+    what = what.args[0] if isinstance(what, KeyError) else what
+    return f'the config has no such knob: {what}'
+  if 'Traceback' in str(error):  # of a config file, told by ml_collections
+    return str(error).strip().splitlines()[-1]
+  return str(error)
 
 
 flags.DEFINE_bool('traceback', False, 'Show where an error comes from.')

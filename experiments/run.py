@@ -26,14 +26,14 @@ _DRY_RUN = flags.DEFINE_bool('dry_run', False, 'Print the plan and stop.')
 
 def main() -> None:
   config = _CONFIG.value
-  if not _DRY_RUN.value and _WORKDIR.value is None:
+  if not _DRY_RUN.value and not _WORKDIR.value:
     raise ValueError('--workdir is missing: type --workdir=DIR')
   plans = sweep.plan(config)
   if _DRY_RUN.value:
     print(sweep.describe(config, plans))
     return
   path = config_flags.get_config_filename(flags.FLAGS['config'])
-  source = pathlib.Path(path).read_text()
+  source = pathlib.Path(path.split(':')[0]).read_text()  # FILE:ARGUMENT
   bar = _Bar(config.steps)
   sweep.execute(config, plans, _WORKDIR.value, bar.report, source)
   bar.close()

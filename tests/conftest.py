@@ -27,9 +27,7 @@ def toy(table=TOY, mean=(120.0, 115.0, 100.0), size=12, seed=0):
   shapes = jax.eval_shape(network.init, jax.random.key(0), image)['params']
   draw = np.random.RandomState(seed)
   params = jax.tree.map(lambda s: draw.normal(0, 0.1, s.shape), shapes)
-  return layers.model(
-    table, params, mean=mean, input_shape=(size, size, 3)
-  )
+  return layers.model(table, params, mean=mean, input_shape=(size, size, 3))
 
 
 @pytest.fixture

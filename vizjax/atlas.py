@@ -21,7 +21,7 @@ from vizjax import store
 WIDEST = 4096  # pixels of a contact sheet
 
 
-def write(workdir: str, *, contrast: float = 0.5) -> pathlib.Path:
+def write(workdir: str, *, contrast: float | int = 0.5) -> pathlib.Path:
   """Writes the atlas of a workdir; it replaces the old one when complete.
 
   Args:
@@ -69,12 +69,16 @@ def write(workdir: str, *, contrast: float = 0.5) -> pathlib.Path:
 
 def _paths(root: pathlib.Path) -> list[pathlib.Path]:
   """The stores of a workdir, in the order in which they were made."""
-  found = [path.parent.parent for path in root.glob(f'*/{store.DONE}/zarr.json')]
+  found = [
+    path.parent.parent for path in root.glob(f'*/{store.DONE}/zarr.json')
+  ]
   found = [path for path in found if not path.name.startswith('.')]
   return sorted(found, key=lambda path: (path.stat().st_ctime_ns, path.name))
 
 
-def _layer(kept: store.Store, root: pathlib.Path, contrast: float) -> dict:
+def _layer(
+  kept: store.Store, root: pathlib.Path, contrast: float | int
+) -> dict:
   """Writes the images of a layer; what its page is made of."""
   folder = kept.path.name
   (root / folder).mkdir()
@@ -147,5 +151,5 @@ def _curve(trace: np.ndarray) -> dict[str, str]:
   return {'points': points, 'low': _short(low), 'high': _short(high)}
 
 
-def _short(number: float) -> str:
+def _short(number) -> str:
   return f'{number:.4g}' if np.isfinite(number) else 'not a number'

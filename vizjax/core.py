@@ -27,6 +27,7 @@ RESERVED = ('view', 'centered', 'image', 'params')
 Target = Mapping[str, PyTree]  # what differs between runs: always data
 Term = Callable[[Acts, Target], Float[Array, '']]  # maximized
 Params = PyTree
+Number = int | float  # of a configuration: 2 is as good as 2.
 Projection = Callable[[Params, Params, Int[Array, '']], Params]
 
 

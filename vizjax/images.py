@@ -51,7 +51,7 @@ def resize(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
   return np.stack([np.asarray(channel) for channel in channels], -1)
 
 
-def stretch(image: np.ndarray, percent: float) -> np.ndarray:
+def stretch(image: np.ndarray, percent: float | int) -> np.ndarray:
   """Contrast for display: so many percent at either end become 0 and 255.
 
   Args:

@@ -85,7 +85,7 @@ def mask(layer: str) -> core.Term:
   return term
 
 
-def direction(layer: str, power: float = 0) -> core.Term:
+def direction(layer: str, power: core.Number = 0) -> core.Term:
   """Agreement of every position of a layer with target['direction'] [c].
 
   The mean over positions of (a . v) max(0.1, cos(a, v))^power, as lucid's
@@ -101,7 +101,7 @@ def direction(layer: str, power: float = 0) -> core.Term:
   return term
 
 
-def direction_neuron(layer: str, power: float = 0) -> core.Term:
+def direction_neuron(layer: str, power: core.Number = 0) -> core.Term:
   """`direction` at the position of target['unit'] alone."""
 
   def term(acts, target):
@@ -114,7 +114,7 @@ def direction_neuron(layer: str, power: float = 0) -> core.Term:
   return term
 
 
-def total_variation(beta: float = 2, of: str = 'centered') -> core.Term:
+def total_variation(beta: core.Number = 2, of: str = 'centered') -> core.Term:
   """Sum of (dy^2 + dx^2)^(beta/2), differences to the next pixel.
 
   Mahendran and Vedaldi 2015, eq. 4, https://arxiv.org/abs/1412.0035; zero
@@ -132,7 +132,9 @@ def total_variation(beta: float = 2, of: str = 'centered') -> core.Term:
   return term
 
 
-def p_norm(p: float, scale: float = 1.0, of: str = 'centered') -> core.Term:
+def p_norm(
+  p: core.Number, scale: core.Number = 1.0, of: str = 'centered'
+) -> core.Term:
   """Sum of |x / scale|^p over pixels and channels.
 
   Mahendran and Vedaldi 2015 use p = 6.
@@ -213,7 +215,7 @@ def _data(target: core.Target, name: str, shape: tuple[int, ...]) -> Array:
 
 
 def _dot_cosine(
-  act: Float[Array, '*p c'], vector: Float[Array, 'c'], power: float
+  act: Float[Array, '*p c'], vector: Float[Array, 'c'], power: core.Number
 ) -> Float[Array, '*p']:
   dot = act @ vector
   if power == 0:
@@ -227,7 +229,7 @@ def _dot_cosine(
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
-def _half_power(square: Array, beta: float) -> Array:
+def _half_power(square: Array, beta: core.Number) -> Array:
   """square^(beta/2), with the derivative of where it is at least 1e-5."""
   return square ** (beta / 2)
 

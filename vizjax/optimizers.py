@@ -12,9 +12,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 import optax
 
+from vizjax import core
+
 
 def progress(
-  desired: float, max_rate: float
+  desired: core.Number, max_rate: core.Number
 ) -> optax.GradientTransformationExtraArgs:
   """Gradient ascent whose rate promises a fixed gain.
 
@@ -28,7 +30,7 @@ def progress(
 
 
 def progress01(
-  early: float, late: float, max_rate: float
+  early: core.Number, late: core.Number, max_rate: core.Number
 ) -> optax.GradientTransformationExtraArgs:
   """`progress` for a probability: desired = min(early, late * (1 - score)).
 
@@ -60,7 +62,7 @@ def normalize_by_mean_abs() -> optax.GradientTransformation:
 
 
 def _promise(
-  desired: Callable, max_rate: float
+  desired: Callable, max_rate: core.Number
 ) -> optax.GradientTransformationExtraArgs:
   def init(params: PyTree) -> optax.EmptyState:
     del params

@@ -88,10 +88,9 @@ def runner(
       traces.append(trace)
     return state, jax.tree.map(lambda *parts: jnp.stack(parts, 1), *traces)
 
-  on_cpu = mesh.devices.flat[0].platform == 'cpu'
   return Runner(
     spread(start, recipe),
-    loop if on_cpu else scan,
+    loop if _on_cpu() else scan,
     spread(frame, recipe),
     spread(finish, (recipe, clean)),
   )
@@ -131,13 +130,17 @@ def steps_per_call(steps: int, every: int | None = None) -> int:
   A divisor of `steps` (and of `every`), so that one compilation serves. On
   the CPU, where a call is a loop of steps, one.
   """
-  if jax.default_backend() == 'cpu':
+  if _on_cpu():
     return 1
   return max(
     n
     for n in range(1, LONGEST_CALL + 1)
     if steps % n == 0 and (every is None or every % n == 0)
   )
+
+
+def _on_cpu() -> bool:
+  return jax.default_backend() == 'cpu'
 
 
 def _finish(

@@ -23,7 +23,9 @@ _LUCID_FACTOR = 4.0
 
 
 def pixels(
-  model: core.Model, std: float = 10.0, shape: tuple[int, int] | None = None
+  model: core.Model,
+  std: core.Number = 10.0,
+  shape: tuple[int, int] | None = None,
 ) -> core.Parameterization:
   """The image itself, less the model's mean: params are [h, w, c].
 
@@ -51,8 +53,8 @@ def pixels(
 
 def fourier(
   model: core.Model,
-  std: float = 0.01,
-  decay: float = 1.0,
+  std: core.Number = 0.01,
+  decay: core.Number = 1.0,
   decorrelate: bool = True,
   shape: tuple[int, int] | None = None,
 ) -> core.Parameterization:

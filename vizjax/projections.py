@@ -18,10 +18,10 @@ from jaxtyping import Array, Float
 
 from vizjax import core
 
-Number = float | int | Callable
+Scheduled = core.Number | Callable
 
 
-def l2_decay(rate: Number) -> core.Projection:
+def l2_decay(rate: Scheduled) -> core.Projection:
   """Multiplies the parameters by 1 - rate (the fraction *removed*)."""
   _within('l2_decay', rate, 0, 1)
 
@@ -33,7 +33,7 @@ def l2_decay(rate: Number) -> core.Projection:
   return Partial(project)
 
 
-def gaussian_blur(sigma: Number) -> core.Projection:
+def gaussian_blur(sigma: Scheduled) -> core.Projection:
   """Blurs each channel of the pixels; sigma in pixels.
 
   The kernel reaches int(4 sigma + 0.5) pixels and the border is reflected
@@ -72,7 +72,9 @@ def clip_pixels(model: core.Model) -> core.Projection:
   return Partial(project, model.mean)
 
 
-def clip_box(lower: float | Array, upper: float | Array) -> core.Projection:
+def clip_box(
+  lower: core.Number | Array, upper: core.Number | Array
+) -> core.Projection:
   """Clips the parameters to [lower, upper]: numbers, or arrays like them."""
 
   def project(lower, upper, params, grads, step):
@@ -87,7 +89,7 @@ def clip_box(lower: float | Array, upper: float | Array) -> core.Projection:
   return Partial(project, lower, upper)
 
 
-def clip_percentile(q: Number) -> core.Projection:
+def clip_percentile(q: Scheduled) -> core.Projection:
   """Clips to the percentiles q/2 and 100 - q/2 over all channels (cnnpref)."""
   _within('clip_percentile', q, 0, 100)
 
@@ -100,7 +102,7 @@ def clip_percentile(q: Number) -> core.Projection:
   return Partial(project)
 
 
-def drop_small_values(q: Number) -> core.Projection:
+def drop_small_values(q: Scheduled) -> core.Projection:
   """Zeroes the entries whose size is below the q-th percentile of sizes.
 
   Yosinski et al. 2015, https://arxiv.org/abs/1506.06579; as all `drop_`, the
@@ -109,12 +111,12 @@ def drop_small_values(q: Number) -> core.Projection:
   return _drop('drop_small_values', q, lambda x, _: jnp.abs(x))
 
 
-def drop_small_norms(q: Number) -> core.Projection:
+def drop_small_norms(q: Scheduled) -> core.Projection:
   """Zeroes the pixels whose norm over channels is small (Yosinski 2015)."""
   return _drop('drop_small_norms', q, lambda x, _: jnp.linalg.norm(x, axis=-1))
 
 
-def drop_small_contributions(q: Number) -> core.Projection:
+def drop_small_contributions(q: Scheduled) -> core.Projection:
   """Zeroes the pixels where the norm of x * gradient is small (cnnpref)."""
   return _drop(
     'drop_small_contributions',
@@ -123,7 +125,7 @@ def drop_small_contributions(q: Number) -> core.Projection:
   )
 
 
-def drop_small_benefits(q: Number) -> core.Projection:
+def drop_small_benefits(q: Scheduled) -> core.Projection:
   """Zeroes the pixels where -sum_c x * gradient is small (Yosinski 2015).
 
   That is the predicted gain of zeroing a pixel; the program zeroes those
@@ -132,7 +134,7 @@ def drop_small_benefits(q: Number) -> core.Projection:
   return _drop('drop_small_benefits', q, lambda x, g: jnp.sum(g * -x, axis=-1))
 
 
-def drop_small_abs_benefits(q: Number) -> core.Projection:
+def drop_small_abs_benefits(q: Scheduled) -> core.Projection:
   """Zeroes the pixels where |sum_c x * gradient| is small (Yosinski 2015)."""
   return _drop(
     'drop_small_abs_benefits', q, lambda x, g: jnp.abs(jnp.sum(g * x, axis=-1))
@@ -158,7 +160,7 @@ def every(
   return Partial(project, projection)
 
 
-def _drop(name: str, q: Number, measure: Callable) -> core.Projection:
+def _drop(name: str, q: Scheduled, measure: Callable) -> core.Projection:
   _within(name, q, 0, 100)
 
   def project(params, grads, step):
@@ -189,11 +191,13 @@ def _blur_matrix(
   return jnp.zeros((size, size), weights.dtype).at[here, there].add(weights)
 
 
-def _value(number: Number, step: Array | int) -> Array | float:
+def _value(number: Scheduled, step: Array | int) -> Array | core.Number:
   return number(step) if callable(number) else number
 
 
-def _within(name: str, number: Number, low: float, high: float) -> None:
+def _within(
+  name: str, number: Scheduled, low: core.Number, high: core.Number
+) -> None:
   if not callable(number) and not low <= number <= high:
     raise ValueError(
       f'{name}({number!r}): expected a number from {low} to {high}'

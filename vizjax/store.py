@@ -50,9 +50,9 @@ def claim(workdir: str, provenance: Mapping[str, Any]) -> bool:
     OSError: it cannot be written.
   """
   path = pathlib.Path(workdir)
+  provenance = json.loads(json.dumps(provenance))  # tuples become lists
   if (path / CONFIG).exists():
     _compare(workdir, read_config(workdir), provenance)
-    _probe(path)
     return True
   path.mkdir(parents=True, exist_ok=True)
   others = [entry for entry in os.listdir(path) if not entry.startswith('.')]
@@ -176,13 +176,6 @@ def _compare(workdir: str, old: Mapping, new: Mapping) -> None:
       f'workdir {workdir!r} was made with another config ('
       f'{"; ".join(differing)}): use that config, or another --workdir'
     )
-
-
-def _probe(path: pathlib.Path) -> None:
-  """Finds out at once, not after the first batch, that nothing is kept."""
-  probe = path / '.probe'
-  probe.touch()
-  probe.unlink()
 
 
 def _create_array(

@@ -261,8 +261,11 @@ def _run(
     if every is not None and step % every == 0:
       frames.append(np.asarray(runner.frame(state))[:count])
     state, trace = runner.advance(state, targets, keys, steps=per_call)
-    traces.append(jax.device_get(trace))
+    traces.append(trace)
+    # Waiting for the call before keeps the device busy and the bar honest.
+    jax.block_until_ready(traces[-2:][0])
     call(count * per_call)
+  traces = jax.device_get(traces)
   trace = {
     f'trace/{name}': np.concatenate([t[name] for t in traces], 1)[:count]
     for name in traces[0]
@@ -301,7 +304,7 @@ def _fingerprint(plans: list[LayerPlan]) -> str:
   return digest.hexdigest()
 
 
-def _bytes(number: float) -> str:
+def _bytes(number: float | int) -> str:
   for unit in ('B', 'KB', 'MB', 'GB'):
     if number < 1000:
       return f'{number:.3g} {unit}'

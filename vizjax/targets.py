@@ -63,7 +63,7 @@ def photograph(path: str) -> Maker:
   return make
 
 
-def legacy_normal(model: core.Model, std: float) -> Maker:
+def legacy_normal(model: core.Model, std: core.Number) -> Maker:
   """The mean plus N(0, std), drawn as the Caffe programs draw it.
 
   NumPy's RandomState(seed).normal over [c, h, w] in BGR order: the

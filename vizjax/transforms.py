@@ -26,7 +26,7 @@ GREY = 127.5  # the middle of 0-255: lucid pads with 0.5 of 1
 
 def jitter(d: int) -> core.Transform:
   """A random window, d smaller: [h, w] -> [h - d, w - d] (lucid)."""
-  _nonnegative('jitter', d=d)
+  _whole('jitter', 0, d=d)
 
   def draw_view(draw, key, view):
     del draw
@@ -39,7 +39,7 @@ def jitter(d: int) -> core.Transform:
 
 def roll(d: int) -> core.Transform:
   """Circular shift by up to d pixels both ways (DeepDream, cnnpref)."""
-  _nonnegative('roll', d=d)
+  _whole('roll', 0, d=d)
 
   def draw_view(draw, key, view):
     del draw
@@ -49,9 +49,9 @@ def roll(d: int) -> core.Transform:
   return _per_view('roll', draw_view)
 
 
-def pad(w: int, value: float = GREY) -> core.Transform:
+def pad(w: int, value: core.Number = GREY) -> core.Transform:
   """A border of w pixels: [h, w] -> [h + 2w, w + 2w]."""
-  _nonnegative('pad', w=w)
+  _whole('pad', 0, w=w)
 
   def draw_view(draw, key, view):
     del draw, key
@@ -60,7 +60,9 @@ def pad(w: int, value: float = GREY) -> core.Transform:
   return _per_view('pad', draw_view)
 
 
-def scale(low: float, high: float, count: int | None = None) -> core.Transform:
+def scale(
+  low: core.Number, high: core.Number, count: int | None = None
+) -> core.Transform:
   """Magnifies about the centre by a factor drawn evenly from [low, high].
 
   Args:
@@ -87,7 +89,7 @@ def scale(low: float, high: float, count: int | None = None) -> core.Transform:
 
 
 def rotate(
-  degrees: float, count: int | None = None, zeros: int = 0
+  degrees: core.Number, count: int | None = None, zeros: int = 0
 ) -> core.Transform:
   """Turns about the centre by an angle drawn evenly from [-degrees, degrees].
 
@@ -98,7 +100,7 @@ def rotate(
     count: draw one of so many evenly spaced angles.
     zeros: and as one of so many further draws, none (lucid: 21 and 5).
   """
-  _nonnegative('rotate', degrees=degrees, zeros=zeros)
+  _whole('rotate', 0, zeros=zeros)
   if zeros and count is None:
     raise ValueError('rotate(zeros=...) needs count, as rotate(10, 21, 5)')
 
@@ -116,7 +118,7 @@ def rotate(
 
 def crop(h: int, w: int) -> core.Transform:
   """The middle h x w pixels; grey is added where the view is smaller."""
-  _positive('crop', h=h, w=w)
+  _whole('crop', 1, h=h, w=w)
 
   def draw_view(draw, key, view):
     del draw, key
@@ -127,7 +129,7 @@ def crop(h: int, w: int) -> core.Transform:
 
 def random_crops(n: int, h: int, w: int) -> core.Transform:
   """n random windows of every view: [v, ...] -> [v n, h, w, c]."""
-  _positive('random_crops', n=n, h=h, w=w)
+  _whole('random_crops', 1, n=n, h=h, w=w)
 
   def transform(draw, views):
     v, height, width, c = views.shape
@@ -172,7 +174,11 @@ def _per_view(
 
 
 def _draw(
-  key: Key[Array, ''], low: float, high: float, count: int | None, dtype
+  key: Key[Array, ''],
+  low: core.Number,
+  high: core.Number,
+  count: int | None,
+  dtype,
 ) -> Float[Array, '']:
   if count is None:
     return jax.random.uniform(key, (), dtype, low, high)
@@ -216,19 +222,11 @@ def _turn(
   return upper * (1 - down) + lower * down + GREY
 
 
-def _nonnegative(name: str, **values: float) -> None:
+def _whole(name: str, least: int, **values: int) -> None:
   for argument, value in values.items():
-    if value < 0:
+    if not isinstance(value, int) or value < least:
       raise ValueError(
-        f'{name}: {argument} is {value!r}, expected a number >= 0'
-      )
-
-
-def _positive(name: str, **values: int) -> None:
-  for argument, value in values.items():
-    if value < 1:
-      raise ValueError(
-        f'{name}: {argument} is {value!r}, expected a whole number >= 1'
+        f'{name}: {argument} is {value!r}, expected a whole number >= {least}'
       )
 
 

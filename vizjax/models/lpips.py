@@ -66,10 +66,15 @@ def read(path: pathlib.Path, sha256: str) -> dict:
   """The arrays of a pickle, by nested name.
 
   Raises:
-    OSError: it cannot be read.
-    ValueError: it is not the file of that checksum.
+    ValueError: it cannot be read, or is not the file of that checksum.
   """
-  content = path.read_bytes()
+  try:
+    content = path.read_bytes()
+  except OSError as error:
+    raise ValueError(
+      f'weights file {str(path)!r} cannot be read ({error.strerror}): give '
+      f'the path of a copy, or none for that of the package {PACKAGE}'
+    ) from error
   found = hashlib.sha256(content).hexdigest()
   if found != sha256:
     raise ValueError(

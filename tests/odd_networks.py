@@ -1,0 +1,49 @@
+"""Networks for one purpose each, beside `toynets.net()`, for formulas too."""
+
+import dataclasses
+
+import conftest
+import jax
+import jax.numpy as jnp
+
+from vizjax import core
+
+# What does not depend on the size of the image.
+_CONVOLUTIONS = conftest.TOY[:-1]
+
+
+def wide() -> core.Model:
+  """The toy's convolutions at 16 x 16: conv2 has 16 positions inside."""
+  return conftest.toy(_CONVOLUTIONS, size=16)
+
+
+def other() -> core.Model:
+  """The toy network with other weights."""
+  return conftest.toy(seed=1)
+
+
+def untabled() -> core.Model:
+  """The toy network as a function of a user's own: without a layer table."""
+  model = conftest.toy()
+  return dataclasses.replace(
+    model, apply=lambda *given: model.apply(*given), layers=()
+  )
+
+
+def pictured() -> core.Model:
+  """The toy network with a mean image."""
+  model = conftest.toy()
+  mean = jnp.broadcast_to(model.mean, model.input_shape)
+  return dataclasses.replace(model, mean=mean)
+
+
+def number() -> int:
+  """No network."""
+  return 3
+
+
+def maps(model: core.Model) -> dict[str, tuple[int, ...]]:
+  """The shape of every layer that a model computes; not for formulas."""
+  image = jax.ShapeDtypeStruct(model.input_shape, jnp.float32)
+  acts = jax.eval_shape(lambda model, image: model(image), model, image)
+  return {name: act.shape for name, act in acts.items()}

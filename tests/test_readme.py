@@ -1,0 +1,86 @@
+"""What the README shows is true."""
+
+import pathlib
+import re
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import toy_config
+
+from vizjax import store
+from vizjax import sweep
+
+ROOT = pathlib.Path(__file__).parent.parent
+README = (ROOT / 'README.md').read_text()
+BLOCKS = re.findall(r'```python\n(.*?)```', README, re.DOTALL)
+
+
+def block(words):
+  (found,) = [text for text in BLOCKS if words in text]
+  return found
+
+
+@pytest.fixture
+def my_lab(tmp_path, monkeypatch):
+  """The package that the README writes, on the path."""
+  folder = tmp_path / 'my_lab'
+  folder.mkdir()
+  for name in ('terms', 'net'):
+    (folder / f'{name}.py').write_text(block(f'# my_lab/{name}.py'))
+  monkeypatch.syspath_prepend(tmp_path)
+  monkeypatch.chdir(tmp_path)
+  yield
+  for name in [n for n in sys.modules if n.split('.')[0] == 'my_lab']:
+    del sys.modules[name]
+
+
+def made(config, workdir):
+  sweep.execute(config, sweep.plan(config), str(workdir))
+  return store.open_(store.directory(str(workdir), config.layer))
+
+
+def test_the_python_example_raises_the_score():
+  names = {}
+  with jax.numpy_rank_promotion('allow'):  # as for a user
+    exec(block('import jax, optax').replace('steps=100', 'steps=5'), names)
+  assert names['image'].shape == (224, 224, 3)
+  assert names['trace']['score'][-1] > names['trace']['score'][0]
+
+
+def test_the_example_objective_is_named_by_its_path(my_lab, tmp_path):
+  config = toy_config.get_config()
+  config.layer, config.units = 'conv2', '0'
+  config.objective = 'my_lab.terms.symmetry(layer)'
+  scores = store.read(made(config, tmp_path / 'w'), 'trace/score')
+  assert np.isfinite(scores).all() and (scores < 0).all()
+
+
+def test_the_example_network_is_named_by_its_path(my_lab, tmp_path):
+  draw = np.random.RandomState(0)
+  weights = {
+    'hidden': draw.normal(0, 0.01, (32 * 32 * 3, 8)).astype(np.float32),
+    'logits': draw.normal(0, 0.1, (8, 4)).astype(np.float32),
+  }
+  np.savez('weights.npz', **weights)
+  config = toy_config.get_config()
+  config.model = "my_lab.net.load('weights.npz')"
+  config.layer, config.units = 'logits', '2'
+  kept = made(config, tmp_path / 'w')
+  image = store.read(kept, 'image')[0][1:33, 1:33]  # of 34, jitter eats 2
+  centered = jnp.asarray(image) - jnp.array([[[124.0, 117.0, 104.0]]])
+  hidden = np.maximum(0, np.asarray(centered).reshape(-1) @ weights['hidden'])
+  expected = (hidden @ weights['logits'])[2]
+  found = store.read(kept, 'activation')[0]
+  np.testing.assert_allclose(found, expected, rtol=1e-4)  # float32 sums
+
+
+def test_the_commands_are_there():
+  makefile = (ROOT / 'Makefile').read_text()
+  for target in re.findall(r'^make (\S+)', README, re.MULTILINE):
+    assert re.search(rf'^{target}:', makefile, re.MULTILINE)
+  assert 'make test' in (ROOT / '.ci' / 'run').read_text()
+  for path in re.findall(r'(?:docs|configs)/\w+\.\w+', README):
+    assert (ROOT / path).exists()

@@ -1,0 +1,354 @@
+"""Arrays on disk: whole, refused where foreign, and safe at every write."""
+
+import itertools
+import pathlib
+
+import numpy as np
+import pytest
+
+from vizjax import store
+
+FIELDS = {
+  'image': ((2, 3, 3), np.float32),
+  'score': ((), np.float32),
+  'unit': ((3,), np.int32),
+  'trace/score': ((4,), np.float32),
+}
+COUNT, CHUNK = 7, 3  # two chunks of three, and one of one
+PROVENANCE = {'config': {'rate': 1.0, 'batch': 64}, 'fingerprint': 'ab12'}
+
+
+class Crash(Exception):
+  """What happens at a write that never happens."""
+
+
+class Fragile:
+  """An array of a store that fails where `fails` says so.
+
+  Args:
+    array: what is written to otherwise.
+    fails: () -> 'before' or 'during' or None, asked at every write.
+  """
+
+  def __init__(self, array, fails):
+    self.array, self.fails = array, fails
+
+  def __getitem__(self, part):
+    return Fragile(self.array[part], self.fails)
+
+  def read(self):
+    return self.array.read()
+
+  def write(self, values):
+    when = self.fails()
+    if when == 'before':
+      raise Crash
+    future = self.array.write(values)
+    return Broken() if when == 'during' else future
+
+
+class Broken:
+  """The future of a write that fails later."""
+
+  def result(self):
+    raise Crash
+
+
+def contents(number, seed=0):
+  """What a chunk holds, by its number."""
+  rows = len(range(COUNT)[number * CHUNK : (number + 1) * CHUNK])
+  draw = np.random.RandomState(100 * seed + number)
+  return {
+    name: draw.randint(1, 99, (rows, *shape)).astype(dtype)
+    for name, (shape, dtype) in FIELDS.items()
+  }
+
+
+def fill(kept):
+  for number in store.missing(kept):
+    store.write(kept, number, contents(number))
+
+
+def everything(path):
+  kept = store.open_(path)
+  return {name: store.read(kept, name) for name in kept.arrays}
+
+
+def make(tmp_path, name='conv1'):
+  return store.create(tmp_path / name, FIELDS, COUNT, CHUNK)
+
+
+def test_what_is_written_is_read(tmp_path):
+  fill(make(tmp_path))
+  found = everything(tmp_path / 'conv1')
+  chunks = [contents(number) for number in range(3)]
+  for name, (shape, dtype) in FIELDS.items():
+    expected = np.concatenate([chunk[name] for chunk in chunks])
+    np.testing.assert_array_equal(found[name], expected)
+    assert found[name].dtype == dtype and found[name].shape == (7, *shape)
+  np.testing.assert_array_equal(found['done'], np.ones(7))
+
+
+def test_some_rows_are_read(tmp_path):
+  kept = make(tmp_path)
+  fill(kept)
+  whole = store.read(kept, 'image')
+  np.testing.assert_array_equal(store.read(kept, 'image', 4), whole[4])
+  some = store.read(kept, 'image', slice(2, 5))
+  np.testing.assert_array_equal(some, whole[2:5])
+
+
+def test_rows_that_are_not_made_are_nan_or_zero(tmp_path):
+  kept = make(tmp_path)
+  store.write(kept, 1, contents(1))
+  found = everything(tmp_path / 'conv1')
+  for rows in (slice(0, 3), slice(6, 7)):
+    for name in ('image', 'score', 'trace/score'):
+      assert np.isnan(found[name][rows]).all()
+    assert not found['unit'][rows].any() and not found['done'][rows].any()
+  assert np.isfinite(found['score'][3:6]).all()
+
+
+def test_chunks_are_missing_until_they_are_done(tmp_path):
+  kept = make(tmp_path)
+  assert store.missing(kept) == [0, 1, 2]
+  store.write(kept, 2, contents(2))
+  assert store.missing(kept) == [0, 1]
+  store.write(kept, 0, contents(0))
+  assert store.missing(store.open_(tmp_path / 'conv1')) == [1]
+
+
+def test_the_last_chunk_is_shorter(tmp_path):
+  kept = make(tmp_path)
+  assert [list(store.rows(kept, n)) for n in range(3)] == [
+    [0, 1, 2],
+    [3, 4, 5],
+    [6],
+  ]
+
+
+def test_a_store_keeps_its_chunk(tmp_path):
+  make(tmp_path)
+  again = store.create(tmp_path / 'conv1', FIELDS, COUNT, 5)
+  assert (again.count, again.chunk) == (7, 3)
+
+
+def test_arrays_that_are_there_are_not_made_again(tmp_path):
+  fill(make(tmp_path))
+  before = everything(tmp_path / 'conv1')
+  assert store.missing(make(tmp_path)) == []
+  assert_same(before, everything(tmp_path / 'conv1'))
+
+
+def test_a_name_with_a_slash_is_one_directory(tmp_path):
+  path = store.directory(str(tmp_path), 'inception/3a')
+  assert path == tmp_path / 'inception--3a'
+  fill(store.create(path, FIELDS, COUNT, CHUNK))
+  assert [entry.name for entry in tmp_path.iterdir()] == ['inception--3a']
+  assert set(everything(path)) == {*FIELDS, 'done'}
+
+
+def test_a_creation_that_was_cut_is_made_again(tmp_path, monkeypatch):
+  # As many writes as there are arrays, 'done' included.
+  for k in range(len(FIELDS) + 1):
+    workdir = tmp_path / str(k)
+    workdir.mkdir()
+    with monkeypatch.context() as patch:
+      create_array, calls = store._create_array, []
+
+      def cut(*arguments, k=k, calls=calls, create_array=create_array):
+        if len(calls) == k:
+          raise Crash
+        calls.append(arguments)
+        create_array(*arguments)
+
+      patch.setattr(store, '_create_array', cut)
+      with pytest.raises(Crash):
+        make(workdir)
+    assert not (workdir / 'conv1').exists()
+    kept = make(workdir)
+    assert set(kept.arrays) == {*FIELDS, 'done'}
+    assert [entry.name for entry in workdir.iterdir()] == ['conv1']
+
+
+def test_what_is_left_of_another_creation_does_not_survive(tmp_path):
+  store.create(tmp_path / 'old', {'stale': ((), np.int32)}, 2, 1)
+  (tmp_path / 'old').rename(tmp_path / '.conv1.partial')
+  assert set(make(tmp_path).arrays) == {*FIELDS, 'done'}
+
+
+@pytest.mark.parametrize('when', ['before', 'during'])
+def test_killed_at_any_write_a_store_is_finished_the_same(tmp_path, when):
+  fill(make(tmp_path, 'undisturbed'))
+  undisturbed = everything(tmp_path / 'undisturbed')
+  writes = 3 * (len(FIELDS) + 1)
+  for k in range(writes):
+    kept = make(tmp_path, f'cut{k}')
+    left = itertools.chain([None] * k, [when], itertools.repeat(None))
+    fragile = {
+      name: Fragile(array, lambda left=left: next(left))
+      for name, array in kept.arrays.items()
+    }
+    with pytest.raises(Crash):
+      fill(kept._replace(arrays=fragile))
+    again = make(tmp_path, f'cut{k}')
+    # 'done' is the last of a chunk's five writes.
+    if when == 'before':
+      assert store.missing(again) == [0, 1, 2][k // 5 :]
+    fill(again)
+    assert_same(undisturbed, everything(tmp_path / f'cut{k}'))
+
+
+def test_done_is_written_after_all_else_has_committed(tmp_path):
+  kept = make(tmp_path)
+  log = []
+
+  class Logged(Fragile):
+    def __init__(self, array, name):
+      super().__init__(array, lambda: None)
+      self.name = name
+
+    def __getitem__(self, part):
+      return Logged(self.array[part], self.name)
+
+    def write(self, values):
+      log.append(('begun', self.name))
+      future = super().write(values)
+      return Watched(future, self.name)
+
+  class Watched:
+    def __init__(self, future, name):
+      self.future, self.name = future, name
+
+    def result(self):
+      log.append(('committed', self.name))
+      return self.future.result()
+
+  logged = {name: Logged(array, name) for name, array in kept.arrays.items()}
+  store.write(kept._replace(arrays=logged), 0, contents(0))
+  begun = log.index(('begun', 'done'))
+  committed = {name for what, name in log[:begun] if what == 'committed'}
+  assert committed == set(FIELDS)
+
+
+def test_a_new_directory_is_claimed(tmp_path):
+  workdir = tmp_path / 'deep' / 'new'
+  assert store.claim(str(workdir), PROVENANCE) is False
+  assert store.read_config(str(workdir)) == PROVENANCE
+  assert [entry.name for entry in workdir.iterdir()] == ['config.json']
+
+
+def test_an_earlier_run_is_found_again(tmp_path):
+  store.claim(str(tmp_path), PROVENANCE | {'versions': {'jax': '1'}})
+  later = PROVENANCE | {'versions': {'jax': '2'}}
+  assert store.claim(str(tmp_path), later) is True
+  assert store.read_config(str(tmp_path))['versions'] == {'jax': '1'}
+  assert [entry.name for entry in tmp_path.iterdir()] == ['config.json']
+
+
+def test_a_claim_that_was_cut_can_be_made_again(tmp_path, monkeypatch):
+  with monkeypatch.context() as patch:
+
+    def cut(self, target):
+      raise Crash
+
+    patch.setattr(pathlib.Path, 'replace', cut)
+    with pytest.raises(Crash):
+      store.claim(str(tmp_path), PROVENANCE)
+  assert not (tmp_path / 'config.json').exists()
+  assert store.claim(str(tmp_path), PROVENANCE) is False
+  assert store.read_config(str(tmp_path)) == PROVENANCE
+
+
+def test_a_directory_with_other_files_is_refused(tmp_path):
+  (tmp_path / 'thesis.tex').write_text('years')
+  with pytest.raises(ValueError, match=r"holds other files \('?thesis.tex"):
+    store.claim(str(tmp_path), PROVENANCE)
+  assert [entry.name for entry in tmp_path.iterdir()] == ['thesis.tex']
+
+
+def test_another_config_is_refused_by_its_fields(tmp_path):
+  store.claim(
+    str(tmp_path),
+    {'config': {'rate': 1.0, 'seed': 3, 'old': 5}, 'fingerprint': 'ab12'},
+  )
+  other = {
+    'config': {'rate': 2.0, 'seed': 3, 'new': None},
+    'fingerprint': 'ab12',
+  }
+  with pytest.raises(ValueError) as error:
+    store.claim(str(tmp_path), other)
+  message = str(error.value)
+  assert 'rate: 1.0 there, 2.0 here' in message
+  assert "old: 5 there, '(absent)' here" in message
+  assert "new: '(absent)' there, None here" in message
+  assert 'seed' not in message and 'weights' not in message
+
+
+def test_other_weights_are_refused(tmp_path):
+  store.claim(str(tmp_path), PROVENANCE)
+  with pytest.raises(ValueError, match='the weights or arrays'):
+    store.claim(str(tmp_path), PROVENANCE | {'fingerprint': 'cd34'})
+
+
+def test_the_batch_may_change(tmp_path):
+  store.claim(str(tmp_path), PROVENANCE)
+  config = PROVENANCE['config'] | {'batch': 3}
+  assert store.claim(str(tmp_path), PROVENANCE | {'config': config})
+
+
+def test_values_that_json_turns_into_others_still_compare_equal(tmp_path):
+  config = {'shape': (3, 4), 'nested': {'a': (1,)}}
+  provenance = {'config': config, 'fingerprint': ''}
+  store.claim(str(tmp_path), provenance)
+  assert store.claim(str(tmp_path), provenance) is True
+
+
+def test_a_path_below_a_file_is_an_os_error(tmp_path):
+  (tmp_path / 'file').write_text('')
+  for name in ('file', 'file/below'):
+    with pytest.raises(OSError):
+      store.claim(str(tmp_path / name), PROVENANCE)
+
+
+@pytest.mark.parametrize('text', ['', '{"config": {"rate"', '\x00\x01'])
+def test_a_damaged_config_is_said_to_be_damaged(tmp_path, text):
+  (tmp_path / 'config.json').write_text(text)
+  for use in (
+    store.read_config,
+    lambda workdir: store.claim(workdir, PROVENANCE),
+  ):
+    with pytest.raises(ValueError, match='config.json.* is damaged'):
+      use(str(tmp_path))
+
+
+@pytest.mark.parametrize('text', ['[]', '{}', '{"config": {}}', 'null'])
+def test_a_config_of_something_else_is_said_to_be_damaged(tmp_path, text):
+  (tmp_path / 'config.json').write_text(text)
+  with pytest.raises(ValueError, match='is damaged'):
+    store.claim(str(tmp_path), PROVENANCE)
+
+
+def test_a_directory_that_is_no_workdir_is_said_to_be_none(tmp_path):
+  with pytest.raises(ValueError, match='is not a workdir'):
+    store.read_config(str(tmp_path))
+
+
+def test_a_layer_that_is_not_there_holds_no_results(tmp_path):
+  for path in (tmp_path, tmp_path / 'absent'):
+    with pytest.raises(ValueError, match='holds no results'):
+      store.open_(path)
+
+
+def test_a_damaged_array_is_named(tmp_path):
+  make(tmp_path)
+  (tmp_path / 'conv1' / 'score' / 'zarr.json').write_text('{"zarr')
+  with pytest.raises(ValueError, match="conv1/score' is damaged"):
+    store.open_(tmp_path / 'conv1')
+
+
+def assert_same(one, other):
+  """Equal names and equal bits, NaN included."""
+  assert set(one) == set(other)
+  for name, array in one.items():
+    np.testing.assert_array_equal(array, other[name])

@@ -1,0 +1,183 @@
+"""Starts, directions, masks and means, from formulas and files."""
+
+import numpy as np
+from PIL import Image
+import pytest
+
+from vizjax import core
+from vizjax import targets
+
+# The published numbers have twelve digits; a mean of hundreds is added and
+# taken off again in float64.
+PRINTED = 1e-10
+
+
+@pytest.fixture
+def save(tmp_path):
+  """Saves an array and gives its path."""
+
+  def save(array, name='array.npy'):
+    np.save(tmp_path / name, array)
+    return str(tmp_path / name)
+
+  return save
+
+
+def a_model(mean):
+  return core.Model({}, mean, lambda params, image: {}, (227, 227, 3))
+
+
+def test_the_legacy_start_is_that_of_the_toolbox():
+  mean = np.array([122.679, 116.669, 104.007])
+  make = targets.legacy_normal(a_model(mean), 10.0)
+  start = make((227, 227, 3), 0)
+  noise = (start - mean)[..., ::-1].transpose(2, 0, 1)  # BGR, c h w
+  found = [*noise.ravel()[:2], np.linalg.norm(noise), np.std(noise)]
+  printed = [17.6405234597, 4.00157208367, 3921.52364497, 9.97384688005]
+  np.testing.assert_allclose(found, printed, rtol=PRINTED)
+
+
+def test_the_legacy_start_follows_the_seed_and_a_mean_image():
+  mean = np.random.RandomState(9).uniform(90, 130, (6, 5, 3))
+  make = targets.legacy_normal(a_model(mean), 2.0)
+  for seed in (0, 7):
+    noise = np.random.RandomState(seed).normal(0, 2.0, (3, 6, 5))
+    start = make((6, 5, 3), seed)
+    for c in range(3):
+      np.testing.assert_allclose(
+        start[..., c] - mean[..., c], noise[2 - c], rtol=1e-9
+      )
+
+
+def test_one_hot_is_one_in_its_channel():
+  made = targets.one_hot(2)((4,), 0)
+  assert made.tolist() == [0, 0, 1, 0]
+  made = targets.one_hot(1)((2, 3, 4), 0)
+  assert made.sum() == 6 and (made[..., 1] == 1).all()
+
+
+@pytest.mark.parametrize('channel', [-1, 4, 99])
+def test_one_hot_knows_the_channels(channel):
+  match = rf'one_hot\({channel}\): expected a channel from 0 to 3'
+  with pytest.raises(ValueError, match=match):
+    targets.one_hot(channel)((4,), 0)
+
+
+def test_npy_is_the_array_of_the_file(save):
+  array = np.random.RandomState(0).normal(0, 1, (2, 3))
+  make = targets.npy(save(array))
+  np.testing.assert_array_equal(make((2, 3), 0), array)
+  with pytest.raises(ValueError, match=r'holds \(2, 3\), expected \(3, 2\)'):
+    make((3, 2), 0)
+
+
+def test_a_photograph_is_resized_to_the_canvas(tmp_path):
+  path = tmp_path / 'photograph.png'
+  Image.new('RGB', (30, 20), (10, 200, 90)).save(path)
+  made = targets.photograph(str(path))((6, 7, 3), 0)
+  expected = np.broadcast_to([10.0, 200, 90], (6, 7, 3))
+  np.testing.assert_allclose(made, expected, atol=1e-3)
+
+
+def test_a_missing_file_is_an_os_error(tmp_path):
+  for read in (targets.npy, targets.photograph, targets.load_npy):
+    with pytest.raises(OSError, match='none'):
+      read(str(tmp_path / 'none.npy'))
+
+
+@pytest.mark.parametrize(
+  'content',
+  [
+    b'',
+    b'text',
+    b'\x93NUMPY\x01\x00',
+    b'PK\x03\x04 an archive that is none',
+    b'\x80\x04K\x01.',  # a pickle
+  ],
+)
+def test_what_is_no_array_file_is_named(tmp_path, content):
+  path = tmp_path / 'array.npy'
+  path.write_bytes(content)
+  with pytest.raises(ValueError, match="array.npy' is not a .npy file"):
+    targets.load_npy(str(path))
+
+
+def test_a_file_cut_short_is_named(tmp_path, save):
+  path = save(np.ones((20, 20)))
+  content = (tmp_path / 'array.npy').read_bytes()
+  (tmp_path / 'array.npy').write_bytes(content[:-100])
+  with pytest.raises(ValueError, match="array.npy' is not a .npy file"):
+    targets.load_npy(path)
+
+
+def test_an_archive_of_arrays_is_no_array(tmp_path):
+  path = tmp_path / 'arrays.npz'
+  np.savez(path, a=np.ones(3))
+  with pytest.raises(ValueError, match='not a .npy file of real numbers'):
+    targets.load_npy(str(path))
+
+
+@pytest.mark.parametrize(
+  'array',
+  [np.array(['a', 'b']), np.ones(3, complex), np.zeros(2, 'datetime64[s]')],
+)
+def test_only_real_numbers_are_read(save, array):
+  with pytest.raises(ValueError, match='not a .npy file of real numbers'):
+    targets.load_npy(save(array))
+
+
+def test_pickled_objects_are_never_loaded(tmp_path):
+  np.save(tmp_path / 'o.npy', np.array([{}], object), allow_pickle=True)
+  with pytest.raises(ValueError, match="o.npy' is not a .npy file"):
+    targets.load_npy(str(tmp_path / 'o.npy'))
+
+
+@pytest.mark.parametrize('dtype', ['f4', 'f8', 'f2', 'i8', 'u1', '?', '>f4'])
+def test_every_kind_of_real_number_is_read(save, dtype):
+  array = np.arange(6).reshape(2, 3).astype(dtype)
+  np.testing.assert_array_equal(targets.load_npy(save(array)), array)
+
+
+def test_a_mean_is_a_number_for_each_channel():
+  mean = targets.mean('123.68,116.779, 103.939', (9, 9, 3))
+  assert mean.tolist() == [123.68, 116.779, 103.939]
+  assert targets.mean('7', (9, 9, 1)).tolist() == [7]
+
+
+@pytest.mark.parametrize(
+  'text', ['', '118', '1,2,3,4', '1,2,', 'a,b,c', '1;2;3', '118 118 118']
+)
+def test_other_means_say_what_to_type(text):
+  match = f'config.mean is {text!r}, expected 3 numbers, as 118,118,118'
+  with pytest.raises(ValueError, match=match):
+    targets.mean(text, (9, 9, 3))
+
+
+@pytest.mark.parametrize('text', ['nan,1,2', '1,inf,2'])
+def test_a_mean_is_finite(text):
+  with pytest.raises(ValueError, match='config.mean'):
+    targets.mean(text, (9, 9, 3))
+
+
+def test_a_mean_image_is_cut_to_its_middle(save):
+  image = np.random.RandomState(0).uniform(0, 255, (10, 13, 3))
+  # Three rows over, six columns: rounded down.
+  mean = targets.mean(save(image), (7, 7, 3))
+  np.testing.assert_array_equal(mean, image[1:8, 3:10])
+  assert targets.mean(save(image), (10, 13, 3)).tolist() == image.tolist()
+
+
+def test_a_mean_image_of_caffe_is_turned_to_rgb(save):
+  image = np.random.RandomState(0).uniform(0, 255, (3, 256, 256))
+  mean = targets.mean(save(image), (227, 227, 3))
+  for c in range(3):
+    # Rows and columns 14 to 240 of 256, as the Caffe programs take them.
+    np.testing.assert_array_equal(mean[..., c], image[2 - c, 14:241, 14:241])
+
+
+@pytest.mark.parametrize(
+  'shape', [(3,), (9, 9), (9, 9, 4), (6, 9, 3), (9, 6, 3), (3, 6, 9)]
+)
+def test_a_mean_image_that_does_not_fit_is_refused(save, shape):
+  with pytest.raises(ValueError, match=r'expected at least \(7, 7, 3\)'):
+    targets.mean(save(np.ones(shape)), (7, 7, 3))

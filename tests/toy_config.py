@@ -1,0 +1,19 @@
+"""A sweep of seconds: ten units of the toy network, two at a time."""
+
+from vizjax import build
+
+
+def get_config():
+  config = build.config()
+  config.model = 'toynets.net()'
+  config.layer = 'conv2,fc3'
+  config.units = '0:5'
+  config.steps = 6
+  config.rate = 0.05
+  config.parameterization = 'fourier(model)'
+  config.transforms = 'jitter(2)'
+  config.optimizer = 'adam(rate)'
+  config.trace = 'norm = l2_norm()'
+  config.save_every = 3
+  config.batch = 2
+  return config
