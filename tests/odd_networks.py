@@ -17,11 +17,6 @@ def wide() -> core.Model:
   return conftest.toy(_CONVOLUTIONS, size=16)
 
 
-def other() -> core.Model:
-  """The toy network with other weights."""
-  return conftest.toy(seed=1)
-
-
 def untabled() -> core.Model:
   """The toy network as a function of a user's own: without a layer table."""
   model = conftest.toy()

@@ -205,6 +205,20 @@ def test_step_and_transform_alone_decide_what_is_drawn(model):
   np.testing.assert_allclose(trace['view'], expected, atol=1e-4)
 
 
+def test_a_projection_is_given_the_gradient_of_the_score(model):
+  slope = Partial(lambda params, grads, step: grads)
+  recipe = ascend(model, projections=(slope,), transforms=())
+  before = start(recipe)
+  state, _ = optimize(recipe, before, target(), KEY, steps=1)
+
+  def height(params):
+    return model(recipe.parameterization.render(params))['conv2'][3, 3, 1]
+
+  expected = jax.grad(height)(before.params)
+  assert jnp.abs(expected).max() > 1e-3
+  np.testing.assert_allclose(state.params, expected, atol=1e-6)
+
+
 def test_a_stopped_run_is_frozen_and_records_nan(model):
   recipe = ascend(model)
   state, _ = optimize(recipe, start(recipe), target(), KEY, steps=2)

@@ -32,6 +32,11 @@ OF_PUBLISHED = {
   'vgg16_features': published.VGG16,
 }
 
+# How torchvision's networks, and so the package's, are fed:
+# https://docs.pytorch.org/vision/stable/models.html
+MEAN = np.array([[[0.485, 0.456, 0.406]]])
+STD = np.array([[[0.229, 0.224, 0.225]]])
+
 load = functools.cache(models.load)
 
 
@@ -63,9 +68,7 @@ def difference(found, expected):
 def published_maps(name, image):
   """{layer: map} of every rectifier, by the package's own code."""
   module = OF_PUBLISHED[name]()
-  normal = (image / 255 - np.array(lpips.MEAN)[None, None]) / np.array(
-    lpips.STD
-  )[None, None]
+  normal = (image / 255 - MEAN) / STD
   _, state = module.apply(
     {'params': arrays(name)},
     jnp.asarray(normal[None], jnp.float32),

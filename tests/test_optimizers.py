@@ -63,8 +63,9 @@ def test_progress01_is_bounded_by_its_rate():
   ],
 )
 def test_a_dead_unit_gets_no_update(optimizer):
-  made = update(optimizer, np.zeros((2, 3), np.float32))
-  np.testing.assert_array_equal(made, np.zeros((2, 3)))
+  for score in (0.0, 1.0, 1.5):  # at and beyond what progress01 expects
+    made = update(optimizer, np.zeros((2, 3), np.float32), score)
+    np.testing.assert_array_equal(made, np.zeros((2, 3)))
 
 
 @pytest.mark.parametrize('size', [1e-25, 1e-21, 1e18])

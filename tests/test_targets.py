@@ -113,8 +113,13 @@ def test_a_file_cut_short_is_named(tmp_path, save):
 def test_an_archive_of_arrays_is_no_array(tmp_path):
   path = tmp_path / 'arrays.npz'
   np.savez(path, a=np.ones(3))
-  with pytest.raises(ValueError, match='not a .npy file of real numbers'):
+  with pytest.raises(ValueError, match="arrays.npz' is not a .npy file"):
     targets.load_npy(str(path))
+
+
+def test_numbers_that_are_not_finite_are_refused(save):
+  with pytest.raises(ValueError, match='not finite'):
+    targets.load_npy(save(np.array([1.0, np.nan])))
 
 
 @pytest.mark.parametrize(

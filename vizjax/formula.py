@@ -71,7 +71,9 @@ def records(
   if not formula.strip():
     return {}
   call = _parse(f'record({formula})')
-  if not isinstance(call, ast.Call) or call.args:
+  whole = isinstance(call, ast.Call) and _dotted(call.func) == 'record'
+  names = [keyword.arg for keyword in call.keywords] if whole else []
+  if not whole or call.args or None in names or len({*names}) < len(names):
     raise ValueError(
       f'{formula!r} is not a list of records: '
       "type name = formula, as 'norm = l2_norm(), std = std()'"
@@ -90,8 +92,17 @@ def calls(formula: str) -> list[tuple[str, list[tuple[bool, Any]]]]:
         (True, v.value) for v in values if isinstance(v, ast.Constant)
       ]
       arguments += [(False, v.id) for v in values if isinstance(v, ast.Name)]
-      found.append((ast.unparse(node.func), arguments))
+      found.append((_dotted(node.func), arguments))
   return found
+
+
+def _dotted(node: ast.expr) -> str:
+  """'a.b.c' of a name and its attributes; '' of anything else."""
+  parts = []
+  while isinstance(node, ast.Attribute):
+    parts.append(node.attr)
+    node = node.value
+  return '.'.join([node.id, *parts[::-1]]) if isinstance(node, ast.Name) else ''
 
 
 def _parse(formula: str) -> ast.expr:
@@ -134,7 +145,7 @@ class _Evaluator:
 
   def _value(self, node: ast.expr) -> Any:
     match node:
-      case ast.Constant(value=value) if not isinstance(value, (bytes, complex)):
+      case ast.Constant(value=str() | int() | float() | None as value):
         return value
       case ast.Tuple(elts=items):
         return tuple(self._value(item) for item in items)
@@ -159,13 +170,14 @@ class _Evaluator:
     return self.knobs[name]
 
   def _call(self, func, args, keywords) -> Any:
-    function = self._function(ast.unparse(func))
-    if any(isinstance(arg, ast.Starred) for arg in args) or any(
-      keyword.arg is None for keyword in keywords
-    ):
-      raise self._error('a formula has no * and no ** arguments')
+    name = _dotted(func)
+    if not name:
+      raise self._error(f'{ast.unparse(func)!r} cannot be called')
+    function = self._function(name)
     positional = [self._value(arg) for arg in args]
     named = {keyword.arg: self._value(keyword.value) for keyword in keywords}
+    if None in named or len(named) < len(keywords):
+      raise self._error(f'{name}() is given ** or an argument twice')
     signature = inspect.signature(function)
     try:
       signature.bind(*positional, **named)
@@ -173,13 +185,11 @@ class _Evaluator:
     except TypeError as error:
       shown = ', '.join(signature.parameters)
       raise self._error(
-        f'{ast.unparse(func)}({shown}) does not take these arguments: {error}'
+        f'{name}({shown}) does not take these arguments: {error}'
       ) from error
 
   def _function(self, name: str) -> Callable:
     head, _, last = name.rpartition('.')
-    if not name.replace('.', '').isidentifier():
-      raise self._error(f'{name!r} cannot be called')
     if any(part.startswith('_') for part in name.split('.')):
       raise self._error(f'{name!r} is private')
     for module in self.modules:

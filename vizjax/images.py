@@ -82,7 +82,8 @@ def contact_sheet(
   Returns:
     The sheet, uint8 [H, W, 3].
   """
-  columns = columns or math.ceil(math.sqrt(len(images)))
+  if columns is None:
+    columns = math.ceil(math.sqrt(len(images)))
   rows = math.ceil(len(images) / columns)
   cell_h = max(len(image) for image in images) + 12  # and a line of text
   cell_w = max(image.shape[1] for image in images)

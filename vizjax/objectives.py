@@ -142,7 +142,9 @@ def p_norm(
 
   def term(acts, target):
     del target
-    return jnp.sum(jnp.abs(acts[of] / scale) ** p)
+    # The sign makes the derivative of |x| zero at zero.
+    ratio = acts[of] / scale
+    return jnp.sum((ratio * jnp.sign(ratio)) ** p)
 
   return term
 
@@ -170,19 +172,17 @@ def l2_norm(of: str = 'centered') -> core.Term:
 
   def term(acts, target):
     del target
-    square = jnp.sum(acts[of] ** 2)
-    safe = jnp.where(square > 0, square, 1)
-    return jnp.where(square > 0, jnp.sqrt(safe), 0)
+    return _root(jnp.sum(acts[of] ** 2))
 
   return term
 
 
 def std(of: str = 'centered') -> core.Term:
-  """Population standard deviation over pixels and channels; to record."""
+  """Population standard deviation over pixels and channels."""
 
   def term(acts, target):
     del target
-    return jnp.std(acts[of])
+    return _root(jnp.var(acts[of]))
 
   return term
 
@@ -222,10 +222,15 @@ def _dot_cosine(
     return dot
   # Lucid's constants (objectives_util.py): the floor keeps a gradient where
   # the cosine is negative, the small number keeps it finite at zero.
-  square = jnp.sum(act**2, axis=-1)
-  norms = jnp.sqrt(jnp.where(square > 0, square, 1)) * (square > 0)
+  norms = _root(jnp.sum(act**2, axis=-1))
   cosine = dot / (1e-4 + norms) / (1e-4 + jnp.linalg.norm(vector))
   return dot * jnp.maximum(cosine, 0.1) ** power
+
+
+def _root(square: Array) -> Array:
+  """The square root, with derivative zero at zero."""
+  safe = jnp.where(square > 0, square, 1)
+  return jnp.where(square > 0, jnp.sqrt(safe), 0)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))

@@ -42,7 +42,7 @@ def gaussian_blur(sigma: Scheduled) -> core.Projection:
   NaN, for its kernel would not fit the program.
   """
   largest = float(_value(sigma, 0))
-  _within('gaussian_blur', largest, 0, float('inf'))
+  _within('gaussian_blur', largest, 0, 1e4)
   radius = int(4 * largest + 0.5)
 
   def project(params, grads, step):

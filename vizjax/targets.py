@@ -85,12 +85,15 @@ def load_npy(path: str) -> np.ndarray:
     OSError: it cannot be read.
     ValueError: it is not an array of numbers.
   """
-  try:
-    array = np.load(os.path.expanduser(path), allow_pickle=False)
-  except (ValueError, EOFError) as error:
-    raise ValueError(f'{path!r} is not a .npy file: {error}') from None
-  if not isinstance(array, np.ndarray) or array.dtype.kind not in 'biuf':
+  with open(os.path.expanduser(path), 'rb') as file:
+    try:
+      array = np.lib.format.read_array(file, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+      raise ValueError(f'{path!r} is not a .npy file: {error}') from None
+  if array.dtype.kind not in 'biuf':
     raise ValueError(f'{path!r} is not a .npy file of real numbers')
+  if not np.isfinite(array).all():
+    raise ValueError(f'{path!r} holds numbers that are not finite')
   return array
 
 
@@ -112,7 +115,7 @@ def mean(text: str, shape: tuple[int, int, int]) -> np.ndarray:
       values = np.array([float(number) for number in text.split(',')])
     except ValueError:
       values = np.empty(0)
-    if len(values) != c:
+    if len(values) != c or not np.isfinite(values).all():
       raise ValueError(
         f'config.mean is {text!r}, expected {c} numbers, as '
         f'{",".join(["118"] * c)}, or a .npy file'

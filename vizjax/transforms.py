@@ -74,6 +74,7 @@ def scale(
     raise ValueError(
       f'scale({low!r}, {high!r}): expected 0 < low <= high, as scale(.9, 1.1)'
     )
+  _count('scale', count)
 
   def draw_view(draw, key, view):
     del draw
@@ -100,6 +101,9 @@ def rotate(
     count: draw one of so many evenly spaced angles.
     zeros: and as one of so many further draws, none (lucid: 21 and 5).
   """
+  if not 0 <= degrees <= 360:
+    raise ValueError(f'rotate({degrees!r}): expected an angle from 0 to 360')
+  _count('rotate', count)
   _whole('rotate', 0, zeros=zeros)
   if zeros and count is None:
     raise ValueError('rotate(zeros=...) needs count, as rotate(10, 21, 5)')
@@ -228,6 +232,11 @@ def _whole(name: str, least: int, **values: int) -> None:
       raise ValueError(
         f'{name}: {argument} is {value!r}, expected a whole number >= {least}'
       )
+
+
+def _count(name: str, count: int | None) -> None:
+  if count is not None:
+    _whole(name, 1, count=count)
 
 
 def _fits(name: str, height: int, width: int) -> None:
