@@ -17,10 +17,10 @@ demo: $(READY)
 	@$(BIN)/python -m experiments.atlas --workdir=results/demo
 
 test: lint
-	@$(BIN)/python -m pytest -m 'not slow'
+	@$(BIN)/python -m pytest -n auto --dist loadfile -m 'not slow'
 
 test-all: lint
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: $(READY)
 	@$(BIN)/ruff check

@@ -34,6 +34,12 @@ setuptools.setup(
   ],
   extras_require={
     'cuda': ['jax[cuda12]'],
-    'test': ['beartype>=0.20', 'pytest>=8', 'ruff', 'scipy>=1.14'],
+    'test': [
+      'beartype>=0.20',
+      'pytest>=8',
+      'pytest-xdist>=3',
+      'ruff',
+      'scipy>=1.14',
+    ],
   },
 )

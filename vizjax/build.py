@@ -212,6 +212,8 @@ def program(
   sized = dataclasses.replace(cut, input_shape=canvas)
   knobs = fields.knobs(config, sized, layer)
   optimizer = fields.links(config, 'optimizer', knobs)
+  if not optimizer:
+    raise ValueError("config.optimizer is '', expected one, as 'adam(0.05)'")
   recipe = core.Recipe(
     model=cut,
     parameterization=fields.link(config, 'parameterization', knobs),

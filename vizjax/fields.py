@@ -108,6 +108,21 @@ def calls(config: config_dict.ConfigDict) -> list[tuple[str, set[str]]]:
   ]
 
 
+def files(config: config_dict.ConfigDict) -> list[str]:
+  """The paths in the fields whose arrays differ between runs."""
+  found = []
+  for field in ('start', 'direction', 'mask'):
+    text = config[field]
+    if text.endswith('.npy'):
+      found.append(text)
+    elif text.strip():
+      for _, arguments in _explained(field, formula.calls, text):
+        found += [
+          v for literal, v in arguments if literal and isinstance(v, str)
+        ]
+  return found
+
+
 def _explained(field: str, function: Callable, *arguments) -> Any:
   try:
     return function(*arguments)

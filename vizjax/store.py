@@ -8,18 +8,22 @@ The chunk along the first axis is the unit of work and of commit. A crash at
 any moment leaves a chunk done or not done; the same command does the rest.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+import hashlib
 import json
 import os
 import pathlib
 import shutil
 from typing import Any, NamedTuple
 
+from jax.typing import ArrayLike
 import numpy as np
 import tensorstore
 
 DONE = 'done'
 CONFIG = 'config.json'
+
+_KEYS = ('config', 'fingerprint')
 
 # What may change between the runs of one workdir.
 FREE = ('batch',)
@@ -47,7 +51,7 @@ def claim(workdir: str, provenance: Mapping[str, Any]) -> bool:
 
   Raises:
     ValueError: it belongs to something else; the fields that differ.
-    OSError: it cannot be written.
+    OSError: it cannot be made.
   """
   path = pathlib.Path(workdir)
   provenance = json.loads(json.dumps(provenance))  # tuples become lists
@@ -67,6 +71,16 @@ def claim(workdir: str, provenance: Mapping[str, Any]) -> bool:
   return False
 
 
+def fingerprint(arrays: Iterable[ArrayLike], files: Iterable[str]) -> str:
+  """A hash of the numbers and the files that results depend on."""
+  digest = hashlib.sha256()
+  for array in arrays:
+    digest.update(np.ascontiguousarray(array).tobytes())
+  for file in files:
+    digest.update(pathlib.Path(file).expanduser().read_bytes())
+  return digest.hexdigest()
+
+
 def read_config(workdir: str) -> dict[str, Any]:
   """What config.json holds.
 
@@ -75,7 +89,7 @@ def read_config(workdir: str) -> dict[str, Any]:
   """
   path = pathlib.Path(workdir) / CONFIG
   try:
-    return json.loads(path.read_text())
+    provenance = json.loads(path.read_text())
   except FileNotFoundError:
     raise ValueError(
       f'{workdir!r} is not a workdir: it has no {CONFIG}; make one with '
@@ -83,6 +97,9 @@ def read_config(workdir: str) -> dict[str, Any]:
     ) from None
   except ValueError as error:
     raise ValueError(f'{str(path)!r} is damaged: {error}') from None
+  if not isinstance(provenance, dict) or not provenance.keys() >= set(_KEYS):
+    raise ValueError(f'{str(path)!r} is damaged: it lacks some of {_KEYS}')
+  return provenance
 
 
 def directory(workdir: str, layer: str) -> pathlib.Path:

@@ -9,7 +9,6 @@ Executing again after a crash does what is missing and nothing else.
 
 from collections.abc import Callable, Iterator
 from concurrent import futures
-import hashlib
 import math
 import platform
 from importlib import metadata
@@ -21,6 +20,7 @@ import numpy as np
 
 import vizjax
 from vizjax import build
+from vizjax import fields
 from vizjax import images
 from vizjax import parallel
 from vizjax import runs
@@ -125,7 +125,7 @@ def execute(
   """
   provenance = {
     'config': config.to_dict(),
-    'fingerprint': _fingerprint(plans),
+    'fingerprint': _fingerprint(config, plans),
     'versions': versions(),
     'source': source,
   }
@@ -176,20 +176,20 @@ def _plan_layer(config, net, layer: str) -> LayerPlan:
     # The part of that which the unit sees.
     'seen': build.seen(config, net, table, frames),
   }
-  fields = {
+  rows = {
     name: (column.shape[1:], np.int32) for name, column in columns.items()
   }
   for boxed, program in programs.items():
     for name, like in _outputs(config, program, table, boxed).items():
-      shape, _ = fields.get(name, (like.shape, None))
-      fields[name] = (tuple(map(max, shape, like.shape)), like.dtype)
-  image, _ = fields['image']
-  fields['image'] = (image, config.image_dtype)
+      shape, _ = rows.get(name, (like.shape, None))
+      rows[name] = (tuple(map(max, shape, like.shape)), like.dtype)
+  image, _ = rows['image']
+  rows['image'] = (image, config.image_dtype)
   if config.save_every is not None:
     frames = math.ceil(config.steps / config.save_every)
-    fields['frames'] = ((frames, *image), config.image_dtype)
+    rows['frames'] = ((frames, *image), config.image_dtype)
   chunk = math.ceil(count / math.ceil(count / config.batch))
-  return LayerPlan(layer, table, programs, columns, fields, chunk)
+  return LayerPlan(layer, table, programs, columns, rows, chunk)
 
 
 def _outputs(config, program: build.Program, table, boxed: bool) -> dict:
@@ -214,7 +214,10 @@ def _chunks(
 ) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
   """The arrays of each chunk that is missing."""
   devices = mesh.size
-  batch = math.ceil(min(config.batch, kept.chunk) / devices) * devices
+  # A device never works on one run alone: XLA sums a batch of one in another
+  # order, and a unit would score differently in its last digit.
+  each = max(2, math.ceil(min(config.batch, kept.chunk) / devices))
+  batch = each * devices
   runners = {
     boxed: parallel.runner(program.recipe, program.clean, program.result, mesh)
     for boxed, program in p.programs.items()
@@ -292,16 +295,12 @@ def _blank(shape: tuple[int, ...], dtype) -> np.ndarray:
   return array
 
 
-def _fingerprint(plans: list[LayerPlan]) -> str:
-  """A hash of the weights, and of the arrays of each layer's first run."""
-  digest = hashlib.sha256()
-  for p in plans:
-    for program in p.programs.values():
-      target = program.target(p.runs, np.arange(1))
-      leaves = jax.tree.leaves((program.recipe.model, target))
-      for leaf in leaves:
-        digest.update(np.ascontiguousarray(leaf).tobytes())
-  return digest.hexdigest()
+def _fingerprint(config, plans: list[LayerPlan]) -> str:
+  """A hash of the weights, and of the files that targets come from."""
+  models = [
+    program.recipe.model for p in plans for program in p.programs.values()
+  ]
+  return store.fingerprint(jax.tree.leaves(models), fields.files(config))
 
 
 def _bytes(number: float | int) -> str:

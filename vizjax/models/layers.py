@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import dataclasses
 from typing import NamedTuple
 
+from flax import errors
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
@@ -147,7 +148,13 @@ class Apply:
   network: Network
 
   def __call__(self, params, image):
-    return self.network.apply({'params': params}, image)
+    try:
+      return self.network.apply({'params': params}, image)
+    except errors.ScopeParamShapeError as error:
+      raise ValueError(
+        f'an image of {image.shape} does not fit a fully connected layer: '
+        f'leave out --config.shape, or ask for layers below it ({error})'
+      ) from error
 
 
 def model(
