@@ -1,6 +1,7 @@
 """Receptive fields against every tap, and against gradients."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -84,17 +85,21 @@ def test_the_gradient_reaches_the_whole_box_and_nothing_else(name):
   images = draw.uniform(1, 2, (60, *size, 1)).astype(np.float32)
   shapes = jax.eval_shape(network.init, jax.random.key(0), images[0])
   # Positive weights: no rectifier is shut and nothing cancels.
-  params = jax.tree.map(lambda s: draw.uniform(0.5, 1, s.shape), shapes)
-  info = layers.describe(table, 1)[-1]
+  params = jax.tree.map(
+    lambda s: jnp.asarray(draw.uniform(0.5, 1, s.shape), s.dtype), shapes
+  )
+  field = layers.fields(table)[table[-1].name]
 
   def score(image, y, x):
-    return network.apply(params, image)[info.name][y, x].sum()
+    return network.apply(params, image)[table[-1].name][y, x].sum()
 
   gradients = jax.jit(jax.vmap(jax.grad(score), (0, None, None)))
-  h, w, _ = jax.eval_shape(network.apply, params, images[0])[info.name].shape
+  h, w, _ = jax.eval_shape(network.apply, params, images[0])[
+    table[-1].name
+  ].shape
   for y, x in [(0, 0), (h - 1, w - 1), (h // 2, w // 2), (0, w - 1)]:
     reached = np.asarray(gradients(images, y, x) != 0).any((0, 3))
-    box = receptive_fields.box(info.field, y, x)
+    box = receptive_fields.box(field, y, x)
     expected = clipped(box, *size)
     ends = np.zeros_like(reached)
     rows, columns = np.nonzero(reached)

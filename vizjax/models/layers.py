@@ -6,9 +6,11 @@ and boxes are read off them. Activations are keyed by layer name, so both
 sides of a rectifier are there: `conv5` before, `relu5` after.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 import dataclasses
-from typing import NamedTuple
+import inspect
+import math
+from typing import Any, NamedTuple
 
 from flax import errors
 from flax import linen as nn
@@ -19,6 +21,7 @@ import numpy as np
 
 from vizjax import core
 from vizjax import receptive_fields
+from vizjax.models import operators
 
 DATA = 'data'  # the image, as an input of a layer
 
@@ -30,7 +33,7 @@ class Layer(NamedTuple):
 
   Attributes:
     name: key of its activations and weights.
-    kind: conv, fc, relu, max_pool or softmax.
+    kind: the name of a function of `operators`.
     inputs: names of the layers it reads; () in `sequence` means the last.
     features: channels out of a conv or fc.
     kernel: (height, width) of the window.
@@ -38,6 +41,7 @@ class Layer(NamedTuple):
     pad: (above and below, left and right).
     dilation: (down, right) distance between the taps of a conv.
     groups: of a conv; group g of the output reads group g of the input.
+    options: further (name, value) pairs that its operator reads.
   """
 
   name: str
@@ -49,6 +53,11 @@ class Layer(NamedTuple):
   pad: Pair = (0, 0)
   dilation: Pair = (1, 1)
   groups: int = 1
+  options: tuple[tuple[str, Any], ...] = ()
+
+  def option(self, name: str, default: Any) -> Any:
+    """The value of an option."""
+    return dict(self.options).get(name, default)
 
 
 Table = tuple[Layer, ...]
@@ -75,7 +84,7 @@ def relu(name: str) -> Layer:
 
 
 def fc(name: str, features: int) -> Layer:
-  """A fully connected layer with bias; reads [h, w, c] in that order."""
+  """A fully connected layer with bias; reads a map as [c, h, w]."""
   return Layer(name, 'fc', features=features)
 
 
@@ -109,36 +118,32 @@ class Network(nn.Module):
   @nn.compact
   def __call__(self, image: Float[Array, 'h w c']) -> dict[str, Array]:
     acts = {DATA: image}
+    seen = {} if self.padded else fields(self.table)
     for row in self.table:
-      acts[row.name] = self._run(row, *(acts[name] for name in row.inputs))
+      inputs = [acts[name] for name in row.inputs]
+      if not self.padded:
+        inputs = _aligned(inputs, [seen[name] for name in row.inputs])
+        row = row._replace(pad=(0, 0))
+      shapes = _shapes(row, inputs)
+      weights = _Weights(shapes, image.dtype, name=row.name)() if shapes else {}
+      acts[row.name] = _operator(row)(row, *inputs, **weights)
     del acts[DATA]
     return acts
 
-  def _run(self, row: Layer, x: Array) -> Array:
-    pad = row.pad if self.padded else (0, 0)
-    padding = [(size, size) for size in pad]
-    match row.kind:
-      case 'conv':
-        return nn.Conv(
-          row.features,
-          row.kernel,
-          row.stride,
-          padding,
-          kernel_dilation=row.dilation,
-          feature_group_count=row.groups,
-          param_dtype=x.dtype,
-          name=row.name,
-        )(x)
-      case 'fc':
-        dense = nn.Dense(row.features, param_dtype=x.dtype, name=row.name)
-        return dense(x.reshape(-1))
-      case 'relu':
-        return nn.relu(x)
-      case 'max_pool':
-        return nn.max_pool(x, row.kernel, row.stride, padding)
-      case 'softmax':
-        return nn.softmax(x)
-    raise ValueError(f'layer {row.name!r} is of unknown kind {row.kind!r}')
+
+class _Weights(nn.Module):
+  """The weights of one layer, by name; zeros until they are loaded."""
+
+  shapes: tuple[tuple[str, tuple[int, ...]], ...]
+  dtype: Any
+
+  @nn.compact
+  def __call__(self) -> dict[str, Array]:
+    zeros = nn.initializers.zeros
+    return {
+      name: self.param(name, zeros, shape, self.dtype)
+      for name, shape in self.shapes
+    }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,37 +182,47 @@ def model(
   """
   apply = Apply(Network(table))
   image = jax.ShapeDtypeStruct(input_shape, jnp.float32)
-  expected = jax.eval_shape(apply.network.init, jax.random.key(0), image)
+  acts, variables = jax.eval_shape(
+    apply.network.init_with_output, jax.random.key(0), image
+  )
   params = {
     layer: {
       name: _weight(layer, name, like, params) for name, like in group.items()
     }
-    for layer, group in expected['params'].items()
+    for layer, group in variables.get('params', {}).items()
   }
+  channels = {name: act.shape[-1] for name, act in acts.items()}
   return core.Model(
     params,
     jnp.asarray(mean, jnp.float32),
     apply,
     input_shape,
-    describe(table, input_shape[2]),
+    _describe(table, channels),
   )
 
 
-def describe(table: Table, channels: int) -> tuple[core.LayerInfo, ...]:
-  """Kind, channels and receptive field of every layer of a table."""
-  known = {
-    DATA: core.LayerInfo(DATA, DATA, channels, receptive_fields.PIXEL, False)
-  }
+def fields(table: Table) -> dict[str, receptive_fields.Field | None]:
+  """The receptive field of every layer; None for the whole image."""
+  seen = {DATA: receptive_fields.PIXEL}
   for row in table:
-    below = [known[name] for name in row.inputs]
-    known[row.name] = core.LayerInfo(
-      row.name,
-      row.kind,
-      row.features or sum(info.channels for info in below),
-      _field(row, [info.field for info in below]),
-      row.kind in ('conv', 'fc'),
+    below = [seen[name] for name in row.inputs]
+    joined = None if None in below else receptive_fields.union(below)
+    whole = (
+      row.option('whole', False)
+      or row.option('within', False)
+      or row.option('axis', 1) != 1
+      or (row.kind == 'normalize' and row.option('across_spatial', True))
+      or row.kind not in _POINTWISE | _WINDOWED
     )
-  return tuple(known[row.name] for row in table)
+    seen[row.name] = None
+    if joined is not None and not whole:
+      kernel = [
+        (k - 1) * d + 1 for k, d in zip(row.kernel, row.dilation, strict=True)
+      ]
+      seen[row.name] = receptive_fields.compose(
+        joined, tuple(kernel), row.stride, row.pad
+      )
+  return seen
 
 
 def cut(table: Table, names: tuple[str, ...]) -> Table:
@@ -219,16 +234,85 @@ def cut(table: Table, names: tuple[str, ...]) -> Table:
   return tuple(row for row in table if row.name in wanted)
 
 
-def _field(row: Layer, below: list) -> receptive_fields.Field | None:
-  if row.kind == 'fc' or None in below:
-    return None
-  kernel = tuple(
-    (k - 1) * d + 1 for k, d in zip(row.kernel, row.dilation, strict=True)
+def _describe(
+  table: Table, channels: Mapping[str, int]
+) -> tuple[core.LayerInfo, ...]:
+  seen = fields(table)
+  return tuple(
+    core.LayerInfo(
+      row.name,
+      row.kind,
+      channels[row.name],
+      seen[row.name],
+      row.kind in ('conv', 'deconv', 'fc'),
+    )
+    for row in table
   )
-  joined = receptive_fields.union(below)
-  if joined is None:
-    return None
-  return receptive_fields.compose(joined, kernel, row.stride, row.pad)
+
+
+def _operator(row: Layer) -> Callable:
+  function = getattr(operators, row.kind, None)
+  if row.kind.startswith('_') or not inspect.isfunction(function):
+    raise ValueError(f'layer {row.name!r} is of unknown kind {row.kind!r}')
+  return function
+
+
+def _shapes(
+  row: Layer, inputs: list[Array]
+) -> tuple[tuple[str, tuple[int, ...]], ...]:
+  """Name and shape of each weight of a layer."""
+  channels = inputs[0].shape[-1]
+  shapes = {}
+  match row.kind:
+    case 'conv' | 'deconv':
+      fan_in = channels // row.groups
+      shapes['kernel'] = (*row.kernel, fan_in, row.features)
+      shapes['bias'] = (row.features,)
+    case 'fc':
+      shapes['kernel'] = (math.prod(inputs[0].shape), row.features)
+      shapes['bias'] = (row.features,)
+    case 'prelu':
+      shapes['slope'] = (1,) if row.option('shared', False) else (channels,)
+    case 'normalize':
+      shapes['scale'] = (1,) if row.option('shared', True) else (channels,)
+    case 'batch_norm':
+      shapes['mean'] = shapes['variance'] = (channels,)
+    case 'scale' | 'bias':
+      shape = row.option('shape', (channels,))
+      if row.kind == 'scale' and len(inputs) == 1:
+        shapes['scale'] = shape
+      if row.kind == 'scale' or len(inputs) == 1:
+        shapes['bias'] = shape
+  if not row.option('bias', row.kind != 'scale'):
+    del shapes['bias']
+  return tuple(shapes.items())
+
+
+# What sees no more than its inputs do.
+_POINTWISE = {
+  'relu', 'prelu', 'elu', 'sigmoid', 'tanh', 'absolute', 'power', 'exp', 'log',
+  'identity', 'softmax', 'concat', 'slice', 'eltwise', 'scale', 'bias',
+  'batch_norm', 'normalize', 'lrn',
+}  # fmt: skip
+_WINDOWED = {'conv', 'max_pool', 'average_pool'}
+
+
+def _aligned(inputs: list[Array], fields: list) -> list[Array]:
+  """Windows of unpadded maps that look at the same positions."""
+  if len(inputs) == 1:
+    return inputs
+  joined = receptive_fields.union(fields)
+  starts = [
+    [
+      (own.start - all_.start) // all_.stride
+      for own, all_ in zip(f, joined, strict=True)
+    ]
+    for f in fields
+  ]
+  pairs = list(zip(inputs, starts, strict=True))
+  height = min(len(x) - y for x, (y, _) in pairs)
+  width = min(x.shape[1] - left for x, (_, left) in pairs)
+  return [x[y : y + height, left : left + width] for x, (y, left) in pairs]
 
 
 def _weight(layer: str, name: str, like, params: Mapping) -> Array:

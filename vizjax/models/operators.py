@@ -1,0 +1,317 @@
+"""What each kind of layer computes, on one image, in Caffe's arithmetic.
+
+The name of a function is the kind of a `layers.Layer`; a function takes the
+row, the inputs and, by name, the weights. Maps are [h, w, c], vectors [c].
+Where Caffe counts axes or flattens, it means [1, c, h, w]: `axis=1` is c.
+
+Source: https://github.com/BVLC/caffe, src/caffe/layers.
+"""
+
+from collections.abc import Callable
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+Row = Any  # layers.Layer, which imports this module
+
+
+def conv(row: Row, x: Array, kernel: Array, bias: Array | None = None) -> Array:
+  """Cross-correlation with zeros around; kernel [h, w, in/groups, out]."""
+  y = jax.lax.conv_general_dilated(
+    x[None],
+    kernel,
+    row.stride,
+    [(pad, pad) for pad in row.pad],
+    rhs_dilation=row.dilation,
+    dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+    feature_group_count=row.groups,
+  )[0]
+  return y if bias is None else y + bias[None, None]
+
+
+def deconv(
+  row: Row, x: Array, kernel: Array, bias: Array | None = None
+) -> Array:
+  """The adjoint of `conv`: size stride (n - 1) + kernel - 2 pad.
+
+  The kernel is [h, w, in/groups, out] as well, already turned by 180 degrees.
+  """
+  reach = [(k - 1) * d for k, d in zip(row.kernel, row.dilation, strict=True)]
+  y = jax.lax.conv_general_dilated(
+    x[None],
+    kernel,
+    (1, 1),
+    [(r - pad, r - pad) for r, pad in zip(reach, row.pad, strict=True)],
+    lhs_dilation=row.stride,
+    rhs_dilation=row.dilation,
+    dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+    feature_group_count=row.groups,
+  )[0]
+  return y if bias is None else y + bias[None, None]
+
+
+def fc(row: Row, x: Array, kernel: Array, bias: Array | None = None) -> Array:
+  """A fully connected layer; reads a map as [c, h, w], kernel [in, out]."""
+  del row
+  y = to_caffe(x).reshape(-1) @ kernel
+  return y if bias is None else y + bias
+
+
+def relu(row: Row, x: Array) -> Array:
+  """max(0, x), or slope * x below zero; the derivative at zero is slope."""
+  slope = row.option('slope', 0.0)
+  return jnp.where(x > 0, x, slope * x) if slope else jax.nn.relu(x)
+
+
+def prelu(row: Row, x: Array, slope: Array) -> Array:
+  """max(0, x) + slope min(0, x); slope [c], or [1] for all channels."""
+  return jnp.maximum(x, 0) + _along(slope, x, 1) * jnp.minimum(x, 0)
+
+
+def elu(row: Row, x: Array) -> Array:
+  """x, or alpha (exp(x) - 1) below zero."""
+  return jax.nn.elu(x, row.option('alpha', 1.0))
+
+
+def sigmoid(row: Row, x: Array) -> Array:
+  """1 / (1 + exp(-x))."""
+  return jax.nn.sigmoid(x)
+
+
+def tanh(row: Row, x: Array) -> Array:
+  """Hyperbolic tangent."""
+  return jnp.tanh(x)
+
+
+def absolute(row: Row, x: Array) -> Array:
+  """|x|."""
+  return jnp.abs(x)
+
+
+def power(row: Row, x: Array) -> Array:
+  """(shift + scale x)^power."""
+  inner = row.option('shift', 0.0) + row.option('scale', 1.0) * x
+  exponent = row.option('power', 1.0)
+  return inner if exponent == 1 else inner**exponent
+
+
+def exp(row: Row, x: Array) -> Array:
+  """base^(shift + scale x); base e unless given."""
+  inner = row.option('shift', 0.0) + row.option('scale', 1.0) * x
+  return jnp.exp(inner * math.log(row.option('base', math.e)))
+
+
+def log(row: Row, x: Array) -> Array:
+  """Logarithm of shift + scale x; base e unless given."""
+  inner = row.option('shift', 0.0) + row.option('scale', 1.0) * x
+  return jnp.log(inner) / math.log(row.option('base', math.e))
+
+
+def identity(row: Row, x: Array) -> Array:
+  """x: Caffe's Split, and Dropout when it is not training."""
+  return x
+
+
+def softmax(row: Row, x: Array) -> Array:
+  """Probabilities over channels, or over option 'axis'."""
+  return jax.nn.softmax(x, _axis(row, x))
+
+
+def concat(row: Row, *inputs: Array) -> Array:
+  """The inputs side by side: channels, or option 'axis'."""
+  return jnp.concatenate(inputs, _axis(row, inputs[0]))
+
+
+def slice(row: Row, x: Array) -> Array:
+  """Options 'start' to 'stop' of the channels, or of option 'axis'."""
+  axis = _axis(row, x)
+  stop = row.option('stop', x.shape[axis])
+  return jax.lax.slice_in_dim(x, row.option('start', 0), stop, axis=axis)
+
+
+def eltwise(row: Row, *inputs: Array) -> Array:
+  """Sum (with option 'coefficients'), product or maximum of equals."""
+  operation = row.option('operation', 'sum')
+  if operation == 'sum':
+    weights = row.option('coefficients', (1.0,) * len(inputs))
+    return sum(c * x for c, x in zip(weights, inputs, strict=True))
+  function = {'prod': jnp.multiply, 'max': jnp.maximum}[operation]
+  result = inputs[0]
+  for x in inputs[1:]:
+    result = function(result, x)
+  return result
+
+
+def scale(
+  row: Row,
+  x: Array,
+  factor: Array | None = None,
+  scale: Array | None = None,
+  bias: Array | None = None,
+) -> Array:
+  """x times weights or a second input, plus a bias, from option 'axis' on."""
+  axis = row.option('axis', 1)
+  y = x * _along(to_caffe(factor) if scale is None else scale, x, axis)
+  return y if bias is None else y + _along(bias, x, axis)
+
+
+def bias(
+  row: Row, x: Array, addend: Array | None = None, bias: Array | None = None
+) -> Array:
+  """x plus weights or a second input, from option 'axis' on."""
+  shift = to_caffe(addend) if bias is None else bias
+  return x + _along(shift, x, row.option('axis', 1))
+
+
+def batch_norm(row: Row, x: Array, mean: Array, variance: Array) -> Array:
+  """(x - mean) / sqrt(variance + eps), with the statistics of training."""
+  root = jnp.sqrt(variance + row.option('eps', 1e-5))
+  return (x - _along(mean, x, 1)) / _along(root, x, 1)
+
+
+def normalize(row: Row, x: Array, scale: Array) -> Array:
+  """x over its Euclidean norm, times scale (SSD: Liu et al. 2016).
+
+  The norm is of each position, or of everything with 'across_spatial'.
+  """
+  axes = None if row.option('across_spatial', True) else -1
+  square = jnp.sum(x**2, axes, keepdims=True) + row.option('eps', 1e-10)
+  return x / jnp.sqrt(square) * _along(scale, x, 1)
+
+
+def lrn(row: Row, x: Array) -> Array:
+  """x (k + alpha/n sum x^2)^-beta over n channels, or an n x n window.
+
+  Krizhevsky et al. 2012, section 3.3. Within a channel, the mean square is
+  Caffe's average pooling: alpha is over n^2, and k is 1.
+  """
+  n = row.option('size', 5)
+  reach = (n - 1) // 2
+  if row.option('within', False):
+    square = row._replace(kernel=(n, n), stride=(1, 1), pad=(reach, reach))
+    mean, k = average_pool(square, x**2), 1.0
+  else:
+    padding = ((0, 0), (0, 0), (reach, n - 1 - reach))
+    total = jax.lax.reduce_window(
+      x**2, 0.0, jax.lax.add, (1, 1, n), (1, 1, 1), padding
+    )
+    mean, k = total / n, row.option('k', 1.0)
+  return x * (k + row.option('alpha', 1.0) * mean) ** -row.option('beta', 0.75)
+
+
+def max_pool(row: Row, x: Array) -> Array:
+  """The maximum of each window; padding never wins."""
+  return _pool(row, x, -jnp.inf, jax.lax.max)
+
+
+def average_pool(row: Row, x: Array) -> Array:
+  """The mean of each window; padding counts, what is beyond it does not."""
+  kernel, stride, pad = _pooling(row, x)
+  counts = []
+  for n, k, s, p in zip(x.shape[:2], kernel, stride, pad, strict=True):
+    starts = jnp.arange(_windows(n, k, s, p, row.option('ceil', False))) * s - p
+    counts.append(jnp.minimum(starts + k, n + p) - starts)
+  area = counts[0][:, None, None] * counts[1][None, :, None]
+  total = _pool(row, x, 0.0, jax.lax.add)
+  return total / jnp.broadcast_to(area, total.shape).astype(x.dtype)
+
+
+def flatten(row: Row, x: Array) -> Array:
+  """Caffe's axes 'axis' to 'end_axis' in one, in the order [c, h, w]."""
+  blob = to_caffe(x)
+  start = row.option('axis', 1) - 1
+  end = row.option('end_axis', -1) % (blob.ndim + 1) - 1
+  shape = (*blob.shape[:start], -1, *blob.shape[end + 1 :])
+  return from_caffe(blob.reshape(shape))
+
+
+def reshape(row: Row, x: Array) -> Array:
+  """[c, h, w] in another shape: 0 keeps a size, -1 takes what is left."""
+  blob = to_caffe(x)
+  shape = [
+    blob.shape[i] if size == 0 else size
+    for i, size in enumerate(row.option('shape', ()))
+  ]
+  return from_caffe(blob.reshape(shape))
+
+
+def permute(row: Row, x: Array) -> Array:
+  """Caffe's axes in the order 'order', which begins with 0."""
+  order = [axis - 1 for axis in row.option('order', ())[1:]]
+  return from_caffe(to_caffe(x).transpose(order))
+
+
+def crop(row: Row, x: Array, like: Array) -> Array:
+  """x from 'offsets' on, as large as `like`, from axis 'axis' on."""
+  blob, size = to_caffe(x), to_caffe(like).shape
+  axis = row.option('axis', 2) - 1
+  offsets = row.option('offsets', (0,))
+  count = blob.ndim - axis
+  starts = offsets if len(offsets) == count else offsets[:1] * count
+  for i, start in enumerate(starts, axis):
+    blob = jax.lax.slice_in_dim(blob, start, start + size[i], axis=i)
+  return from_caffe(blob)
+
+
+def to_caffe(x: Array) -> Array:
+  """[h, w, c] -> [c, h, w]; anything else stays."""
+  return jnp.moveaxis(x, -1, 0) if x.ndim == 3 else x
+
+
+def from_caffe(x: Array) -> Array:
+  """[c, h, w] -> [h, w, c]; anything else stays."""
+  return jnp.moveaxis(x, 0, -1) if x.ndim == 3 else x
+
+
+def _pooling(row: Row, x: Array):
+  """Kernel, stride and pad; with option 'whole' one window over the map."""
+  if row.option('whole', False):
+    return x.shape[:2], (1, 1), (0, 0)
+  return row.kernel, row.stride, row.pad
+
+
+def _pool(row: Row, x: Array, start: float, function: Callable) -> Array:
+  kernel, stride, pad = _pooling(row, x)
+  ceil = row.option('ceil', False)
+  counts, padding = [], []
+  for n, k, s, p in zip(x.shape[:2], kernel, stride, pad, strict=True):
+    counts.append(_windows(n, k, s, p, ceil))
+    padding.append((p, max(0, (counts[-1] - 1) * s + k - n - p)))
+  pooled = jax.lax.reduce_window(
+    x, start, function, (*kernel, 1), (*stride, 1), (*padding, (0, 0))
+  )
+  return pooled[: counts[0], : counts[1]]
+
+
+def _windows(n: int, kernel: int, stride: int, pad: int, ceil: bool) -> int:
+  """How many windows a pooling has along an axis of size n.
+
+  With `ceil` the size is rounded up, as pooling_layer.cpp does; a last window
+  that would begin in the padding is left out.
+  """
+  span = n + 2 * pad - kernel
+  windows = (-(-span // stride) if ceil else span // stride) + 1
+  if ceil and pad and (windows - 1) * stride >= n + pad:
+    windows -= 1
+  return windows
+
+
+def _axis(row: Row, x: Array) -> int:
+  """Our axis for Caffe's: of [1, c, h, w], or of [1, c]."""
+  axis = row.option('axis', 1) % (x.ndim + 1) - 1
+  return (axis - 1) % 3 if x.ndim == 3 else axis
+
+
+def _along(weights: Array, x: Array, axis: int) -> Array:
+  """Weights along Caffe's axes from `axis` on, to be spread over x."""
+  blob = to_caffe(x)
+  if weights.size == 1:
+    weights = weights.reshape(())
+    return jnp.broadcast_to(weights, x.shape)
+  axis = axis % (x.ndim + 1) - 1
+  after = blob.ndim - axis - weights.ndim
+  shape = (1,) * axis + weights.shape + (1,) * after
+  return from_caffe(jnp.broadcast_to(weights.reshape(shape), blob.shape))
