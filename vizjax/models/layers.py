@@ -292,7 +292,7 @@ def _shapes(
 _POINTWISE = {
   'relu', 'prelu', 'elu', 'sigmoid', 'tanh', 'absolute', 'power', 'exp', 'log',
   'identity', 'softmax', 'concat', 'slice', 'eltwise', 'scale', 'bias',
-  'batch_norm', 'normalize', 'lrn',
+  'batch_norm', 'normalize', 'lrn', 'reverse',
 }  # fmt: skip
 _WINDOWED = {'conv', 'max_pool', 'average_pool'}
 

@@ -115,6 +115,11 @@ def identity(row: Row, x: Array) -> Array:
   return x
 
 
+def reverse(row: Row, x: Array) -> Array:
+  """The channels in the opposite order: RGB for BGR."""
+  return x[..., ::-1]
+
+
 def softmax(row: Row, x: Array) -> Array:
   """Probabilities over channels, or over option 'axis'."""
   return jax.nn.softmax(x, _axis(row, x))
