@@ -10,6 +10,19 @@ import importlib
 
 from vizjax import core
 from vizjax.models import layers as tables
+from vizjax.models.adapters import from_function
+from vizjax.models.adapters import from_linen
+from vizjax.models.adapters import from_nnx
+
+__all__ = [
+  'NAMES',
+  'boxed',
+  'cut',
+  'from_function',
+  'from_linen',
+  'from_nnx',
+  'load',
+]
 
 NAMES = ('alexnet_features', 'vgg16_features')
 

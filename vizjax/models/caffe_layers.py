@@ -142,9 +142,12 @@ class Reader:
   @property
   def used(self) -> bool:
     """Whether it is part of the network that is tested, not trained."""
-    phases = [rule.phase for rule in self.layer.include]
-    excluded = [rule.phase for rule in self.layer.exclude]
-    return ('TEST' in phases or not phases) and 'TEST' not in excluded
+    test = 1
+    included, excluded = (
+      [rule.phase for rule in rules if rule.HasField('phase')]
+      for rules in (self.layer.include, self.layer.exclude)
+    )
+    return (test in included or not included) and test not in excluded
 
   def read(self, inputs: tuple[str, ...]) -> list[layers.Layer]:
     """Its rows: one, or one for each part of a Slice."""

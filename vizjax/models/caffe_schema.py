@@ -19,7 +19,7 @@ _SCHEMA = {
     name 1 string; input 3 string *; input_dim 4 int32 *;
     input_shape 8 BlobShape *; layers 2 V1LayerParameter *;
     layer 100 LayerParameter *""",
-  'NetStateRule': 'phase 1 string',
+  'NetStateRule': 'phase 1 Phase',
   'BlobShape': 'dim 1 int64 *',
   'BlobProto': """
     num 1 int32; channels 2 int32; height 3 int32; width 4 int32;
@@ -78,6 +78,7 @@ _PARAMETERS = {
 }
 
 _ENUMS = {
+  'Phase': {'TRAIN': 0, 'TEST': 1},
   'Operation': {'PROD': 0, 'SUM': 1, 'MAX': 2},
   'Region': {'ACROSS_CHANNELS': 0, 'WITHIN_CHANNEL': 1},
   'Pool': {'MAX': 0, 'AVE': 1, 'STOCHASTIC': 2},
