@@ -1,27 +1,37 @@
-"""The door of every launcher: flags in, one line and exit status 2 on error."""
+"""The door of every launcher: flags in, one line and exit status 2 on error.
+
+And the bar by which it tells how far it is.
+"""
 
 from collections.abc import Callable
 import logging
 import os
 import sys
+from typing import Any
 
 from absl import app
 from absl import flags
+import tqdm
 
 
-def run(main: Callable[[], None], *required: str) -> None:
+def run(
+  main: Callable[..., None], *required: str, positional: bool = False
+) -> None:
   """Parses the flags, runs `main`, and explains what the user got wrong.
 
   Args:
     main: reads flags.FLAGS; raises ValueError or OSError for the user.
     required: flags without which it cannot run.
+    positional: whether `main` takes the list of what is typed besides flags;
+      without it that is refused.
   """
 
   def parse(argv):
     try:
       _find_config(argv)
+      flags.FLAGS.set_gnu_getopt(positional)  # flags after it, too
       rest = flags.FLAGS(argv)
-      if len(rest) > 1:
+      if len(rest) > 1 and not positional:
         raise ValueError(f'{rest[1]!r} is no flag: type --FLAG=VALUE')
       for name in required:
         if flags.FLAGS[name].value is None:
@@ -31,11 +41,13 @@ def run(main: Callable[[], None], *required: str) -> None:
       _fail(error)
 
   def guarded(argv):
-    del argv
     # JAX tells of each kind of device that it does not find.
     logging.getLogger('jax').setLevel(logging.WARNING)
     try:
-      main()
+      if positional:
+        main(argv[1:])
+      else:
+        main()
     except (ValueError, OSError) as error:
       _fail(error)
     except KeyboardInterrupt:
@@ -43,6 +55,29 @@ def run(main: Callable[[], None], *required: str) -> None:
       os._exit(130)  # without waiting for what the device still computes
 
   app.run(guarded, flags_parser=parse)
+
+
+def bar(line: str, **options: Any) -> tqdm.tqdm:
+  """A bar on a terminal; elsewhere a line now and then.
+
+  Args:
+    line: what the lines hold, as tqdm's bar_format.
+    options: of tqdm.
+  """
+  if not sys.stderr.isatty():
+    options |= {'file': _Lines(), 'mininterval': 10, 'bar_format': line}
+  return tqdm.tqdm(**options)
+
+
+class _Lines:
+  """Standard error, with each state of a bar on a line of its own."""
+
+  def write(self, text: str) -> None:
+    if text.strip():
+      print(text.strip(), file=sys.stderr)
+
+  def flush(self) -> None:
+    sys.stderr.flush()
 
 
 def _find_config(argv: list[str]) -> None:

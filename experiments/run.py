@@ -8,7 +8,6 @@ The same command goes on after an interruption.
 """
 
 import pathlib
-import sys
 
 from absl import flags
 from ml_collections import config_flags
@@ -62,28 +61,13 @@ class _Bar:
       self.bar.close()
 
   def _open(self, progress: sweep.Progress) -> tqdm.tqdm:
-    style = {}
-    if not sys.stderr.isatty():
-      line = '{desc}:{postfix}, {percentage:.0f}%, {rate_fmt}, {remaining} left'
-      style = {'file': _Lines(), 'mininterval': 10, 'bar_format': line}
-    return tqdm.tqdm(
+    return launch.bar(
+      '{desc}:{postfix}, {percentage:.0f}%, {rate_fmt}, {remaining} left',
       desc=progress.layer,
       total=progress.count * self.steps,
       initial=progress.units * self.steps,
       unit=' image steps',
-      **style,
     )
-
-
-class _Lines:
-  """Standard error, with each state of a bar on a line of its own."""
-
-  def write(self, text: str) -> None:
-    if text.strip():
-      print(text.strip(), file=sys.stderr)
-
-  def flush(self) -> None:
-    sys.stderr.flush()
 
 
 if __name__ == '__main__':

@@ -1,0 +1,167 @@
+"""Fetches the weights of published networks, checks and converts them.
+
+  python -m experiments.weights list
+  python -m experiments.weights fetch NAME ...
+  python -m experiments.weights verify NAME ...
+  python -m experiments.weights convert FILE OUT    # .npz or .safetensors
+
+They go to $VIZJAX_WEIGHTS, or ~/.cache/vizjax. A fetch that was interrupted
+goes on where it was when the same command is typed again.
+"""
+
+from collections.abc import Mapping
+import difflib
+import sys
+from typing import Any
+
+from experiments import launch
+from vizjax.models import download
+from vizjax.models import zoo
+
+_HEAD = ('name', 'file', 'bytes', 'licence', 'top-1/top-5', 'here')
+
+
+def main(arguments: list[str]) -> None:
+  command, *rest = arguments or ['']
+  if command not in _COMMANDS:
+    near = difflib.get_close_matches(command, _COMMANDS, 1)
+    hint = f' Did you mean {near[0]!r}?' if near else ''
+    raise ValueError(
+      f'{command!r} is no command. Commands: {", ".join(_COMMANDS)}; type '
+      f'{_usage("list")}.{hint}'
+    )
+  function, takes = _COMMANDS[command]
+  right = rest if '...' in takes else len(rest) == len(takes.split())
+  if not right:
+    raise ValueError(
+      f'{command} was given {" ".join(rest) or "no more"}, expected '
+      f'{takes or "no more"}: type {_usage(command)}'
+    )
+  function(*rest)
+
+
+def show() -> None:
+  """Prints a table of the files, and where they are looked for."""
+  rows = [_HEAD, *(_row(file) for file in zoo.FILES)]
+  widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+  for row in rows:
+    cells = (f'{cell:{w}}' for cell, w in zip(row, widths, strict=True))
+    print('  '.join(cells).rstrip())
+  here = sum(row[-1] == 'yes' for row in rows)
+  print(f'{here} of {len(zoo.FILES)} are in {zoo.directory()}')
+
+
+def fetch(*names: str) -> None:
+  """Downloads files, each after its licence; a restriction is told once."""
+  files = [zoo.get(name) for name in names]  # all of them, before the first
+  told = set()
+  for file in files:
+    _tell_terms(file, told)
+    bar = _Bar(file.name)
+    try:
+      found = zoo.fetch(file.name, bar.report)
+    finally:
+      bar.close()
+    _tell_checksum(file, found)
+
+
+def verify(*names: str) -> None:
+  """Compares files that are here with what was published."""
+  files = [zoo.get(name) for name in names]
+  for file in files:
+    _tell_checksum(file, zoo.verify(file, zoo.find(file.name)))
+
+
+def convert(source: str, out: str) -> None:
+  """Writes the arrays of a file of any format, in the layout they have."""
+  from vizjax.models import arrays  # and the readers, which only this needs
+  from vizjax.models import weights
+
+  form, content = weights.read(source)
+  params = _nested(content)
+  arrays.write(out, params)
+  count = sum(map(len, params.values()))
+  print(f'{out}: {count} arrays of {len(params)} layers, from {form}')
+
+
+# What each runs, and what it takes.
+_COMMANDS = {
+  'list': (show, ''),
+  'fetch': (fetch, 'NAME ...'),
+  'verify': (verify, 'NAME ...'),
+  'convert': (convert, 'FILE OUT'),
+}
+
+
+class _Bar:
+  """How far the download of a file is; nothing till there is one."""
+
+  def __init__(self, name: str):
+    self.name = name
+    self.bar = None
+
+  def report(self, progress: download.Progress) -> None:
+    if self.bar is None:
+      self.bar = self._open(progress)
+    self.bar.update(progress.done - self.bar.n)
+
+  def close(self) -> None:
+    if self.bar is not None:
+      self.bar.close()
+
+  def _open(self, progress: download.Progress):
+    return launch.bar(
+      '{desc}: {n_fmt} of {total_fmt}, {rate_fmt}, {remaining} left',
+      desc=self.name,
+      total=progress.total,
+      initial=progress.done,
+      unit='B',
+      unit_scale=True,
+    )
+
+
+def _usage(command: str) -> str:
+  return f'{zoo.COMMAND} {command} {_COMMANDS[command][1]}'.strip()
+
+
+def _nested(content: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+  """{layer: {weight: array}} of what the reader of any format returns."""
+  params = {}
+  for key, value in content.items():
+    if isinstance(value, list):  # Caffe numbers its blobs
+      params[key] = {str(i): blob for i, blob in enumerate(value)}
+    elif isinstance(value, Mapping):  # ':0' of Keras is TensorFlow's
+      params[key] = {n.removesuffix(':0'): array for n, array in value.items()}
+    else:  # PyTorch's keys are layer.weight
+      layer, _, name = key.rpartition('.')
+      params.setdefault(layer, {})[name] = value
+  return params
+
+
+def _row(file: zoo.File) -> tuple[str, ...]:
+  size = '' if file.size is None else f'{file.size:,}'
+  here = 'yes' if zoo.path(file.name).is_file() else 'no'
+  return file.name, file.file, size, file.licence, file.accuracy, here
+
+
+def _tell_terms(file: zoo.File, told: set[str]) -> None:
+  terms = 'as above'
+  if file.licence not in told:
+    terms = zoo.LICENCES[file.licence]
+    if file.licence in zoo.NONCOMMERCIAL:
+      terms = f'NOT FOR COMMERCIAL USE: {terms}'
+  told.add(file.licence)
+  print(f'{file.name}: {file.address}')
+  print(f'licence: {file.licence}: {terms}')
+  if file.note:
+    print(f'note: {file.note}')
+  sys.stdout.flush()  # before the download
+
+
+def _tell_checksum(file: zoo.File, found: str) -> None:
+  sure = 'as published' if file.checksum else 'with none to compare it to'
+  print(f'{zoo.path(file.name)}: {found}, {sure}')
+
+
+if __name__ == '__main__':
+  launch.run(main, positional=True)

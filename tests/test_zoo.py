@@ -1,0 +1,527 @@
+"""Weights that are fetched, from a server on this machine that misbehaves."""
+
+import fcntl
+import hashlib
+import http.server
+import json
+import os
+import re
+import socket
+import threading
+
+import pytest
+
+from vizjax.models import download
+from vizjax.models import zoo
+
+CONTENT = bytes(range(256)) * 2000  # 512,000 bytes
+OTHER = CONTENT[::-1]
+
+
+class Server:
+  """A file at /weights, given well or badly.
+
+  What it is asked and what it gives is kept in `log`: (Range, status, bytes).
+  """
+
+  def __init__(self):
+    self.content = CONTENT
+    self.tag = '"one"'
+    self.date = None
+    self.ranges = True  # whether it knows Range
+    self.careless = False  # whether it takes no notice of If-Range
+    self.shift = 0  # how far from what is asked its ranges start
+    self.length = True  # whether it tells the length
+    self.cuts = []  # after how many bytes to close, one a request
+    self.statuses = []  # to answer with instead, one a request
+    self.location = None
+    self.stalls = threading.Event()  # once cut, wait for it
+    self.stalls.set()
+    self.stalled = threading.Event()
+    self.log = []
+    self.conditions = []  # of If-Range
+    server = self
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+      def do_GET(self):
+        server.answer(self)
+
+      def log_message(self, *args):
+        del args
+
+    self.http = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
+    self.http.handle_error = lambda *args: None  # a client that went away
+    self.address = f'http://127.0.0.1:{self.http.server_port}/weights'
+
+  def __enter__(self):
+    loop = self.http.serve_forever
+    self.thread = threading.Thread(target=loop, args=(0.01,))
+    self.thread.start()
+    return self
+
+  def __exit__(self, *error):
+    self.stalls.set()
+    self.http.shutdown()
+    self.thread.join()
+    self.http.server_close()
+
+  def answer(self, request):
+    asked = request.headers.get('Range')
+    status = self.statuses.pop(0) if self.statuses else 200
+    if status != 200:
+      self.log.append((asked, status, 0))
+      request.send_response(status)
+      if self.location is not None:
+        request.send_header('Location', self.location)
+      return request.end_headers()
+    start, whole = 0, len(self.content)
+    condition = request.headers.get('If-Range')
+    self.conditions.append(condition)
+    same = condition in (None, self.tag or self.date) or self.careless
+    if asked and self.ranges and same:
+      start, status = int(asked[6:-1]) + self.shift, 206
+    if start >= whole:
+      self.log.append((asked, 416, 0))
+      request.send_response(416)
+      request.send_header('Content-Range', f'bytes */{whole}')
+      return request.end_headers()
+    request.send_response(status)
+    if status == 206:
+      span = f'bytes {start}-{whole - 1}/{whole}'
+      request.send_header('Content-Range', span)
+    if self.tag:
+      request.send_header('ETag', self.tag)
+    if self.date:
+      request.send_header('Last-Modified', self.date)
+    if self.length:
+      request.send_header('Content-Length', str(whole - start))
+    request.end_headers()
+    body = self.content[start:]
+    body = body[: self.cuts.pop(0)] if self.cuts else body
+    self.log.append((asked, status, len(body)))
+    request.wfile.write(body)
+    self.stalled.set()
+    self.stalls.wait(30)
+
+
+@pytest.fixture
+def server(monkeypatch):
+  monkeypatch.setenv('no_proxy', '*')
+  monkeypatch.setattr(download, 'PAUSE', 0)
+  with Server() as server:
+    yield server
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+  monkeypatch.setenv(zoo.VARIABLE, str(tmp_path / 'weights'))
+  return tmp_path / 'weights'
+
+
+def sha256(content):
+  return hashlib.sha256(content).hexdigest()
+
+
+RIGHT = zoo.Checksum('sha256', sha256(CONTENT))
+
+
+@pytest.fixture
+def put(server, home, monkeypatch):
+  """Puts a file of the server into the zoo, with other facts if wanted."""
+
+  def change(**facts):
+    file = zoo.File('toy', 'toy.npz', server.address, RIGHT, 'CC BY')
+    monkeypatch.setattr(zoo, 'FILES', (file._replace(**facts),))
+    return zoo.FILES[0]
+
+  change()
+  return change
+
+
+def left(home):
+  """What is in the directory."""
+  return sorted(path.name for path in home.iterdir())
+
+
+PARTIAL = ['.toy.npz.json', '.toy.npz.partial']
+
+
+def break_off(server, home, after):
+  """A fetch of which so many bytes arrive, and no more."""
+  server.cuts = [after] + [0] * (download.TRIES - 1)
+  with pytest.raises(ValueError, match='broke off'):
+    zoo.fetch('toy')
+  assert left(home) == PARTIAL
+  assert (home / '.toy.npz.partial').read_bytes() == server.content[:after]
+  server.log.clear()
+
+
+def test_a_file_is_fetched_and_its_checksum_told(server, home, put):
+  assert zoo.fetch('toy') == f'SHA-256 {sha256(CONTENT)}'
+  assert left(home) == ['toy.npz']
+  assert zoo.find('toy').read_bytes() == CONTENT
+  assert server.log == [(None, 200, len(CONTENT))]
+
+
+@pytest.mark.parametrize(
+  'checksum',
+  [
+    zoo.Checksum('sha1', hashlib.sha1(CONTENT).hexdigest()),
+    zoo.Checksum('sha256-prefix', sha256(CONTENT)[:8]),
+    None,
+  ],
+)
+def test_every_kind_of_checksum_is_compared(server, home, put, checksum):
+  file = put(checksum=checksum, size=len(CONTENT))
+  found = zoo.fetch('toy')
+  kind = hashlib.sha1 if 'SHA-1 ' in found else hashlib.sha256
+  assert found.split()[1] == kind(CONTENT).hexdigest()
+  assert zoo.verify(file, home / 'toy.npz') == found
+  (home / 'toy.npz').write_bytes(OTHER)
+  if checksum is None:
+    assert zoo.verify(file, home / 'toy.npz') != found
+    return
+  with pytest.raises(ValueError, match=checksum.value):
+    zoo.verify(file, home / 'toy.npz')
+
+
+def test_a_file_that_is_here_is_not_fetched_again(server, home, put):
+  first = zoo.fetch('toy')
+  before = (home / 'toy.npz').stat()
+  server.log.clear()
+  assert zoo.fetch('toy') == first
+  assert not server.log
+  assert (home / 'toy.npz').stat() == before
+
+
+def test_progress_is_told_from_start_to_end(server, put):
+  told = []
+  zoo.fetch('toy', told.append)
+  done = [progress.done for progress in told]
+  assert done[0] == 0 and done[-1] == len(CONTENT) and done == sorted(done)
+  assert {progress.total for progress in told} == {len(CONTENT)}
+
+
+def test_a_broken_connection_is_taken_up_with_the_rest(server, home, put):
+  server.cuts = [100_000, 150_000]
+  told = []
+  zoo.fetch('toy', told.append)
+  assert zoo.find('toy').read_bytes() == CONTENT
+  assert server.log == [
+    (None, 200, 100_000),
+    ('bytes=100000-', 206, 150_000),
+    ('bytes=250000-', 206, len(CONTENT) - 250_000),
+  ]
+  done = [progress.done for progress in told]
+  assert done == sorted(done) and done[-1] == len(CONTENT)
+
+
+def test_the_next_command_takes_up_what_an_earlier_one_kept(server, home, put):
+  break_off(server, home, 123_456)
+  zoo.fetch('toy')
+  assert server.log == [('bytes=123456-', 206, len(CONTENT) - 123_456)]
+  assert server.conditions[-1] == server.tag
+  assert zoo.find('toy').read_bytes() == CONTENT
+  assert left(home) == ['toy.npz']
+
+
+def test_each_try_waits_twice_as_long(server, home, put, monkeypatch):
+  pauses = []
+  monkeypatch.setattr(download, 'PAUSE', 1.5)
+  monkeypatch.setattr(download.time, 'sleep', pauses.append)
+  break_off(server, home, 10)
+  assert pauses == [1.5, 3, 6, 12]
+
+
+def test_without_ranges_the_file_is_fetched_from_its_start(server, home, put):
+  server.ranges = False
+  server.cuts = [300_000]
+  zoo.fetch('toy')
+  assert [entry[1:] for entry in server.log] == [
+    (200, 300_000),
+    (200, len(CONTENT)),
+  ]
+  assert zoo.find('toy').read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize('careless', [False, True])
+@pytest.mark.parametrize('by', ['tag', 'date'])
+def test_a_file_that_changed_is_fetched_from_its_start(
+  server, home, put, by, careless
+):
+  server.tag, server.date, server.careless = None, None, careless
+  setattr(server, by, 'Mon, 05 Jan 2015 10:00:00 GMT')
+  put(checksum=None)
+  break_off(server, home, 123_456)
+  server.content = OTHER
+  setattr(server, by, 'Tue, 06 Jan 2015 10:00:00 GMT')
+  zoo.fetch('toy')
+  assert zoo.find('toy').read_bytes() == OTHER
+  assert server.log[-1][1:] == (200, len(OTHER))
+
+
+def test_a_weak_tag_does_not_join_two_halves(server, home, put):
+  server.tag = 'W/"one"'
+  put(checksum=None)
+  server.cuts = [1000]
+  zoo.fetch('toy')
+  assert server.log[-1] == (None, 200, len(CONTENT))
+
+
+def test_a_server_that_tells_no_version_is_resumed_under_a_checksum(
+  server, home, put
+):
+  server.tag = None
+  server.cuts = [1000]
+  zoo.fetch('toy')
+  assert server.log[-1] == ('bytes=1000-', 206, len(CONTENT) - 1000)
+  assert zoo.find('toy').read_bytes() == CONTENT
+
+
+def test_a_shorter_file_after_a_break_is_fetched_from_its_start(
+  server, home, put
+):
+  put(checksum=None)
+  break_off(server, home, 123_456)
+  server.content = CONTENT[:100]  # under the same tag: Range is past its end
+  zoo.fetch('toy')
+  assert [entry[1] for entry in server.log] == [416, 200]
+  assert zoo.find('toy').read_bytes() == CONTENT[:100]
+
+
+def test_a_download_killed_before_its_last_rename_needs_no_more(
+  server, home, put
+):
+  server.length = False  # so that only 416 tells that all is here
+  home.mkdir()
+  (home / '.toy.npz.partial').write_bytes(CONTENT)
+  source = download._Source(server.address, server.tag, None)
+  (home / '.toy.npz.json').write_text(json.dumps(source._asdict()))
+  zoo.fetch('toy')
+  assert server.log == [(f'bytes={len(CONTENT)}-', 416, 0)]
+  assert left(home) == ['toy.npz']
+
+
+def test_a_part_that_is_all_of_it_is_not_asked_for(server, home, put):
+  home.mkdir()
+  (home / '.toy.npz.partial').write_bytes(CONTENT)
+  source = download._Source(server.address, server.tag, len(CONTENT))
+  (home / '.toy.npz.json').write_text(json.dumps(source._asdict()))
+  zoo.fetch('toy')
+  assert not server.log
+  assert left(home) == ['toy.npz']
+
+
+def test_another_part_than_was_asked_for_is_not_appended(server, home, put):
+  break_off(server, home, 1000)
+  server.shift = -256  # the content repeats itself after as many bytes
+  zoo.fetch('toy')
+  assert [entry[1] for entry in server.log] == [206, 200]
+  assert zoo.find('toy').read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize('notes', ['', '{', '[]', '{"address": 1}', '\0'])
+def test_a_part_of_unknown_origin_is_not_gone_on_from(server, home, put, notes):
+  home.mkdir()
+  (home / '.toy.npz.partial').write_bytes(b'of something else')
+  (home / '.toy.npz.json').write_text(notes)
+  zoo.fetch('toy')
+  assert zoo.find('toy').read_bytes() == CONTENT
+  assert server.log == [(None, 200, len(CONTENT))]
+
+
+def test_a_part_from_another_address_is_not_gone_on_from(server, home, put):
+  break_off(server, home, 1000)
+  put(address=server.address + '?newer')
+  zoo.fetch('toy')
+  assert server.log == [(None, 200, len(CONTENT))]
+
+
+def test_a_wrong_file_is_refused_with_both_checksums(server, home, put):
+  server.content = OTHER
+  with pytest.raises(ValueError) as raised:
+    zoo.fetch('toy')
+  for words in (sha256(OTHER), sha256(CONTENT), f'{zoo.COMMAND} fetch toy'):
+    assert words in str(raised.value)
+  assert left(home) == []
+
+
+def test_a_file_of_another_size_is_refused_before_it_is_fetched(
+  server, home, put
+):
+  put(size=len(CONTENT) + 1)
+  with pytest.raises(ValueError, match='512000 bytes: expected 512001'):
+    zoo.fetch('toy')
+  assert left(home) == []
+
+
+@pytest.mark.parametrize('length', [False, True])
+def test_a_truncated_file_is_refused_and_its_part_kept(
+  server, home, put, length
+):
+  server.length = length
+  put(size=len(CONTENT))  # else nothing tells, without a length
+  break_off(server, home, 123_456)
+  zoo.fetch('toy')
+  assert server.log == [('bytes=123456-', 206, len(CONTENT) - 123_456)]
+
+
+def test_a_file_short_by_its_checksum_is_refused(server, home, put):
+  server.content = CONTENT[:-1]
+  with pytest.raises(ValueError, match=f'{sha256(CONTENT[:-1])}, 511999 bytes'):
+    zoo.fetch('toy')
+  assert left(home) == []
+
+
+@pytest.mark.parametrize('status', [404, 403, 500, 204])
+def test_a_server_without_the_file_is_told_of_at_once(
+  server, home, put, status
+):
+  server.statuses = [status]
+  with pytest.raises(ValueError, match=f'answers {status} .*by hand'):
+    zoo.fetch('toy')
+  assert len(server.log) == 1
+  assert left(home) == []
+
+
+def test_a_passing_fault_does_not_end_a_download(server, home, put):
+  break_off(server, home, 1000)
+  server.statuses = [503, 429]
+  zoo.fetch('toy')
+  assert [entry[1] for entry in server.log] == [503, 429, 206]
+
+
+def test_a_refused_connection_says_so_and_keeps_the_part(server, home, put):
+  with socket.socket() as taken:
+    taken.bind(('127.0.0.1', 0))  # and does not listen
+    address = f'http://127.0.0.1:{taken.getsockname()[1]}/weights'
+    put(address=address)
+    with pytest.raises(ValueError, match='cannot be reached .*refused'):
+      zoo.fetch('toy')
+  assert left(home) == []
+
+
+def test_a_server_that_falls_silent_is_given_up(server, home, put, monkeypatch):
+  monkeypatch.setattr(download, 'TIMEOUT', 0.3)
+  monkeypatch.setattr(download, 'TRIES', 2)
+  server.stalls.clear()
+  server.cuts = [1000, 1000]
+  with pytest.raises(ValueError, match='broke off 2 times .*timed out'):
+    zoo.fetch('toy')
+  assert (home / PARTIAL[1]).read_bytes() == CONTENT[:2000]
+
+
+def test_redirections_lead_to_the_web_and_nowhere_else(server, home, put):
+  server.statuses, server.location = [302], server.address
+  zoo.fetch('toy')
+  assert zoo.find('toy').read_bytes() == CONTENT
+  (home / 'toy.npz').unlink()
+  for location in ('file:///etc/passwd', 'ftp://127.0.0.1/weights'):
+    server.statuses, server.location = [302], location
+    with pytest.raises(ValueError, match='302|unknown url type'):
+      zoo.fetch('toy')
+    assert left(home) == []
+
+
+@pytest.mark.parametrize('address', ['file:///etc/passwd', 'ftp://a/b', 'a/b'])
+def test_only_addresses_of_the_web_are_fetched(home, put, address):
+  put(address=address)
+  with pytest.raises(ValueError, match='no address of http or https'):
+    zoo.fetch('toy')
+  assert left(home) == []
+
+
+def test_two_processes_do_not_write_one_file(server, home, put):
+  home.mkdir()
+  with open(home / PARTIAL[1], 'ab') as other:
+    fcntl.flock(other, fcntl.LOCK_EX)
+    with pytest.raises(ValueError, match='in use'):
+      zoo.fetch('toy')
+  zoo.fetch('toy')
+  assert zoo.find('toy').read_bytes() == CONTENT
+
+
+def test_a_directory_that_cannot_be_written_is_an_oserror(put, home):
+  home.write_text('a file')
+  with pytest.raises(OSError) as raised:
+    zoo.fetch('toy')
+  assert raised.value.filename == str(home)
+
+
+def test_nothing_half_written_has_the_final_name(server, home, put):
+  seen = []
+  server.cuts = [100_000, 200_000]
+  zoo.fetch('toy', lambda progress: seen.append(left(home)))
+  assert seen and all(names == PARTIAL for names in seen)
+
+
+def test_a_missing_file_tells_command_address_and_destination(home):
+  for file in zoo.FILES:
+    with pytest.raises(ValueError) as raised:
+      zoo.find(file.name)
+    for words in (
+      f'python -m experiments.weights fetch {file.name}',
+      file.address,
+      str(home / file.file),
+      'by hand',
+    ):
+      assert words in str(raised.value)
+
+
+def test_a_file_put_by_hand_is_found_and_verified(home, put):
+  file = put(size=len(CONTENT))
+  home.mkdir()
+  (home / 'toy.npz').write_bytes(CONTENT)
+  assert zoo.find('toy') == home / 'toy.npz'
+  assert zoo.verify(file, zoo.find('toy')) == f'SHA-256 {sha256(CONTENT)}'
+  assert zoo.fetch('toy') == f'SHA-256 {sha256(CONTENT)}'
+  (home / 'toy.npz').write_bytes(CONTENT[:-1])
+  with pytest.raises(ValueError, match='511999 bytes; expected .* 512000'):
+    zoo.find('toy')
+  (home / 'toy.npz').write_bytes(OTHER)
+  with pytest.raises(ValueError, match=f'delete it and type {zoo.COMMAND}'):
+    zoo.fetch('toy')
+  assert (home / 'toy.npz').read_bytes() == OTHER  # left to its owner
+
+
+def test_an_unknown_name_is_refused_with_the_nearest():
+  with pytest.raises(ValueError, match="Did you mean 'bvlc_caffenet'"):
+    zoo.path('bvlc_cafenet')
+
+
+def test_the_directory_is_of_the_environment_or_of_the_user(monkeypatch):
+  monkeypatch.setenv('HOME', '/nobody')
+  monkeypatch.setenv(zoo.VARIABLE, '~/here')
+  assert str(zoo.directory()) == '/nobody/here'
+  for unset in (
+    lambda: monkeypatch.setenv(zoo.VARIABLE, ''),
+    lambda: monkeypatch.delenv(zoo.VARIABLE),
+  ):
+    unset()
+    assert str(zoo.directory()) == '/nobody/.cache/vizjax'
+
+
+DIGITS = {'sha1': 40, 'sha256': 64, 'sha256-prefix': 8}
+
+
+def test_the_names_and_files_of_the_table_are_each_their_own():
+  for field in ('name', 'file', 'address'):
+    values = [getattr(file, field) for file in zoo.FILES]
+    assert len(set(values)) == len(values)
+  assert set(zoo.NONCOMMERCIAL) < set(zoo.LICENCES)
+
+
+@pytest.mark.parametrize('file', zoo.FILES, ids=lambda file: file.name)
+def test_each_row_of_the_table_is_well_formed(file):
+  assert file.name.isidentifier()
+  assert os.path.basename(file.file) == file.file
+  assert re.fullmatch(r'https?://[^\s]+', file.address)
+  assert file.address.endswith('/' + file.file)
+  assert file.licence in zoo.LICENCES
+  assert re.fullmatch(r'(\d\d\.\d+/\d\d\.\d+)?', file.accuracy)
+  assert file.size is None or file.size > 10_000_000
+  if file.checksum is not None:
+    kind, value = file.checksum
+    assert re.fullmatch(f'[0-9a-f]{{{DIGITS[kind]}}}', value)
+  if file.checksum is not None and file.checksum.kind == 'sha256-prefix':
+    assert file.file.endswith(f'-{file.checksum.value}.pth')
