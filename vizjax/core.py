@@ -65,6 +65,7 @@ class Model:
     apply: (params, image - mean) -> {layer: activation}.
     input_shape: (h, w, c) of the image that the network was made for.
     layers: what is known of each layer, in order; () if nothing is.
+    labels: names of the classes, for layers with a unit for each.
   """
 
   params: Any
@@ -72,6 +73,7 @@ class Model:
   apply: Callable = static()
   input_shape: tuple[int, int, int] = static()
   layers: tuple[LayerInfo, ...] = static(default=())
+  labels: tuple[str, ...] = static(default=())
 
   def __call__(self, image: Float[Array, 'h w c']) -> dict[str, Array]:
     """Activations of an image [h, w, c] in the network's order and range."""

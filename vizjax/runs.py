@@ -4,8 +4,11 @@
 '3,7'       two channels
 '3@6x6'     channel 3 at row 6, column 6
 '0:256:16@2x2,7'
+'flamingo,"black stork, Ciconia nigra"'     classes by name
 """
 
+import csv
+import difflib
 from typing import NamedTuple
 import zlib
 
@@ -69,7 +72,12 @@ def table(
 
 
 def units(
-  text: str | None, layer: str, count: int, height: int, width: int
+  text: str | None,
+  layer: str,
+  count: int,
+  height: int,
+  width: int,
+  labels: tuple[str, ...] = (),
 ) -> list[tuple[int, int, int]]:
   """(channel, y, x) of every unit that a string names.
 
@@ -79,6 +87,7 @@ def units(
     count: channels of the layer.
     height: rows of its map; 1 for a fully connected layer.
     width: columns.
+    labels: names of the layer's units, if they have any.
 
   Raises:
     ValueError: the string does not parse, or names a unit that is not there.
@@ -86,7 +95,14 @@ def units(
   if text is None:
     text = f'0:{count}'
   found = []
-  for part in text.split(','):
+  try:
+    parts = next(csv.reader([text], skipinitialspace=True), [])
+  except csv.Error:
+    raise _unreadable(text) from None
+  for part in parts or ['']:
+    if labels and _named(part):
+      found.append((_class(part.strip(), labels), height // 2, width // 2))
+      continue
     channels, _, position = part.strip().partition('@')
     y, x = _position(position, part, layer, height, width)
     found += [(c, y, x) for c in _channels(channels, part, layer, count)]
@@ -105,6 +121,32 @@ def keys(runs: Runs, rows: np.ndarray, seed: int) -> Key[Array, 'b']:
     return key
 
   return jax.vmap(key)(jnp.asarray(numbers, jnp.uint32))
+
+
+def _named(part: str) -> bool:
+  return any(character.isalpha() for character in part.partition('@')[0])
+
+
+def _class(name: str, labels: tuple[str, ...]) -> int:
+  """The number of a class, by its whole label or one of its synonyms."""
+  wanted = name.casefold()
+  synonyms = [
+    [label.casefold(), *map(str.strip, label.casefold().split(','))]
+    for label in labels
+  ]
+  found = [i for i, names in enumerate(synonyms) if wanted in names]
+  if len(found) == 1:
+    return found[0]
+  if found:
+    several = ', '.join(f'{i} ({labels[i]})' for i in found)
+    raise ValueError(f'units {name!r} is the name of several: {several}')
+  known = [one for names in synonyms for one in names]
+  near = difflib.get_close_matches(wanted, known, 1)
+  hint = f' Did you mean {near[0]!r}?' if near else ''
+  raise ValueError(
+    f'units {name!r} is no class of the network: type a number, or a name '
+    f'as {labels[0].split(",")[0]!r}.{hint}'
+  )
 
 
 def _channels(text: str, part: str, layer: str, count: int) -> range:

@@ -50,6 +50,7 @@ class LayerPlan(NamedTuple):
   columns: dict[str, np.ndarray]  # [n, ...] what is known beforehand
   fields: dict[str, tuple[tuple[int, ...], Any]]  # shape of a row, dtype
   chunk: int  # runs that are committed together
+  labels: tuple[str, ...]  # names of the units; () where they have none
 
 
 class Progress(NamedTuple):
@@ -128,6 +129,8 @@ def execute(
     'fingerprint': _fingerprint(config, plans),
     'versions': versions(),
     'source': source,
+    # Names of the units, for the layers whose units have any.
+    'labels': {p.layer: list(p.labels) for p in plans if p.labels},
   }
   store.claim(workdir, provenance)
   mesh = parallel.local_mesh()
@@ -189,7 +192,9 @@ def _plan_layer(config, net, layer: str) -> LayerPlan:
     frames = math.ceil(config.steps / config.save_every)
     rows['frames'] = ((frames, *image), config.image_dtype)
   chunk = math.ceil(count / math.ceil(count / config.batch))
-  return LayerPlan(layer, table, programs, columns, rows, chunk)
+  channels = {info.name: info.channels for info in net.layers}.get(layer)
+  labels = net.labels if len(net.labels) == channels else ()
+  return LayerPlan(layer, table, programs, columns, rows, chunk, labels)
 
 
 def _outputs(config, program: build.Program, table, boxed: bool) -> dict:

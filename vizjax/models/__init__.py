@@ -24,7 +24,7 @@ __all__ = [
   'load',
 ]
 
-NAMES = ('alexnet_features', 'vgg16_features')
+NAMES = ('alexnet_features', 'efficientnet_lite0', 'vgg16_features')
 
 
 def load(name: str, weights: str | None = None) -> core.Model:

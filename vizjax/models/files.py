@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 import contextlib
 import importlib
+import os
 import pathlib
 import types
 
@@ -14,19 +15,30 @@ ROOM = 2**20
 Path = str | pathlib.Path
 
 
-def content(path: Path) -> bytes:
-  """The bytes of a file.
+def content(path: Path, size: int = -1) -> bytes:
+  """The bytes of a file, or the first so many of them.
 
   Raises:
     ValueError: it cannot be read.
   """
   try:
-    return pathlib.Path(path).read_bytes()
+    with open(path, 'rb') as file:
+      return file.read(size)
   except OSError as error:
     raise ValueError(
       f'weights file {str(path)!r} cannot be read ({error.strerror}): '
       'expected the path of a file'
     ) from error
+
+
+def length(path: Path) -> int:
+  """How many bytes a file has.
+
+  Raises:
+    ValueError: it cannot be read.
+  """
+  content(path, 1)  # whose error names it
+  return os.path.getsize(path)
 
 
 def bound(size: int) -> int:
@@ -47,6 +59,18 @@ def reading(path: Path, kind: str) -> Iterator[None]:
       f'weights file {str(path)!r} is not a {kind} that can be read: {said}; '
       'if it should be one, take it from its source again'
     ) from error
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[pathlib.Path]:
+  """A path to write to, renamed to this one once all is written."""
+  path = pathlib.Path(path)
+  partial = path.with_name(f'.{path.name}.{os.getpid()}.partial')
+  try:
+    yield partial
+    partial.replace(path)
+  finally:
+    partial.unlink(missing_ok=True)
 
 
 def library(name: str) -> types.ModuleType:

@@ -123,7 +123,8 @@ class Network(nn.Module):
       inputs = [acts[name] for name in row.inputs]
       if not self.padded:
         inputs = _aligned(inputs, [seen[name] for name in row.inputs])
-        row = row._replace(pad=(0, 0))
+        bare = [option for option in row.options if option[0] != 'same']
+        row = row._replace(pad=(0, 0), options=tuple(bare))
       shapes = _shapes(row, inputs)
       weights = _Weights(shapes, image.dtype, name=row.name)() if shapes else {}
       acts[row.name] = _operator(row)(row, *inputs, **weights)
@@ -277,6 +278,8 @@ def _shapes(
       shapes['scale'] = (1,) if row.option('shared', True) else (channels,)
     case 'batch_norm':
       shapes['mean'] = shapes['variance'] = (channels,)
+      if row.option('affine', False):
+        shapes['scale'] = shapes['bias'] = (channels,)
     case 'scale' | 'bias':
       shape = row.option('shape', (channels,))
       if row.kind == 'scale' and len(inputs) == 1:
@@ -284,7 +287,7 @@ def _shapes(
       if row.kind == 'scale' or len(inputs) == 1:
         shapes['bias'] = shape
   if not row.option('bias', row.kind != 'scale'):
-    del shapes['bias']
+    shapes.pop('bias', None)
   return tuple(shapes.items())
 
 

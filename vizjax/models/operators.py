@@ -19,17 +19,56 @@ Row = Any  # layers.Layer, which imports this module
 
 
 def conv(row: Row, x: Array, kernel: Array, bias: Array | None = None) -> Array:
-  """Cross-correlation with zeros around; kernel [h, w, in/groups, out]."""
+  """Cross-correlation with zeros around; kernel [h, w, in/groups, out].
+
+  With option 'same' the zeros are TensorFlow's: as many as make the size
+  n / stride, rounded up, the odd one below and to the right.
+  """
+  padding = [(pad, pad) for pad in row.pad]
+  if row.option('same', False):
+    reach = [
+      (k - 1) * d + 1 for k, d in zip(row.kernel, row.dilation, strict=True)
+    ]
+    padding = jax.lax.padtype_to_pads(x.shape[:2], reach, row.stride, 'SAME')
+  if row.groups == x.shape[2] == kernel.shape[3]:
+    y = _depthwise(row, x, kernel, padding)
+    return y if bias is None else y + bias[None, None]
   y = jax.lax.conv_general_dilated(
     x[None],
     kernel,
     row.stride,
-    [(pad, pad) for pad in row.pad],
+    padding,
     rhs_dilation=row.dilation,
     dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
     feature_group_count=row.groups,
   )[0]
   return y if bias is None else y + bias[None, None]
+
+
+def _depthwise(row: Row, x: Array, kernel: Array, padding: list) -> Array:
+  """A convolution of each channel by itself, as a sum over the taps.
+
+  XLA runs the gradient of a grouped convolution on the CPU one group at a
+  time; this is fused into one pass.
+  """
+  x = jnp.pad(x, (*padding, (0, 0)))
+  sizes = [
+    (n - (k - 1) * d - 1) // s + 1
+    for n, k, d, s in zip(
+      x.shape, row.kernel, row.dilation, row.stride, strict=False
+    )
+  ]
+  total = 0.0
+  for i in range(row.kernel[0]):
+    for j in range(row.kernel[1]):
+      top, left = i * row.dilation[0], j * row.dilation[1]
+      bottom = top + (sizes[0] - 1) * row.stride[0] + 1
+      right = left + (sizes[1] - 1) * row.stride[1] + 1
+      taps = jax.lax.slice(
+        x, (top, left, 0), (bottom, right, x.shape[2]), (*row.stride, 1)
+      )
+      total += taps * kernel[i, j][None]
+  return total
 
 
 def deconv(
@@ -61,9 +100,13 @@ def fc(row: Row, x: Array, kernel: Array, bias: Array | None = None) -> Array:
 
 
 def relu(row: Row, x: Array) -> Array:
-  """max(0, x), or slope * x below zero; the derivative at zero is slope."""
-  slope = row.option('slope', 0.0)
-  return jnp.where(x > 0, x, slope * x) if slope else jax.nn.relu(x)
+  """max(0, x), or slope * x below zero; the derivative at zero is slope.
+
+  Option 'ceiling' bounds it from above: 6 for ReLU6.
+  """
+  slope, ceiling = row.option('slope', 0.0), row.option('ceiling', None)
+  y = jnp.where(x > 0, x, slope * x) if slope else jax.nn.relu(x)
+  return y if ceiling is None else jnp.where(x < ceiling, y, ceiling)
 
 
 def prelu(row: Row, x: Array, slope: Array) -> Array:
@@ -171,10 +214,21 @@ def bias(
   return x + _along(shift, x, row.option('axis', 1))
 
 
-def batch_norm(row: Row, x: Array, mean: Array, variance: Array) -> Array:
-  """(x - mean) / sqrt(variance + eps), with the statistics of training."""
+def batch_norm(
+  row: Row,
+  x: Array,
+  mean: Array,
+  variance: Array,
+  scale: Array | None = None,
+  bias: Array | None = None,
+) -> Array:
+  """(x - mean) / sqrt(variance + eps), with the statistics of training.
+
+  With option 'affine' that times scale, plus bias, as outside Caffe.
+  """
   root = jnp.sqrt(variance + row.option('eps', 1e-5))
-  return (x - _along(mean, x, 1)) / _along(root, x, 1)
+  y = (x - _along(mean, x, 1)) / _along(root, x, 1)
+  return y if scale is None else y * _along(scale, x, 1) + _along(bias, x, 1)
 
 
 def normalize(row: Row, x: Array, scale: Array) -> Array:

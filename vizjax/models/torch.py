@@ -41,10 +41,6 @@ class _Kind(NamedTuple):
 
   name: str
 
-  @property
-  def itemsize(self) -> int:
-    return np.dtype(_DTYPES[self.name]).itemsize
-
 
 class _Storage(NamedTuple):
   """Where a tensor's numbers are: `count` from `start` of storage `key`."""
@@ -202,7 +198,7 @@ def _storage(pid: Any, seen: dict[str, _Storage]) -> _Storage:
 
 
 def _nbytes(storage: _Storage) -> int:
-  return storage.size * storage.kind.itemsize
+  return storage.size * np.dtype(_DTYPES[storage.kind.name]).itemsize
 
 
 def _decode(storage: _Storage, data: bytes) -> np.ndarray:

