@@ -11,6 +11,9 @@ fills with black. Every image has its own draws; lucid's batch shares them.
 Lucid lets a gradient through closed rectifiers during the first 16 steps;
 this does not, so a channel that is silent on the start stays grey.
 
+Expected of units 0 to 15 of conv5: mean activations of the channel from 55 to
+183; textures of eyes, lattice, pots and globes.
+
   python -m experiments.run --config=configs/olah2017.py --workdir=DIR
   ... --config.layer=conv4 --config.units=0:16
   ... --config.objective='neuron(layer)'
