@@ -87,7 +87,7 @@ def test_what_has_no_mark_is_read_as_a_caffemodel(tmp_path, monkeypatch):
     (b'', 'it is empty'),
     (b'<!DOCTYPE html><title>404</title>', 'a page of text'),
     (b'version https://git-lfs.github.com/spec/v1\n', 'git lfs pull'),
-    (gzip.compress(b'weights'), 'gzip: unpack it'),
+    (gzip.compress(b'weights', mtime=0), 'gzip: unpack it'),
     (b'MATLAB 7.3 MAT-file, Platform: GLNXA64', "'-v7'"),
     (pickle.dumps({'a': 1}), 'a pickle, but not one of torch.save'),
     (b'PK\x03\x04', 'not a zip'),
