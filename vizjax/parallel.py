@@ -6,6 +6,7 @@ line search does.
 """
 
 from collections.abc import Callable
+import dataclasses
 import functools
 from typing import Any, NamedTuple
 
@@ -74,6 +75,12 @@ def runner(
 
   def finish(recipes, state, targets):
     return _finish(*recipes, result, state, targets)
+
+  # Once for all four, and the weights once for both recipes.
+  whole = NamedSharding(mesh, PartitionSpec())
+  recipe = jax.device_put(recipe, whole)
+  clean = dataclasses.replace(clean, model=recipe.model)
+  clean = jax.device_put(clean, whole)
 
   spread = functools.partial(_spread, mesh=mesh)
   scan = spread(scan, recipe, donate=1)
@@ -176,9 +183,7 @@ def _spread(
   donate: int | None = None,
 ) -> Callable:
   """Maps a function of (recipe, run ...) over runs and over devices."""
-  whole = NamedSharding(mesh, PartitionSpec())
   split = NamedSharding(mesh, PartitionSpec(UNIT))
-  recipe = jax.device_put(recipe, whole)
 
   @functools.partial(
     jax.jit,

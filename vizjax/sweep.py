@@ -218,6 +218,9 @@ def _chunks(
   config, p: LayerPlan, kept: store.Store, mesh, report
 ) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
   """The arrays of each chunk that is missing."""
+  missing = store.missing(kept)
+  if not missing:
+    return  # without placing the weights on a device
   devices = mesh.size
   # A device never works on one run alone: XLA sums a batch of one in another
   # order, and a unit would score differently in its last digit.
@@ -227,7 +230,6 @@ def _chunks(
     boxed: parallel.runner(program.recipe, program.clean, program.result, mesh)
     for boxed, program in p.programs.items()
   }
-  missing = store.missing(kept)
   done = kept.count - sum(len(store.rows(kept, n)) for n in missing)
   for number in missing:
     rows = np.array(store.rows(kept, number))

@@ -250,9 +250,8 @@ def _array(blob: message.Message) -> np.ndarray:
       values = np.frombuffer(b''.join(chunks), dtype)
       break
   else:
-    loose = caffe_schema.message(
-      'LooseBlob'
-    )  # numbers one by one, as old writers did
+    # Numbers one by one, as old writers did.
+    loose = caffe_schema.message('LooseBlob')
     loose.ParseFromString(blob.SerializeToString())
     values = np.array(loose.data or loose.double_data, np.float64)
   if min(shape, default=0) < 0 or math.prod(shape) != values.size:
