@@ -9,16 +9,20 @@ They go to $VIZJAX_WEIGHTS, or ~/.cache/vizjax. A fetch that was interrupted
 goes on where it was when the same command is typed again.
 """
 
-from collections.abc import Mapping
 import difflib
+import pathlib
 import sys
-from typing import Any
 
 from experiments import launch
+from vizjax.models import arrays
 from vizjax.models import download
+from vizjax.models import layouts
+from vizjax.models import weights
 from vizjax.models import zoo
 
-_HEAD = ('name', 'file', 'bytes', 'licence', 'top-1/top-5', 'here')
+_HEAD = (
+  'name', 'here', 'bytes', 'top-1/top-5', 'licence', 'checksum', 'address'
+)  # fmt: skip
 
 
 def main(arguments: list[str]) -> None:
@@ -47,7 +51,7 @@ def show() -> None:
   for row in rows:
     cells = (f'{cell:{w}}' for cell, w in zip(row, widths, strict=True))
     print('  '.join(cells).rstrip())
-  here = sum(row[-1] == 'yes' for row in rows)
+  here = sum(row[1] == 'yes' for row in rows)
   print(f'{here} of {len(zoo.FILES)} are in {zoo.directory()}')
 
 
@@ -62,23 +66,25 @@ def fetch(*names: str) -> None:
       found = zoo.fetch(file.name, bar.report)
     finally:
       bar.close()
-    _tell_checksum(file, found)
+    _tell_checksum(file, zoo.path(file.name), found)
+    if file.member:
+      print(f'{zoo.find(file.name)}: unpacked')
 
 
 def verify(*names: str) -> None:
   """Compares files that are here with what was published."""
   files = [zoo.get(name) for name in names]
   for file in files:
-    _tell_checksum(file, zoo.verify(file, zoo.find(file.name)))
+    path = zoo.find(file.name)
+    if file.member and zoo.path(file.name).is_file():
+      path = zoo.path(file.name)  # what a checksum is of
+    _tell_checksum(file, path, zoo.verify(file, path))
 
 
 def convert(source: str, out: str) -> None:
   """Writes the arrays of a file of any format, in the layout they have."""
-  from vizjax.models import arrays  # and the readers, which only this needs
-  from vizjax.models import weights
-
   form, content = weights.read(source)
-  params = _nested(content)
+  params = layouts.nested(content)
   arrays.write(out, params)
   count = sum(map(len, params.values()))
   print(f'{out}: {count} arrays of {len(params)} layers, from {form}')
@@ -124,24 +130,17 @@ def _usage(command: str) -> str:
   return f'{zoo.COMMAND} {command} {_COMMANDS[command][1]}'.strip()
 
 
-def _nested(content: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-  """{layer: {weight: array}} of what the reader of any format returns."""
-  params = {}
-  for key, value in content.items():
-    if isinstance(value, list):  # Caffe numbers its blobs
-      params[key] = {str(i): blob for i, blob in enumerate(value)}
-    elif isinstance(value, Mapping):  # ':0' of Keras is TensorFlow's
-      params[key] = {n.removesuffix(':0'): array for n, array in value.items()}
-    else:  # PyTorch's keys are layer.weight
-      layer, _, name = key.rpartition('.')
-      params.setdefault(layer, {})[name] = value
-  return params
-
-
 def _row(file: zoo.File) -> tuple[str, ...]:
-  size = '' if file.size is None else f'{file.size:,}'
-  here = 'yes' if zoo.path(file.name).is_file() else 'no'
-  return file.name, file.file, size, file.licence, file.accuracy, here
+  here = 'yes' if zoo.here(file.name) else 'no'
+  size = '-' if file.size is None else f'{file.size:,}'
+  checksum = '-'
+  if file.checksum is not None:
+    kind, value = file.checksum
+    checksum = value + '...' * kind.endswith('-prefix')
+  accuracy = file.accuracy or '-'
+  return (
+    file.name, here, size, accuracy, file.licence, checksum, file.address
+  )  # fmt: skip
 
 
 def _tell_terms(file: zoo.File, told: set[str]) -> None:
@@ -158,9 +157,9 @@ def _tell_terms(file: zoo.File, told: set[str]) -> None:
   sys.stdout.flush()  # before the download
 
 
-def _tell_checksum(file: zoo.File, found: str) -> None:
+def _tell_checksum(file: zoo.File, path: pathlib.Path, found: str) -> None:
   sure = 'as published' if file.checksum else 'with none to compare it to'
-  print(f'{zoo.path(file.name)}: {found}, {sure}')
+  print(f'{path}: {found}, {sure}')
 
 
 if __name__ == '__main__':

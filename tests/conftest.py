@@ -5,18 +5,19 @@ import numpy as np
 import pytest
 
 from vizjax.models import layers
+from vizjax.models import tables
 
 jax.config.update('jax_platforms', 'cpu')
 jax.config.update('jax_num_cpu_devices', 2)
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 
-TOY = layers.sequence(
-  layers.conv('conv1', 4, 3, pad=1),
-  layers.relu('relu1'),
-  layers.max_pool('pool1', 2, 2),
-  layers.conv('conv2', 6, 3, pad=1),
-  layers.relu('relu2'),
-  layers.fc('fc3', 5),
+TOY = tables.sequence(
+  tables.conv('conv1', 4, 3, pad=1),
+  tables.relu('relu1'),
+  tables.max_pool('pool1', 2, 2),
+  tables.conv('conv2', 6, 3, pad=1),
+  tables.relu('relu2'),
+  tables.fc('fc3', 5),
 )
 
 

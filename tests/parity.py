@@ -1,9 +1,12 @@
-"""A table of how far imported Caffe networks are from OpenCV's.
+"""Tables of how far networks are from OpenCV's and PyTorch's.
 
-  .venv/bin/python tests/parity.py PROTOTXT ... > docs/parity.md
+  .venv/bin/python tests/parity.py [PROTOTXT ...]
 
-Each is given random weights in a real .caffemodel; every layer is compared at
-the network's own size and, where nothing is fully connected, at 243 x 229.
+Every network of vizjax.models, and each prototxt that is given, has random
+weights in a real .caffemodel or .pth; every layer is compared at the
+network's own size and at 243 x 229, where of Caffe's nothing that is fully
+connected is left. torchvision's are in the table where it is installed. The
+output is a part of docs/parity.md.
 """
 
 import pathlib
@@ -12,39 +15,66 @@ import tempfile
 
 from oracles import caffemodel
 import test_caffe
+import test_published
 
-HEAD = """# Imported networks against OpenCV
-
-`cv2.dnn` reads the same prototxt and caffemodel, with random weights. The
-difference is max|a - b| / max|b| over a layer; the largest of all layers is
-shown, and the layer. Made by
-
-```
-.venv/bin/python tests/parity.py PROTOTXT ... > docs/parity.md
-```
-
+HEAD = """
 | network | layers | at its own size | layers | at 243 x 229 |
 |---|--:|---|--:|---|"""
 
 
-def _cells(text: str | None, folder: pathlib.Path) -> str:
+def _row(name: str, pair) -> str:
+  cells = []
+  for worst in pair:
+    if worst is None:
+      cells.append('| | starts from a code ')
+      continue
+    layer = max(worst, key=worst.get)
+    cells.append(f'| {len(worst)} | {worst[layer]:.1e} `{layer}` ')
+  return f'| {name} {"".join(cells)}|'
+
+
+def _imported(text: str | None, folder: pathlib.Path):
   if text is None:
-    return '| | starts from a code '
+    return None
   model, *files = test_caffe.imported(folder, text)
-  worst = test_caffe.difference(model, *files)
-  layer = max(worst, key=worst.get)
-  return f'| {len(worst)} | {worst[layer]:.1e} `{layer}` '
+  return test_caffe.difference(model, *files)
+
+
+def _prototxt(path: pathlib.Path, folder: pathlib.Path):
+  text = path.read_text()
+  return [_imported(t, folder) for t in (text, caffemodel.sliding(text))]
+
+
+def _table(rows: dict) -> None:
+  print(HEAD)
+  for name, compare in rows.items():
+    with tempfile.TemporaryDirectory() as folder:
+      print(_row(name, compare(pathlib.Path(folder))), flush=True)
 
 
 def main() -> None:
-  print(HEAD)
-  for path in sorted(map(pathlib.Path, sys.argv[1:])):
-    text = path.read_text()
-    with tempfile.TemporaryDirectory() as folder:
-      folder = pathlib.Path(folder)
-      cells = [_cells(t, folder) for t in (text, caffemodel.sliding(text))]
-    name = '/'.join(path.parts[-2:])
-    print(f'| {name} {"".join(cells)}|', flush=True)
+  def compared(name):
+    torch = name.startswith('torchvision')
+    compare = test_published.against_opencv
+    compare = test_published.against_pytorch if torch else compare
+    return lambda folder: compare(name, folder)
+
+  names = test_published.NAMES
+  try:
+    import torchvision  # noqa: F401
+  except ImportError:
+    names = [name for name in names if not name.startswith('torchvision')]
+  _table({f'`{name}`': compared(name) for name in names})
+  paths = sorted(map(pathlib.Path, sys.argv[1:]))
+  if paths:
+    _table(
+      {
+        '/'.join(path.parts[-2:]): lambda folder, path=path: _prototxt(
+          path, folder
+        )
+        for path in paths
+      }
+    )
 
 
 if __name__ == '__main__':

@@ -145,7 +145,8 @@ def test_a_dictionary_of_caffe_tensorflow_is_read(protocol, tmp_path):
   head = npy(whole)[:128]
   path = tmp_path / 'w.npy'
   path.write_bytes(head + pickle.dumps(whole, protocol))
-  expected = {**value, 'old': dict(zip('01', value['old'], strict=True))}
+  names = ('weights', 'biases')
+  expected = {**value, 'old': dict(zip(names, value['old'], strict=True))}
   same(arrays.read(path), expected)
   path.write_bytes(npy(whole))  # NumPy's own choice
   same(arrays.read(path), expected)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import numpy as np
+from oracles import caffemodel
 import pytest
 
 from vizjax import store
@@ -87,6 +88,39 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path):
   assert 'adam(rate)' in out and '3 batches of 2' in out
   assert '10 images, 60 steps' in out
   assert not (tmp_path / 'w').exists()
+
+
+NET = """
+name: "net" input: "data" input_dim: 1 input_dim: 3 input_dim: 40 input_dim: 40
+layer { name: "conv5" type: "Convolution" bottom: "data" top: "conv5"
+  convolution_param { num_output: 4 kernel_size: 5 stride: 2 } }
+layer { name: "relu5" type: "ReLU" bottom: "conv5" top: "conv5" }
+layer { name: "pool5" type: "Pooling" bottom: "conv5" top: "pool5"
+  pooling_param { pool: MAX kernel_size: 3 stride: 2 } }
+"""
+
+
+def test_a_sweep_of_an_imported_network(tmp_path):
+  caffemodel.write(tmp_path / 'net.caffemodel', caffemodel.blobs(NET))
+  (tmp_path / 'net.prototxt').write_text(NET)
+  files = f"'{tmp_path}/net.prototxt', '{tmp_path}/net.caffemodel'"
+  code, _, err = finish(
+    start(
+      '-m',
+      'experiments.run',
+      '--config=configs/olah2017.py',
+      f'--config.model=caffe.load({files})',
+      '--config.shape=32x32',
+      '--config.steps=4',
+      f'--workdir={tmp_path / "w"}',
+    )
+  )
+  assert code == 0, err
+  kept = store.open_(store.directory(str(tmp_path / 'w'), 'conv5'))
+  assert not store.missing(kept)
+  scores = store.read(kept, 'trace/score')
+  assert scores.shape == (4, 4) and np.isfinite(scores).all()
+  assert (scores[:, 3] > scores[:, 0]).all()
 
 
 def test_the_workdir_holds_config_source_and_versions(undisturbed):

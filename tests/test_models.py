@@ -15,6 +15,7 @@ from vizjax import models
 from vizjax import receptive_fields
 from vizjax.models import alexnet_features
 from vizjax.models import layers
+from vizjax.models import tables
 from vizjax.models import lpips
 from vizjax.models import packaged
 from vizjax.models import vgg16_features
@@ -253,14 +254,14 @@ def test_cut_keeps_what_a_layer_needs_and_nothing_else():
 
 
 def test_cut_follows_branches():
-  rows = layers.sequence(
-    layers.conv('a', 4, 3),
-    layers.conv('b', 4, 3)._replace(inputs=('a',)),
-    layers.conv('c', 4, 3)._replace(inputs=('a',)),
-    layers.relu('d')._replace(inputs=('c',)),
+  rows = tables.sequence(
+    tables.conv('a', 4, 3),
+    tables.conv('b', 4, 3)._replace(inputs=('a',)),
+    tables.conv('c', 4, 3)._replace(inputs=('a',)),
+    tables.relu('d')._replace(inputs=('c',)),
   )
-  assert [row.name for row in layers.cut(rows, ('d',))] == ['a', 'c', 'd']
-  assert [row.name for row in layers.cut(rows, ('b',))] == ['a', 'b']
+  assert [row.name for row in tables.cut(rows, ('d',))] == ['a', 'c', 'd']
+  assert [row.name for row in tables.cut(rows, ('b',))] == ['a', 'b']
 
 
 def test_a_model_without_a_table_is_cut_to_itself(model):
@@ -366,7 +367,7 @@ def test_a_pickle_of_arrays_is_read(tmp_path):
 
 
 def test_weights_that_do_not_fit_name_layer_found_and_expected():
-  rows = layers.sequence(layers.conv('conv1', 4, 3), layers.conv('conv2', 6, 3))
+  rows = tables.sequence(tables.conv('conv1', 4, 3), tables.conv('conv2', 6, 3))
   good = {
     'conv1': {'kernel': np.zeros((3, 3, 3, 4)), 'bias': np.zeros(4)},
     'conv2': {'kernel': np.zeros((3, 3, 4, 6)), 'bias': np.zeros(6)},
@@ -383,20 +384,20 @@ def test_weights_that_do_not_fit_name_layer_found_and_expected():
     make({**good, 'conv2': kernel})
   for part in ("kernel of layer 'conv2'", '(3, 3, 4, 5)', '(3, 3, 4, 6)'):
     assert part in str(error.value)
-  with pytest.raises(ValueError, match="no (kernel|bias) for layer 'conv2'"):
+  with pytest.raises(ValueError, match="nothing for 'conv2'"):
     make({'conv1': good['conv1']})
   with pytest.raises(ValueError, match="no bias for layer 'conv1'"):
     make({**good, 'conv1': {'kernel': good['conv1']['kernel']}})
 
 
 def test_an_unknown_kind_of_layer_is_an_error():
-  rows = layers.sequence(layers.Layer('odd', 'swish'))
+  rows = tables.sequence(tables.Layer('odd', 'swish'))
   with pytest.raises(ValueError, match="'odd' is of unknown kind 'swish'"):
     layers.model(rows, {}, mean=(0.0, 0.0, 0.0), input_shape=(9, 9, 3))
 
 
 def test_groups_and_dilation_are_those_of_plain_sums():
-  row = layers.Layer(
+  row = tables.Layer(
     'conv',
     'conv',
     features=4,
@@ -411,7 +412,7 @@ def test_groups_and_dilation_are_those_of_plain_sums():
   bias = draw.normal(0, 1, 4)
   image = draw.normal(0, 1, (9, 8, 4)).astype(np.float32)
   model = layers.model(
-    layers.sequence(row),
+    tables.sequence(row),
     {'conv': {'kernel': kernel, 'bias': bias}},
     mean=(0.0,) * 4,
     input_shape=(9, 8, 4),

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vizjax.models import layers
+from vizjax.models import tables
 from vizjax.models import operators
 
 CLOSE = 1e-5  # float32
@@ -18,7 +18,7 @@ def x():
 
 def run(kind, *blobs, weights=None, **options):
   """An operator on Caffe's blobs; its output as Caffe's blob."""
-  row = layers.Layer('a', kind, options=tuple(options.items()))
+  row = tables.Layer('a', kind, options=tuple(options.items()))
   inputs = [operators.from_caffe(jnp.asarray(blob)) for blob in blobs]
   weights = {k: jnp.asarray(v) for k, v in (weights or {}).items()}
   result = getattr(operators, kind)(row, *inputs, **weights)

@@ -8,6 +8,7 @@ import pytest
 from oracles import receptive_fields as twin
 from vizjax import receptive_fields
 from vizjax.models import layers
+from vizjax.models import tables
 
 # (kernel, stride, pad, dilation) of each layer, down and to the right.
 STACKS = {
@@ -58,20 +59,20 @@ def test_conv5_of_caffenet_sees_163_pixels():
 
 
 TABLES = {
-  'toy': layers.sequence(
-    layers.conv('a', 2, 3, pad=1),
-    layers.relu('b'),
-    layers.max_pool('c', 2, 2),
-    layers.conv('d', 2, 3, pad=1),
+  'toy': tables.sequence(
+    tables.conv('a', 2, 3, pad=1),
+    tables.relu('b'),
+    tables.max_pool('c', 2, 2),
+    tables.conv('d', 2, 3, pad=1),
   ),
-  'strided': layers.sequence(
-    layers.conv('a', 2, 5, stride=2, pad=2),
-    layers.max_pool('b', 3, 2),
-    layers.conv('c', 2, 2),
+  'strided': tables.sequence(
+    tables.conv('a', 2, 5, stride=2, pad=2),
+    tables.max_pool('b', 3, 2),
+    tables.conv('c', 2, 2),
   ),
-  'dilated and oblong': layers.sequence(
-    layers.conv('a', 2, 3)._replace(kernel=(3, 2), dilation=(2, 3)),
-    layers.conv('b', 2, 3)._replace(stride=(1, 2), pad=(2, 0)),
+  'dilated and oblong': tables.sequence(
+    tables.conv('a', 2, 3)._replace(kernel=(3, 2), dilation=(2, 3)),
+    tables.conv('b', 2, 3)._replace(stride=(1, 2), pad=(2, 0)),
   ),
 }
 
@@ -88,7 +89,7 @@ def test_the_gradient_reaches_the_whole_box_and_nothing_else(name):
   params = jax.tree.map(
     lambda s: jnp.asarray(draw.uniform(0.5, 1, s.shape), s.dtype), shapes
   )
-  field = layers.fields(table)[table[-1].name]
+  field = tables.fields(table)[table[-1].name]
 
   def score(image, y, x):
     return network.apply(params, image)[table[-1].name][y, x].sum()

@@ -3,7 +3,6 @@
 import gzip
 import pathlib
 import pickle
-import types
 import zipfile
 
 import h5py
@@ -11,8 +10,8 @@ import numpy as np
 import pytest
 import scipy.io
 
-from vizjax import models
 from vizjax.models import arrays
+from vizjax.models import caffe
 from vizjax.models import weights
 
 FIXTURES = pathlib.Path(__file__).parent / 'fixtures'
@@ -74,8 +73,7 @@ def test_the_legacy_form_of_torch_is_known(tmp_path):
 
 
 def test_what_has_no_mark_is_read_as_a_caffemodel(tmp_path, monkeypatch):
-  stub = types.SimpleNamespace(read_weights=lambda path: {'path': path})
-  monkeypatch.setattr(models, 'caffe', stub, raising=False)
+  monkeypatch.setattr(caffe, 'read_weights', lambda path: {'path': path})
   path = tmp_path / 'w'
   path.write_bytes(b'\x0a\x07CaffeNet')
   assert weights.read(path) == ('caffe', {'path': str(path)})

@@ -51,16 +51,28 @@ def test_the_list_has_a_line_for_each_file(home, capsys):
   assert head.split() == list(weights._HEAD)
   cells = {line.split()[0]: line.split() for line in lines}
   assert list(cells) == [file.name for file in zoo.FILES]
-  assert cells['vgg19'] == [
+  sha1 = '239785e7862442717d831f682bb824055e51e9ba'
+  address = (
+    'http://www.robots.ox.ac.uk/~vgg/software/very_deep/caffe/'
+    'VGG_ILSVRC_19_layers.caffemodel'
+  )
+  told = [
     'vgg19',
-    'VGG_ILSVRC_19_layers.caffemodel',
+    'no',
     '574,671,192',
+    '-',
     'CC',
     'BY-NC',
     '4.0',
-    'no',
+    sha1,
+    address,
   ]
-  assert cells['torchvision_vgg16'][-2:] == ['71.592/90.382', 'yes']
+  assert cells['vgg19'] == told
+  assert cells['torchvision_vgg16'][1:4] == [
+    'yes',
+    '553,433,881',
+    '71.592/90.382',
+  ]
   assert last == f'1 of {len(zoo.FILES)} are in {home}'
 
 

@@ -3,11 +3,14 @@
 import fcntl
 import hashlib
 import http.server
+import io
 import json
 import os
 import re
 import socket
+import tarfile
 import threading
+import zipfile
 
 import pytest
 
@@ -484,6 +487,62 @@ def test_a_file_put_by_hand_is_found_and_verified(home, put):
   assert (home / 'toy.npz').read_bytes() == OTHER  # left to its owner
 
 
+def packed(kind):
+  """An archive with two generators and their descriptions."""
+  stream = io.BytesIO()
+  contents = {
+    'release/fc6/generator.caffemodel': b'six',
+    'release/fc6/generator.prototxt': b'name: "six"',
+    'release/fc7/generator.caffemodel': b'seven',
+  }
+  if kind == 'zip':
+    with zipfile.ZipFile(stream, 'w') as archive:
+      for name, content in contents.items():
+        archive.writestr(name, content)
+  else:
+    with tarfile.open(fileobj=stream, mode='w:gz') as archive:
+      for name, content in contents.items():
+        info = tarfile.TarInfo(name)
+        info.size = len(content)
+        archive.addfile(info, io.BytesIO(content))
+  return stream.getvalue()
+
+
+@pytest.mark.parametrize('kind', ['zip', 'tar'])
+def test_weights_in_an_archive_are_unpacked_when_they_are_asked_for(
+  home, put, kind
+):
+  put(member='*fc7/generator.caffemodel')
+  home.mkdir()
+  (home / 'toy.npz').write_bytes(packed(kind))
+  assert zoo.here('toy')
+  assert zoo.find('toy') == home / 'toy.caffemodel'
+  assert zoo.find('toy').read_bytes() == b'seven'
+  assert sorted(p.name for p in home.iterdir()) == ['toy.caffemodel', 'toy.npz']
+  (home / 'toy.npz').unlink()  # it is needed no more
+  assert zoo.here('toy')
+  assert zoo.find('toy').read_bytes() == b'seven'
+
+
+@pytest.mark.parametrize(
+  'content, told',
+  [
+    (packed('zip')[:-40], 'not a zip or tar archive'),
+    (packed('tar')[:-30], 'not a zip or tar archive'),
+    (b'nothing of the kind', 'not a zip or tar archive'),
+    (packed('zip'), r"it has 2 files '\*.caffemodel', expected one"),
+  ],
+  ids=['cut zip', 'cut tar', 'text', 'two of them'],
+)
+def test_a_bad_archive_leaves_nothing_behind(home, put, content, told):
+  put(member='*.caffemodel')
+  home.mkdir()
+  (home / 'toy.npz').write_bytes(content)
+  with pytest.raises(ValueError, match=told):
+    zoo.find('toy')
+  assert [p.name for p in home.iterdir()] == ['toy.npz']
+
+
 def test_an_unknown_name_is_refused_with_the_nearest():
   with pytest.raises(ValueError, match="Did you mean 'bvlc_caffenet'"):
     zoo.path('bvlc_cafenet')
@@ -506,7 +565,7 @@ DIGITS = {'sha1': 40, 'sha256': 64, 'sha256-prefix': 8}
 
 def test_the_names_and_files_of_the_table_are_each_their_own():
   for field in ('name', 'file', 'address'):
-    values = [getattr(file, field) for file in zoo.FILES]
+    values = [(getattr(file, field), file.member) for file in zoo.FILES]
     assert len(set(values)) == len(values)
   assert set(zoo.NONCOMMERCIAL) < set(zoo.LICENCES)
 

@@ -9,7 +9,9 @@ import difflib
 import importlib
 
 from vizjax import core
-from vizjax.models import layers as tables
+from vizjax.models import layers
+from vizjax.models import published
+from vizjax.models import tables
 from vizjax.models.adapters import from_function
 from vizjax.models.adapters import from_linen
 from vizjax.models.adapters import from_nnx
@@ -24,18 +26,41 @@ __all__ = [
   'load',
 ]
 
-NAMES = ('alexnet_features', 'efficientnet_lite0', 'vgg16_features')
+# Modules whose `load` finds weights in an installed package.
+_PACKAGED = ('alexnet_features', 'efficientnet_lite0', 'vgg16_features')
+
+# Modules whose `network` describes what the zoo has weights of.
+_FAMILIES = {
+  'alexnet': (
+    'bvlc_alexnet',
+    'bvlc_caffenet',
+    'caffenet_yos',
+    'places205_alexnet',
+    'torchvision_alexnet',
+  ),
+  'googlenet': (
+    'bvlc_googlenet',
+    'places205_googlenet',
+    'torchvision_googlenet',
+  ),
+  'vgg': ('vgg16', 'vgg19', 'torchvision_vgg16', 'torchvision_vgg19'),
+  'deepsim': ('deepsim_fc6', 'deepsim_fc7', 'deepsim_pool5'),
+}
+
+NAMES = (*_PACKAGED, *(n for names in _FAMILIES.values() for n in names))
 
 
 def load(name: str, weights: str | None = None) -> core.Model:
   """A network with its pretrained weights.
 
   Args:
-    name: one of `NAMES`, each a module of this package.
-    weights: a file to read instead of the one that is installed.
+    name: one of `NAMES`.
+    weights: a file to read instead of the one that is installed or, by
+      `python -m experiments.weights fetch`, downloaded.
 
   Raises:
-    ValueError: an unknown name, or a file that is not the expected one.
+    ValueError: an unknown name, or a file that is not the expected one or not
+      here: what to type.
     OSError: a file that cannot be read.
   """
   if name not in NAMES:
@@ -45,8 +70,15 @@ def load(name: str, weights: str | None = None) -> core.Model:
       f'{name!r} is not a network of vizjax. Networks: {", ".join(NAMES)}.'
       + hint
     )
-  module = importlib.import_module(f'vizjax.models.{name}')
-  return module.load(weights)
+  if name in _PACKAGED:
+    return importlib.import_module(f'vizjax.models.{name}').load(weights)
+  return published.load(name, described(name), weights)
+
+
+def described(name: str) -> published.Network:
+  """A published network but for its weights; name: of the zoo."""
+  family = next(f for f, names in _FAMILIES.items() if name in names)
+  return importlib.import_module(f'vizjax.models.{family}').network(name)
 
 
 def cut(model: core.Model, names: tuple[str, ...]) -> core.Model:
@@ -84,7 +116,7 @@ def boxed(model: core.Model, name: str) -> core.Model:
 
 
 def _table(model: core.Model) -> tables.Table | None:
-  if not isinstance(model.apply, tables.Apply):
+  if not isinstance(model.apply, layers.Apply):
     return None
   return model.apply.network.table
 
@@ -96,6 +128,6 @@ def _with_table(
   return dataclasses.replace(
     model,
     params={k: v for k, v in model.params.items() if k in names},
-    apply=tables.Apply(tables.Network(table, padded)),
+    apply=layers.Apply(layers.Network(table, padded)),
     layers=tuple(info for info in model.layers if info.name in names),
   )

@@ -35,8 +35,8 @@ def read(path: files.Path) -> Arrays:
   If every key has a colon, arrays are nested: {layer: {weight: array}}, as
   `write` was given them; else they are {key: array}. A `.npy` is that of
   caffe-tensorflow, a pickled dictionary of dictionaries; a list for a layer,
-  as in its first version, becomes {'0': array, '1': array}. bfloat16 becomes
-  float32.
+  as in its first version, becomes {'weights': array, 'biases': array}.
+  bfloat16 becomes float32.
 
   Raises:
     ValueError: damaged, or it holds something else: file and reason.
@@ -178,7 +178,12 @@ def _dictionary(value: Any) -> dict[str, dict[str, np.ndarray]]:
   params = {}
   for layer, group in value.items():
     if isinstance(group, list | tuple):
-      group = {str(i): array for i, array in enumerate(group)}
+      names = ('weights', 'biases')
+      if len(group) > len(names):
+        raise ValueError(
+          f'its entry {str(layer)[:80]!r} is a list of {len(group)}'
+        )
+      group = dict(zip(names, group, strict=False))
     if type(layer) is not str or not isinstance(group, dict):
       raise ValueError(f'its entry {str(layer)[:80]!r} is not a dictionary')
     for name, array in group.items():

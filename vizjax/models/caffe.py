@@ -20,6 +20,7 @@ from vizjax import targets
 from vizjax.models import caffe_layers
 from vizjax.models import caffe_schema
 from vizjax.models import layers
+from vizjax.models import tables
 
 # RGB; the channel means of ilsvrc_2012_mean.npy.
 IMAGENET_MEAN = (122.67891434, 116.66876762, 104.00698793)
@@ -53,7 +54,7 @@ def load(
 
 
 def model(
-  table: layers.Table,
+  table: tables.Table,
   shape: tuple[int, int, int],
   blobs: Mapping[str, list[np.ndarray]],
   mean: tuple[core.Number, ...] | str | None = None,
@@ -70,24 +71,22 @@ def model(
     mean = IMAGENET_MEAN if shape[2] == 3 else (0.0,) * shape[2]
   elif isinstance(mean, str):
     mean = targets.mean(mean, shape)
-  params = {
-    row.name: _params(row, blobs[row.name])
-    for row in table
-    if row.name in blobs
+  found = {
+    row.name: params(row, blobs[row.name]) for row in table if row.name in blobs
   }
   # Caffe's images are BGR. One convolution that reads them is made to read
   # RGB; otherwise they are turned round.
-  readers = [row for row in table if layers.DATA in row.inputs]
-  if shape[2] == 3 and len(readers) == 1 and _plain(readers[0], params):
-    first = params[readers[0].name]
+  readers = [row for row in table if tables.DATA in row.inputs]
+  if shape[2] == 3 and len(readers) == 1 and _plain(readers[0], found):
+    first = found[readers[0].name]
     first['kernel'] = first['kernel'][:, :, ::-1]
   elif shape[2] == 3:
-    turned = layers.Layer(BGR, 'reverse', (layers.DATA,))
-    table = (turned, *(_reading(row, layers.DATA, BGR) for row in table))
-  return layers.model(table, params, mean=mean, input_shape=shape)
+    turned = tables.Layer(BGR, 'reverse', (tables.DATA,))
+    table = (turned, *(_reading(row, tables.DATA, BGR) for row in table))
+  return layers.model(table, found, mean=mean, input_shape=shape)
 
 
-def parse(text: str) -> tuple[layers.Table, tuple[int, int, int]]:
+def parse(text: str) -> tuple[tables.Table, tuple[int, int, int]]:
   """The layer table of a prototxt, and (h, w, c) of its input.
 
   Raises:
@@ -102,7 +101,7 @@ def parse(text: str) -> tuple[layers.Table, tuple[int, int, int]]:
   rows = [caffe_layers.Reader(layer) for layer in (*net.layers, *net.layer)]
   rows = [row for row in rows if row.used]
   shape, sources = _input(net, rows)
-  tops = {source: layers.DATA for source in sources}
+  tops = {source: tables.DATA for source in sources}
   table = []
   for row in rows:
     if row.type in _DATA_LAYERS or row.type == 'Silence':
@@ -173,9 +172,7 @@ def _input(net: message.Message, rows: list[caffe_layers.Reader]):
   return (h, w, c), [name]
 
 
-def _params(
-  row: layers.Layer, blobs: list[np.ndarray]
-) -> dict[str, np.ndarray]:
+def params(row: tables.Layer, blobs: list[np.ndarray]) -> dict[str, np.ndarray]:
   """The weights of a layer, in our names and order, of its blobs."""
   names = {
     'conv': ('kernel', 'bias'),
@@ -219,7 +216,7 @@ def _turned(kernel: np.ndarray, groups: int) -> np.ndarray:
   return kernel.transpose(3, 4, 1, 0, 2).reshape(h, w, i // groups, groups * o)
 
 
-def _plain(row: layers.Layer, params: Mapping) -> bool:
+def _plain(row: tables.Layer, params: Mapping) -> bool:
   """Whether the first kernel can be turned instead of the image."""
   if row.kind != 'conv' or row.groups != 1:
     return False
@@ -227,7 +224,7 @@ def _plain(row: layers.Layer, params: Mapping) -> bool:
   return kernel is not None and kernel.shape[2] == 3
 
 
-def _reading(row: layers.Layer, old: str, new: str) -> layers.Layer:
+def _reading(row: tables.Layer, old: str, new: str) -> tables.Layer:
   inputs = tuple(new if name == old else name for name in row.inputs)
   return row._replace(inputs=inputs)
 

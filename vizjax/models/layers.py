@@ -1,16 +1,14 @@
-"""A layer table, and the one Flax module that runs it.
+"""The one Flax module that runs a layer table, and the model of it.
 
-A convolutional network is a table: each row a layer, its inputs by name, its
-window. Importers write tables, `Network` runs them, and receptive fields, cuts
-and boxes are read off them. Activations are keyed by layer name, so both
-sides of a rectifier are there: `conv5` before, `relu5` after.
+Activations are keyed by layer name, so both sides of a rectifier are there:
+`conv5` before, `relu5` after.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 import dataclasses
 import inspect
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 from flax import errors
 from flax import linen as nn
@@ -22,85 +20,7 @@ import numpy as np
 from vizjax import core
 from vizjax import receptive_fields
 from vizjax.models import operators
-
-DATA = 'data'  # the image, as an input of a layer
-
-Pair = tuple[int, int]  # (down, right)
-
-
-class Layer(NamedTuple):
-  """One row of a table.
-
-  Attributes:
-    name: key of its activations and weights.
-    kind: the name of a function of `operators`.
-    inputs: names of the layers it reads; () in `sequence` means the last.
-    features: channels out of a conv or fc.
-    kernel: (height, width) of the window.
-    stride: (down, right).
-    pad: (above and below, left and right).
-    dilation: (down, right) distance between the taps of a conv.
-    groups: of a conv; group g of the output reads group g of the input.
-    options: further (name, value) pairs that its operator reads.
-  """
-
-  name: str
-  kind: str
-  inputs: tuple[str, ...] = ()
-  features: int = 0
-  kernel: Pair = (1, 1)
-  stride: Pair = (1, 1)
-  pad: Pair = (0, 0)
-  dilation: Pair = (1, 1)
-  groups: int = 1
-  options: tuple[tuple[str, Any], ...] = ()
-
-  def option(self, name: str, default: Any) -> Any:
-    """The value of an option."""
-    return dict(self.options).get(name, default)
-
-
-Table = tuple[Layer, ...]
-
-
-def conv(
-  name: str, features: int, kernel: int, stride: int = 1, pad: int = 0
-) -> Layer:
-  """A square convolution with bias: cross-correlation, zeros around."""
-  windows = {'kernel': kernel, 'stride': stride, 'pad': pad}
-  windows = {key: (size, size) for key, size in windows.items()}
-  return Layer(name, 'conv', features=features, **windows)
-
-
-def max_pool(name: str, kernel: int, stride: int) -> Layer:
-  """A square maximum; windows that do not fit whole are left out."""
-  pairs = {'kernel': (kernel, kernel), 'stride': (stride, stride)}
-  return Layer(name, 'max_pool', **pairs)
-
-
-def relu(name: str) -> Layer:
-  """max(0, x)."""
-  return Layer(name, 'relu')
-
-
-def fc(name: str, features: int) -> Layer:
-  """A fully connected layer with bias; reads a map as [c, h, w]."""
-  return Layer(name, 'fc', features=features)
-
-
-def softmax(name: str) -> Layer:
-  """Probabilities over channels."""
-  return Layer(name, 'softmax')
-
-
-def sequence(*rows: Layer) -> Table:
-  """A table in which a row without inputs reads the row before it."""
-  last = DATA
-  table = []
-  for row in rows:
-    table.append(row if row.inputs else row._replace(inputs=(last,)))
-    last = row.name
-  return tuple(table)
+from vizjax.models import tables
 
 
 class Network(nn.Module):
@@ -112,13 +32,13 @@ class Network(nn.Module):
       receptive field the layer is then 1 x 1 and that unit.
   """
 
-  table: Table
+  table: tables.Table
   padded: bool = True
 
   @nn.compact
   def __call__(self, image: Float[Array, 'h w c']) -> dict[str, Array]:
-    acts = {DATA: image}
-    seen = {} if self.padded else fields(self.table)
+    acts = {tables.DATA: image}
+    seen = {} if self.padded else tables.fields(self.table)
     for row in self.table:
       inputs = [acts[name] for name in row.inputs]
       if not self.padded:
@@ -128,7 +48,7 @@ class Network(nn.Module):
       shapes = _shapes(row, inputs)
       weights = _Weights(shapes, image.dtype, name=row.name)() if shapes else {}
       acts[row.name] = _operator(row)(row, *inputs, **weights)
-    del acts[DATA]
+    del acts[tables.DATA]
     return acts
 
 
@@ -164,7 +84,7 @@ class Apply:
 
 
 def model(
-  table: Table,
+  table: tables.Table,
   params: Mapping[str, Mapping[str, np.ndarray]],
   *,
   mean: tuple[float, ...],
@@ -182,15 +102,19 @@ def model(
     ValueError: weights are missing or do not fit: layer, found, expected.
   """
   apply = Apply(Network(table))
-  image = jax.ShapeDtypeStruct(input_shape, jnp.float32)
-  acts, variables = jax.eval_shape(
-    apply.network.init_with_output, jax.random.key(0), image
-  )
+  acts, weights = shapes(table, input_shape)
+  missing = [layer for layer in weights if layer not in params]
+  if missing:
+    raise ValueError(
+      f'the weights have nothing for {_listed(missing)}: they have '
+      f'{_listed(params)}'
+    )
   params = {
     layer: {
-      name: _weight(layer, name, like, params) for name, like in group.items()
+      name: _weight(layer, name, like, params[layer])
+      for name, like in group.items()
     }
-    for layer, group in variables.get('params', {}).items()
+    for layer, group in weights.items()
   }
   channels = {name: act.shape[-1] for name, act in acts.items()}
   return core.Model(
@@ -202,43 +126,23 @@ def model(
   )
 
 
-def fields(table: Table) -> dict[str, receptive_fields.Field | None]:
-  """The receptive field of every layer; None for the whole image."""
-  seen = {DATA: receptive_fields.PIXEL}
-  for row in table:
-    below = [seen[name] for name in row.inputs]
-    joined = None if None in below else receptive_fields.union(below)
-    whole = (
-      row.option('whole', False)
-      or row.option('within', False)
-      or row.option('axis', 1) != 1
-      or (row.kind == 'normalize' and row.option('across_spatial', True))
-      or row.kind not in _POINTWISE | _WINDOWED
-    )
-    seen[row.name] = None
-    if joined is not None and not whole:
-      kernel = [
-        (k - 1) * d + 1 for k, d in zip(row.kernel, row.dilation, strict=True)
-      ]
-      seen[row.name] = receptive_fields.compose(
-        joined, tuple(kernel), row.stride, row.pad
-      )
-  return seen
+def shapes(table: tables.Table, input_shape: tuple[int, int, int]) -> tuple:
+  """Shape and dtype of the activations, and of the weights; none is computed.
 
-
-def cut(table: Table, names: tuple[str, ...]) -> Table:
-  """The rows that these layers need, themselves included."""
-  wanted = set(names)
-  for row in reversed(table):
-    if row.name in wanted:
-      wanted.update(row.inputs)
-  return tuple(row for row in table if row.name in wanted)
+  Returns:
+    ({layer: activation}, {layer: {name: weight}}).
+  """
+  image = jax.ShapeDtypeStruct(input_shape, jnp.float32)
+  acts, variables = jax.eval_shape(
+    Network(table).init_with_output, jax.random.key(0), image
+  )
+  return acts, variables.get('params', {})
 
 
 def _describe(
-  table: Table, channels: Mapping[str, int]
+  table: tables.Table, channels: Mapping[str, int]
 ) -> tuple[core.LayerInfo, ...]:
-  seen = fields(table)
+  seen = tables.fields(table)
   return tuple(
     core.LayerInfo(
       row.name,
@@ -251,7 +155,7 @@ def _describe(
   )
 
 
-def _operator(row: Layer) -> Callable:
+def _operator(row: tables.Layer) -> Callable:
   function = getattr(operators, row.kind, None)
   if row.kind.startswith('_') or not inspect.isfunction(function):
     raise ValueError(f'layer {row.name!r} is of unknown kind {row.kind!r}')
@@ -259,7 +163,7 @@ def _operator(row: Layer) -> Callable:
 
 
 def _shapes(
-  row: Layer, inputs: list[Array]
+  row: tables.Layer, inputs: list[Array]
 ) -> tuple[tuple[str, tuple[int, ...]], ...]:
   """Name and shape of each weight of a layer."""
   channels = inputs[0].shape[-1]
@@ -291,15 +195,6 @@ def _shapes(
   return tuple(shapes.items())
 
 
-# What sees no more than its inputs do.
-_POINTWISE = {
-  'relu', 'prelu', 'elu', 'sigmoid', 'tanh', 'absolute', 'power', 'exp', 'log',
-  'identity', 'softmax', 'concat', 'slice', 'eltwise', 'scale', 'bias',
-  'batch_norm', 'normalize', 'lrn', 'reverse',
-}  # fmt: skip
-_WINDOWED = {'conv', 'max_pool', 'average_pool'}
-
-
 def _aligned(inputs: list[Array], fields: list) -> list[Array]:
   """Windows of unpadded maps that look at the same positions."""
   if len(inputs) == 1:
@@ -318,14 +213,20 @@ def _aligned(inputs: list[Array], fields: list) -> list[Array]:
   return [x[y : y + height, left : left + width] for x, (y, left) in pairs]
 
 
-def _weight(layer: str, name: str, like, params: Mapping) -> Array:
-  if layer not in params or name not in params[layer]:
-    missing = f'no {name} for layer {layer!r}'
-    raise ValueError(f'the weights have {missing}: they have {sorted(params)}')
-  found = np.shape(params[layer][name])
+def _weight(layer: str, name: str, like, weights: Mapping) -> Array:
+  if name not in weights:
+    raise ValueError(
+      f'the weights have no {name} for layer {layer!r}: they have '
+      f'{_listed(weights)}'
+    )
+  found = np.shape(weights[name])
   if found != like.shape:
     raise ValueError(
       f'the {name} of layer {layer!r} is {found} in the weights, '
       f'expected {like.shape}'
     )
-  return jnp.asarray(params[layer][name], like.dtype)
+  return jnp.asarray(weights[name], like.dtype)
+
+
+def _listed(names: Iterable[str]) -> str:
+  return ', '.join(map(repr, names)) or 'nothing'

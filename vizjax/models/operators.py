@@ -278,6 +278,23 @@ def average_pool(row: Row, x: Array) -> Array:
   return total / jnp.broadcast_to(area, total.shape).astype(x.dtype)
 
 
+def adaptive_average_pool(row: Row, x: Array) -> Array:
+  """PyTorch's: window i of 'size' along n is n i/size to n (i+1)/size.
+
+  The first rounded down, the second up; on a map of that size, x.
+  """
+  out = row.option('size', 1)
+  for axis, n in enumerate(x.shape[:2]):
+    if n != out:
+      i, position = jnp.arange(out)[:, None], jnp.arange(n)
+      inside = (position >= i * n // out) & (position < -(-(i + 1) * n // out))
+      means = inside / inside.sum(1, keepdims=True)
+      x = jnp.moveaxis(
+        jnp.tensordot(means.astype(x.dtype), x, (1, axis)), 0, axis
+      )
+  return x
+
+
 def flatten(row: Row, x: Array) -> Array:
   """Caffe's axes 'axis' to 'end_axis' in one, in the order [c, h, w]."""
   blob = to_caffe(x)

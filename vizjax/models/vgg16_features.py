@@ -4,23 +4,11 @@ Simonyan and Zisserman 2015, configuration D, https://arxiv.org/abs/1409.1556.
 """
 
 from vizjax import core
-from vizjax.models import layers
+from vizjax.models import tables
 from vizjax.models import lpips
+from vizjax.models import vgg
 
-
-def _table() -> layers.Table:
-  rows = []
-  for block, (features, count) in enumerate(BLOCKS, 1):
-    if block > 1:
-      rows.append(layers.max_pool(f'pool{block - 1}', 2, 2))
-    for i in range(1, count + 1):
-      rows.append(layers.conv(f'conv{block}_{i}', features, 3, pad=1))
-      rows.append(layers.relu(f'relu{block}_{i}'))
-  return layers.sequence(*rows)
-
-
-BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
-TABLE = _table()
+TABLE = tables.sequence(*vgg.blocks('vgg16', ceil=False)[:-1])
 
 SHA256 = '2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d'
 

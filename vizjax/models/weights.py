@@ -4,6 +4,7 @@ from typing import Any
 import zipfile
 
 from vizjax.models import arrays
+from vizjax.models import caffe
 from vizjax.models import files
 from vizjax.models import keras
 from vizjax.models import matconvnet
@@ -53,8 +54,6 @@ def read(path: files.Path) -> tuple[str, Any]:
     form = _format_of_zip(path) if head[:2] == b'PK' else _format(head)
   if form != 'caffe':
     return form, _READERS[form](path)
-  from vizjax.models import caffe  # heavy, and only here
-
   return form, caffe.read_weights(str(path))
 
 

@@ -14,6 +14,7 @@ import os
 import pathlib
 from typing import NamedTuple
 
+from vizjax.models import archives
 from vizjax.models import download
 
 VARIABLE = 'VIZJAX_WEIGHTS'
@@ -52,6 +53,7 @@ class File(NamedTuple):
   accuracy: str = ''  # percent of ImageNet's or Places' validation, top-1/top-5
   size: int | None = None  # bytes; None: not known
   note: str = ''
+  member: str = ''  # the weights' path in it, if it is an archive: a pattern
 
 
 def _sha1(value: str) -> Checksum:
@@ -62,6 +64,21 @@ _BVLC = 'http://dl.caffe.berkeleyvision.org'
 _VGG = 'http://www.robots.ox.ac.uk/~vgg/software/very_deep/caffe'
 _PLACES = 'http://places.csail.mit.edu/model'
 _TORCH = 'https://download.pytorch.org/models'
+
+# One archive with generators that invert layers of CaffeNet.
+_DEEPSIM = tuple(
+  File(
+    f'deepsim_{layer}',
+    'release_deepsim_v0.zip',
+    'https://lmb.informatik.uni-freiburg.de/resources/binaries/'
+    'arxiv2016_alexnet_inversion_with_gans/release_deepsim_v0.zip',
+    None,
+    'research only',
+    note='One archive for all of deepsim. No checksum is published.',
+    member=f'*{layer}/generator.caffemodel',
+  )
+  for layer in ('fc6', 'fc7', 'pool5')
+)
 
 FILES = (
   File(
@@ -132,6 +149,7 @@ FILES = (
       '7da27dd3cf4addf46adfcfb37576e0c7aa7b999d: of the archive or of the '
       'model in it, they do not say.'
     ),
+    member='*.caffemodel',
   ),
   File(
     'places205_googlenet',
@@ -145,19 +163,9 @@ FILES = (
       'Third parties list SHA-1 d767debf686fa15df1e05fbc9b4598076127134a: of '
       'the archive or of the model in it, they do not say.'
     ),
+    member='*.caffemodel',
   ),
-  File(
-    'deepsim',
-    'release_deepsim_v0.zip',
-    'https://lmb.informatik.uni-freiburg.de/resources/binaries/'
-    'arxiv2016_alexnet_inversion_with_gans/release_deepsim_v0.zip',
-    None,
-    'research only',
-    note=(
-      'An archive with a generator.caffemodel for each of fc6, fc7, pool5 and '
-      'others. No checksum is published.'
-    ),
-  ),
+  *_DEEPSIM,
   File(
     'vgg19_matconvnet',
     'imagenet-vgg-verydeep-19.mat',
@@ -235,13 +243,31 @@ def path(name: str) -> pathlib.Path:
   return directory() / get(name).file
 
 
+def here(name: str) -> bool:
+  """Whether the weights of a name are here, packed or not."""
+  file = get(name)
+  unpacked = bool(file.member) and _unpacked(file).is_file()
+  return unpacked or path(name).is_file()
+
+
+def owner(file: str) -> str | None:
+  """The name of the row that a file of weights belongs to, if of one."""
+  return next((f.name for f in FILES if f.file == file and not f.member), None)
+
+
 def find(name: str) -> pathlib.Path:
-  """The path of a file that is here, with its size but not its sum checked.
+  """The path of weights that are here; of an archive, they are unpacked.
+
+  A file's size is checked, its sum is not.
 
   Raises:
-    ValueError: it is not here, or not whole; what to type.
+    ValueError: they are not here, or not whole; what to type.
+    OSError: they cannot be unpacked.
   """
   file, there = get(name), path(name)
+  unpacked = _unpacked(file)
+  if file.member and unpacked.is_file():
+    return unpacked
   if not there.is_file():
     raise ValueError(
       f'weights of {name!r} are not here: expected the file {str(there)!r}: '
@@ -250,7 +276,10 @@ def find(name: str) -> pathlib.Path:
     )
   if file.size not in (None, there.stat().st_size):
     verify(file, there)
-  return there
+  if not file.member:
+    return there
+  archives.unpack(there, file.member, unpacked)
+  return unpacked
 
 
 def verify(file: File, path: pathlib.Path) -> str:
@@ -307,6 +336,11 @@ def fetch(
       f'{str(final)!r} by hand'
     ) from error
   return found
+
+
+def _unpacked(file: File) -> pathlib.Path:
+  """Where the weights go that an archive holds."""
+  return directory() / f'{file.name}.caffemodel'
 
 
 def _compare(file: File, path: pathlib.Path) -> tuple[str, str]:

@@ -1,0 +1,51 @@
+"""VGG-16 and VGG-19: Simonyan and Zisserman 2015, configurations D and E.
+
+https://arxiv.org/abs/1409.1556. `vgg16` and `vgg19` are the authors' own, in
+Caffe; `torchvision_vgg16` and `torchvision_vgg19` were trained anew and take
+images of another scale.
+"""
+
+from vizjax.models import imagenet
+from vizjax.models import tables
+from vizjax.models import published
+
+FEATURES = (64, 128, 256, 512, 512)  # of each block
+CONVOLUTIONS = {'vgg16': (2, 2, 3, 3, 3), 'vgg19': (2, 2, 4, 4, 4)}
+
+# RGB; https://www.robots.ox.ac.uk/~vgg/research/very_deep.
+MEAN = (123.68, 116.779, 103.939)
+
+
+def blocks(name: str, ceil: bool) -> list[tables.Layer]:
+  """The convolutional part: five blocks, each with its pooling.
+
+  Args:
+    name: a key of `CONVOLUTIONS`.
+    ceil: whether poolings round up, as in Caffe.
+  """
+  rows = []
+  counts = zip(FEATURES, CONVOLUTIONS[name], strict=True)
+  for block, (features, count) in enumerate(counts, 1):
+    for i in range(1, count + 1):
+      rows.append(tables.conv(f'conv{block}_{i}', features, 3, pad=1))
+      rows.append(tables.relu(f'relu{block}_{i}'))
+    rows.append(tables.max_pool(f'pool{block}', 2, 2, ceil=ceil))
+  return rows
+
+
+def network(name: str) -> published.Network:
+  """The network of a name, but for its weights."""
+  shape, labels = (224, 224, 3), imagenet.labels()
+  head = tables.classifier(4096, len(labels))
+  form = name.removeprefix('torchvision_')
+  if form == name:
+    table = tables.sequence(*blocks(form, ceil=True), *head)
+    return published.Network(table, shape, MEAN, bgr=True, labels=labels)
+  pool = tables.adaptive_average_pool('avgpool', 7)
+  return published.Network(
+    tables.sequence(*blocks(form, ceil=False), pool, *head),
+    shape,
+    published.TORCHVISION_MEAN,
+    published.TORCHVISION_DEVIATION,
+    labels=labels,
+  )
