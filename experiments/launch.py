@@ -7,6 +7,7 @@ from collections.abc import Callable
 import logging
 import os
 import sys
+import warnings
 from typing import Any
 
 from absl import app
@@ -43,6 +44,7 @@ def run(
   def guarded(argv):
     # JAX tells of each kind of device that it does not find.
     logging.getLogger('jax').setLevel(logging.WARNING)
+    warnings.showwarning = _warn
     try:
       if positional:
         main(argv[1:])
@@ -91,6 +93,11 @@ def _find_config(argv: list[str]) -> None:
         f'config file {path!r} is not there: type --config=FILE.py, '
         'such as --config=configs/demo.py'
       )
+
+
+def _warn(message, category, filename, lineno, file=None, line=None):
+  del category, filename, lineno, file, line
+  print(f'warning: {message}', file=sys.stderr)
 
 
 def _fail(error: Exception) -> None:

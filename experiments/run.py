@@ -8,6 +8,7 @@ The same command goes on after an interruption.
 """
 
 import pathlib
+import sys
 
 from absl import flags
 from ml_collections import config_flags
@@ -31,6 +32,8 @@ def main() -> None:
   if _DRY_RUN.value:
     print(sweep.describe(config, plans))
     return
+  for note in sweep.notes(config, plans):
+    print(note, file=sys.stderr)
   path = config_flags.get_config_filename(flags.FLAGS['config'])
   source = pathlib.Path(path.split(':')[0]).read_text()  # FILE:ARGUMENT
   bar = _Bar(config.steps)

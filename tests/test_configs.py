@@ -10,7 +10,10 @@ from vizjax import store
 from vizjax import sweep
 
 CONFIGS = pathlib.Path(__file__).parent.parent / 'configs'
-ARGUMENTS = {'yosinski2015': ('1', '2', '3', '4')}
+ARGUMENTS = {
+  'cnnpref': ('gd_lower', 'gd_higher', 'lbfgs_lower', 'lbfgs_higher'),
+  'yosinski2015': ('1', '2', '3', '4'),
+}
 FILES = [
   (path.stem, argument)
   for path in sorted(CONFIGS.glob('*.py'))

@@ -236,7 +236,7 @@ def test_a_recipe_can_bring_its_own_step(model):
     extra = state.extra + trace['score']
     return new._replace(extra=extra, stopped=new.step == 3), trace
 
-  recipe = ascend(model, step=until_the_third)
+  recipe = ascend(model, procedure=core.Procedure(until_the_third))
   state = start(recipe)._replace(extra=jnp.array(0.0))
   state, trace = optimize(recipe, state, target(), KEY, steps=5)
   assert int(state.step) == 3 and bool(state.stopped)

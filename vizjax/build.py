@@ -14,7 +14,7 @@ from collections.abc import Callable
 import dataclasses
 import difflib
 import fnmatch
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +28,7 @@ from vizjax import geometry
 from vizjax import models
 from vizjax import receptive_fields
 from vizjax import runs as runs_
+from vizjax import sources
 from vizjax import targets
 from vizjax import transforms
 
@@ -57,6 +58,7 @@ def config() -> config_dict.ConfigDict:
   c.start = ''  # an image: photograph('a.jpg'); '': the parameterization's own
   c.direction = ''  # a .npy file [c] or [n, c], or a formula: 'one_hot(3)'
   c.mask = ''  # a .npy file [h, w, c] or [n, h, w, c], or a formula
+  c.data = ''  # what a procedure reads besides: 'shifts = legacy_shifts(32)'
 
   # The method.
   c.parameterization = 'pixels(model)'
@@ -64,12 +66,14 @@ def config() -> config_dict.ConfigDict:
   c.objective = 'neuron(layer)'
   c.optimizer = 'sgd(1.)'
   c.projections = ''
+  c.procedure = ''  # a published program that is not of the usual form
   c.steps = 100  # evaluations
 
   # What is kept.
   c.activation = ''  # measured without transforms; '': the objective
   c.trace = ''  # further records: 'norm = l2_norm(), std = std()'
   c.result = 'best'  # or 'last': which image of a run is kept
+  c.keep = ''  # further ones, as 'last': image, score and step of each
   c.image_dtype = 'float32'  # or 'float16', 'uint8'
   c.save_every = placeholder(int)  # keep a frame every so many steps
 
@@ -87,6 +91,7 @@ class Program(NamedTuple):
     recipe: how an image is made.
     clean: the same without transforms, scoring config.activation.
     result: 'best' or 'last'.
+    keep: further snapshots.
     frame: the sizes of the image and of what the network sees.
     target: (runs, rows) -> Target, stacked over rows.
   """
@@ -94,6 +99,7 @@ class Program(NamedTuple):
   recipe: core.Recipe
   clean: core.Recipe
   result: str
+  keep: tuple[str, ...]
   frame: geometry.Frame
   target: Callable
 
@@ -190,6 +196,11 @@ def seen(
   return np.array(parts, np.int32)
 
 
+def of_a_position(config: config_dict.ConfigDict) -> bool:
+  """Whether the score is of one place of a layer's map."""
+  return any(name in _OF_A_POSITION for name, _ in fields.calls(config))
+
+
 def recipe(
   config: config_dict.ConfigDict, net: core.Model, layer: str | None = None
 ) -> core.Recipe:
@@ -216,6 +227,12 @@ def program(
   optimizer = fields.links(config, 'optimizer', knobs)
   if not optimizer:
     raise ValueError("config.optimizer is '', expected one, as 'adam(0.05)'")
+  procedures = fields.links(config, 'procedure', knobs)
+  if len(procedures) > 1:
+    raise ValueError(
+      f'config.procedure is {config.procedure!r}: expected one, not a chain'
+    )
+  procedure = procedures[0] if procedures else core.ASCENT
   recipe = core.Recipe(
     model=cut,
     parameterization=fields.link(config, 'parameterization', knobs),
@@ -223,8 +240,9 @@ def program(
     optimizer=optimizer[0] if len(optimizer) == 1 else optax.chain(*optimizer),
     transforms=frame.transforms,
     projections=fields.links(config, 'projections', knobs),
-    trace=fields.trace(config, knobs),
+    trace=fields.trace(config, knobs, procedure.trace),
     views=_VIEWS[config.views],
+    procedure=procedure,
   )
   measured = 'activation' if config.activation.strip() else 'objective'
   clean = dataclasses.replace(
@@ -232,34 +250,26 @@ def program(
     transforms=(transforms.crop(*frame.view),),
     objective=fields.link(config, measured, knobs),
     trace=(),
+    procedure=core.ASCENT,
   )
   act = _maps(cut, frame.view)[layer]
-  shapes = {'start': canvas, 'direction': act[-1:], 'mask': act}
-  sources = {
-    name: _source(config, name, knobs, shape)
-    for name, shape in shapes.items()
-    if config[name]
-  }
+  arrays = sources.arrays(config, knobs, canvas, act, cut.mean.dtype)
 
   def target(table: runs_.Runs, rows: np.ndarray) -> core.Target:
-    channel, replicate = table.channel[rows], table.replicate[rows]
     y, x = table.y[rows], table.x[rows]
     if boxed:
       y, x = np.zeros_like(y), np.zeros_like(x)
-    arrays = {
-      name: [
-        source(row, config.seed + int(r))
-        for row, r in zip(channel, replicate, strict=True)
-      ]
-      for name, source in sources.items()
-    }
-    arrays = {
-      name: np.stack(stack).astype(cut.mean.dtype)
-      for name, stack in arrays.items()
-    }
-    return {'unit': core.Unit(channel, y, x), **arrays}
+    unit = core.Unit(table.channel[rows], y, x)
+    return {'unit': unit, **arrays(table, rows)}
 
-  return Program(recipe, clean, config.result, frame, target)
+  known = ('best', 'last', *procedure.snapshots)
+  keep = tuple(filter(None, map(str.strip, config.keep.split(','))))
+  for name in keep:
+    if name not in known:
+      raise ValueError(
+        f'config.keep is {config.keep!r}, expected some of {known}'
+      )
+  return Program(recipe, clean, config.result, keep, frame, target)
 
 
 def _cut(
@@ -271,7 +281,8 @@ def _cut(
     net = models.boxed(net, layer)
   elif not any('.' in name for name, _ in called):
     # A function from elsewhere may read any layer.
-    mentioned = {layer}.union(*(strings for _, strings in called))
+    rectifier = models.rectifier(net, layer)
+    mentioned = {layer, rectifier}.union(*(s for _, s in called))
     known = {info.name for info in net.layers}
     net = models.cut(net, tuple(mentioned & known))
   knobs = fields.knobs(config, net, layer)
@@ -307,18 +318,13 @@ def _field(
       if isinstance(other, str)
     ):
       return None  # a unit of another layer stands elsewhere
-  position = any(name in _OF_A_POSITION for name, _ in called)
-  return fields_of['layer'] if position else None
+  return fields_of['layer'] if of_a_position(config) else None
 
 
 def _count(config: config_dict.ConfigDict, act: tuple[int, ...]) -> int:
   """How many units a layer has for this objective."""
   called = {name for name, _ in fields.calls(config)}
-  stacks = []
-  for name, ndim in (('direction', 1), ('mask', len(act))):
-    if config[name].endswith('.npy'):
-      array = targets.load_npy(config[name])
-      stacks += [len(array)] if array.ndim == ndim + 1 else []
+  stacks = sources.stacks(config, act)
   if stacks and called & _OF_A_CHANNEL:
     raise ValueError(
       'a file of several directions or masks takes the place of the units, '
@@ -328,27 +334,6 @@ def _count(config: config_dict.ConfigDict, act: tuple[int, ...]) -> int:
     return min(stacks)
   elsewhere = any('.' in name for name in called)
   return act[-1] if elsewhere or called & _OF_A_CHANNEL else 1
-
-
-def _source(
-  config: config_dict.ConfigDict,
-  name: str,
-  knobs: dict[str, Any],
-  shape: tuple[int, ...],
-) -> Callable:
-  """(row, seed) -> the array of a run."""
-  text = config[name]
-  if not text.endswith('.npy'):
-    maker = fields.link(config, name, knobs)
-    return lambda row, seed: maker(shape, seed)
-  array = targets.load_npy(text)
-  stacked = array.ndim == len(shape) + 1
-  if array.shape[stacked:] != shape:
-    raise ValueError(
-      f'config.{name}: {text!r} holds {array.shape}, expected {shape}, '
-      f'or one for each run: (n, {", ".join(map(str, shape))})'
-    )
-  return lambda row, seed: array[row] if stacked else array
 
 
 def _maps(

@@ -134,7 +134,7 @@ def init(recipe: 'Recipe', target: Target, key: Key[Array, '']) -> State:
     jnp.array(0),
     none,
     none,
-    (),
+    recipe.procedure.extra(recipe, params, target),
     jnp.array(False),
   )
 
@@ -194,10 +194,7 @@ def step(
     state.params
   )
   grads = jax.tree.map(jnp.negative, descent)
-
-  last = Snapshot(state.params, -value, state.step)
-  better = last.score > state.best.score
-  best = jax.tree.map(lambda a, b: jnp.where(better, a, b), last, state.best)
+  state = noted(state, state.params, -value)
 
   # Line searches need these three; no optimizer is given anything else.
   update = optax.with_extra_args_support(recipe.optimizer).update
@@ -214,14 +211,45 @@ def step(
     params = project(params, grads, state.step)
 
   trace = {
-    'score': last.score,
+    'score': -value,
     'gradient_norm': optax.tree.norm(grads),
     **records,
   }
-  state = State(
-    params, optimizer, state.step + 1, best, last, state.extra, state.stopped
+  state = state._replace(
+    params=params, optimizer=optimizer, step=state.step + 1
   )
   return state, trace
+
+
+def noted(state: State, params: Params, score: Float[Array, '']) -> State:
+  """The state with this evaluation as its last and, if it is, its best."""
+  last = Snapshot(params, score, state.step)
+  best = chosen(score > state.best.score, last, state.best)
+  return state._replace(best=best, last=last)
+
+
+def chosen(condition: Bool[Array, ''], yes: PyTree, no: PyTree) -> PyTree:
+  """One of two trees of equal shape."""
+  return jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes, no)
+
+
+class Procedure(NamedTuple):
+  """What one evaluation leads to, for programs that are not of `step`'s form.
+
+  Attributes:
+    step: (recipe, state, target, key) -> state, trace.
+    extra: (recipe, params, target) -> the first `State.extra`.
+    trace: terms that it records in any case, by name.
+    snapshots: keys of `State.extra`, a mapping, that are Snapshots.
+  """
+
+  step: Callable
+  extra: Callable = lambda recipe, params, target: ()
+  trace: tuple[tuple[str, Term], ...] = ()
+  snapshots: tuple[str, ...] = ()
+
+
+ASCENT = Procedure(step)
 
 
 @jax.tree_util.register_dataclass
@@ -238,7 +266,7 @@ class Recipe:
     projections: applied in order to the parameters after the update.
     trace: further terms to record at every step, by name.
     views: brings the scores [v] of the views together.
-    step: a program that is not of this form brings its own.
+    procedure: a program that is not of this form brings its own.
   """
 
   model: Model
@@ -249,22 +277,19 @@ class Recipe:
   projections: tuple[Partial, ...] = ()
   trace: tuple[tuple[str, Term], ...] = static(default=())
   views: Callable = static(default=jnp.mean)
-  step: Callable = static(default=step)
+  procedure: Procedure = static(default=ASCENT)
 
 
 def advance(
   recipe: Recipe, state: State, target: Target, key: Key[Array, '']
 ) -> tuple[State, dict[str, Array]]:
   """One step of the recipe; once `state.stopped` holds, none, and NaN."""
-  new, trace = recipe.step(recipe, state, target, key)
-
-  def keep(old, new):
-    return jnp.where(state.stopped, old, new)
+  new, trace = recipe.procedure.step(recipe, state, target, key)
 
   def blank(record):
     return jnp.where(state.stopped, jnp.nan, record)
 
-  return jax.tree.map(keep, state, new), jax.tree.map(blank, trace)
+  return chosen(state.stopped, state, new), jax.tree.map(blank, trace)
 
 
 def optimize(

@@ -12,14 +12,17 @@ from ml_collections import config_dict
 import optax
 from optax import schedules
 
+from vizjax import cnnpref
 from vizjax import core
 from vizjax import formula
+from vizjax import lbfgsb
 from vizjax import models
 from vizjax import objectives
 from vizjax import optimizers
 from vizjax import parameterizations
 from vizjax import projections
 from vizjax import targets
+from vizjax import toolbox
 from vizjax import transforms
 
 # Where the names in call position are looked up, and what each link must be.
@@ -30,8 +33,10 @@ _FIELDS = {
   'objective': ((objectives,), Callable),
   'activation': ((objectives,), Callable),
   'trace': ((objectives,), Callable),
-  'optimizer': ((optimizers, optax), optax.GradientTransformation),
+  'optimizer': ((optimizers, lbfgsb, optax), optax.GradientTransformation),
   'projections': ((projections, schedules), Partial),
+  'procedure': ((toolbox, cnnpref, schedules), core.Procedure),
+  'data': ((targets,), Callable),
   'start': ((targets,), Callable),
   'direction': ((targets,), Callable),
   'mask': ((targets,), Callable),
@@ -45,7 +50,10 @@ def knobs(
 ) -> dict[str, Any]:
   """What a name in argument position stands for."""
   values = dict(config.items())
-  return values if model is None else values | {'model': model, 'layer': layer}
+  if model is None:
+    return values
+  rectifier = models.rectifier(model, layer)
+  return values | {'model': model, 'layer': layer, 'rectifier': rectifier}
 
 
 def links(
@@ -77,16 +85,33 @@ def link(
 
 
 def trace(
-  config: config_dict.ConfigDict, knobs: dict[str, Any]
+  config: config_dict.ConfigDict,
+  knobs: dict[str, Any],
+  given: tuple[tuple[str, core.Term], ...] = (),
 ) -> tuple[tuple[str, core.Term], ...]:
-  """The named terms of config.trace."""
-  modules, kind = _FIELDS['trace']
-  terms = _explained('trace', formula.records, config.trace, modules, knobs)
-  for name, term in terms.items():
-    _check('trace', config.trace, term, kind)
-    if name in ('score', 'gradient_norm'):
+  """The terms that a procedure records, and the named ones of config.trace."""
+  terms = _named(config, 'trace', knobs)
+  for name in terms:
+    if name in ('score', 'gradient_norm', *dict(given)):
       raise ValueError(f'config.trace: {name!r} is recorded in any case')
-  return tuple(terms.items())
+  return (*given, *terms.items())
+
+
+def data(
+  config: config_dict.ConfigDict, knobs: dict[str, Any]
+) -> dict[str, Callable]:
+  """The named makers of config.data."""
+  return _named(config, 'data', knobs)
+
+
+def _named(
+  config: config_dict.ConfigDict, field: str, knobs: dict[str, Any]
+) -> dict[str, Any]:
+  modules, kind = _FIELDS[field]
+  values = _explained(field, formula.records, config[field], modules, knobs)
+  for value in values.values():
+    _check(field, config[field], value, kind)
+  return values
 
 
 def calls(config: config_dict.ConfigDict) -> list[tuple[str, set[str]]]:

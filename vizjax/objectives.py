@@ -187,6 +187,34 @@ def std(of: str = 'centered') -> core.Term:
   return term
 
 
+def argmax(layer: str) -> core.Term:
+  """Channel, row and column [3] of the largest activation of a layer.
+
+  The first of equals in Caffe's order, channels first.
+  """
+
+  def term(acts, target):
+    del target
+    act = _layer(acts, layer)
+    act = act if act.ndim == 3 else act[None, None]
+    first = jnp.argmax(jnp.moveaxis(act, -1, 0))
+    h, w, _ = act.shape
+    return jnp.stack([first // (h * w), first // w % h, first % w])
+
+  return term
+
+
+def is_max(layer: str) -> core.Term:
+  """1 where target['unit'] is the largest of a layer, else 0."""
+  largest = argmax(layer)
+
+  def term(acts, target):
+    unit = jnp.stack(target['unit'])
+    return jnp.all(largest(acts, target) == unit).astype(acts['view'].dtype)
+
+  return term
+
+
 def _layer(acts: core.Acts, name: str) -> Array:
   if name not in acts:
     known = ', '.join(k for k in acts if k not in core.RESERVED)

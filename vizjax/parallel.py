@@ -33,7 +33,8 @@ class Runner(NamedTuple):
     advance: (state, targets, keys, *, steps) -> state, trace [b, steps].
       The state that is passed in is used up.
     frame: (state) -> images that would be evaluated next.
-    finish: (state, targets) -> {'image', 'score', 'step', 'activation'}.
+    finish: (state, targets) -> {'image', 'score', 'step', 'activation'}, and
+      the first three of every further snapshot, as 'last/image'.
   """
 
   start: Callable
@@ -50,7 +51,11 @@ def local_mesh() -> Mesh:
 
 
 def runner(
-  recipe: core.Recipe, clean: core.Recipe, result: str, mesh: Mesh
+  recipe: core.Recipe,
+  clean: core.Recipe,
+  result: str,
+  mesh: Mesh,
+  keep: tuple[str, ...] = (),
 ) -> Runner:
   """Compiles nothing yet; each function compiles once, for its first batch.
 
@@ -59,6 +64,7 @@ def runner(
     clean: the same without transforms; its score is the 'activation'.
     result: 'best' or 'last', the snapshot that is kept.
     mesh: of `local_mesh`; the batch must be a multiple of its size.
+    keep: further snapshots: 'best', 'last', or of the recipe's procedure.
   """
 
   def start(recipe, targets, keys):
@@ -74,7 +80,7 @@ def runner(
     return recipe.parameterization.render(state.params)
 
   def finish(recipes, state, targets):
-    return _finish(*recipes, result, state, targets)
+    return _finish(*recipes, result, keep, state, targets)
 
   # Once for all four, and the weights once for both recipes.
   whole = NamedSharding(mesh, PartitionSpec())
@@ -110,6 +116,7 @@ def fields(
   target: core.Target,
   *,
   steps: int,
+  keep: tuple[str, ...] = (),
 ) -> dict[str, jax.ShapeDtypeStruct]:
   """Name, shape and dtype of all that one run gives; nothing is computed.
 
@@ -119,6 +126,7 @@ def fields(
     result: 'best' or 'last'.
     target: of one run.
     steps: evaluations of the whole run.
+    keep: further snapshots.
   """
 
   def run(recipe, clean, target):
@@ -126,7 +134,7 @@ def fields(
     state = core.init(recipe, target, key)
     state, trace = core.optimize(recipe, state, target, key, steps=steps)
     traces = {f'trace/{name}': record for name, record in trace.items()}
-    return _finish(recipe, clean, result, state, target) | traces
+    return _finish(recipe, clean, result, keep, state, target) | traces
 
   return jax.eval_shape(run, recipe, clean, target)
 
@@ -154,20 +162,33 @@ def _finish(
   recipe: core.Recipe,
   clean: core.Recipe,
   result: str,
+  keep: tuple[str, ...],
   state: core.State,
   target: core.Target,
 ) -> dict[str, Array]:
-  snapshot = getattr(state, result)
+  snapshot = _snapshot(state, result)
   draw = core.Draw(jax.random.key(0), state.step, target)  # nothing is drawn
   activation, _ = core.score(clean, snapshot.params, draw)
+  found = _described(recipe, snapshot) | {'activation': activation}
+  for name in keep:
+    for field, value in _described(recipe, _snapshot(state, name)).items():
+      found[f'{name}/{field}'] = value
+  return found
+
+
+def _snapshot(state: core.State, name: str) -> core.Snapshot:
+  if name in ('best', 'last'):
+    return getattr(state, name)
+  return state.extra[name]
+
+
+def _described(
+  recipe: core.Recipe, snapshot: core.Snapshot
+) -> dict[str, Array]:
   # A run whose score was never a number has no best one.
   score = jnp.where(snapshot.step < 0, jnp.nan, snapshot.score)
-  return {
-    'image': recipe.parameterization.render(snapshot.params),
-    'score': score,
-    'step': snapshot.step,
-    'activation': activation,
-  }
+  image = recipe.parameterization.render(snapshot.params)
+  return {'image': image, 'score': score, 'step': snapshot.step}
 
 
 def _split(key: Key[Array, '']) -> Key[Array, '2']:

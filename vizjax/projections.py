@@ -10,6 +10,7 @@ linear_schedule(2., .5, steps).
 """
 
 from collections.abc import Callable
+import warnings
 
 import jax
 from jax.tree_util import Partial
@@ -19,6 +20,9 @@ from jaxtyping import Array, Float
 from vizjax import core
 
 Scheduled = core.Number | Callable
+
+# A knob that is zero leaves its projection out of the program.
+_NOTHING = Partial(lambda params, grads, step: params)
 
 
 def l2_decay(rate: Scheduled) -> core.Projection:
@@ -43,6 +47,14 @@ def gaussian_blur(sigma: Scheduled) -> core.Projection:
   """
   largest = float(_value(sigma, 0))
   _within('gaussian_blur', largest, 0, 1e4)
+  if largest == 0:
+    return _NOTHING
+  if largest < 0.3:
+    warnings.warn(
+      f'gaussian_blur({largest:g}) hardly blurs: below 0.3 pixels the kernel '
+      'has no neighbours to speak of',
+      stacklevel=2,
+    )
   radius = int(4 * largest + 0.5)
 
   def project(params, grads, step):
@@ -87,6 +99,30 @@ def clip_box(
     )
 
   return Partial(project, lower, upper)
+
+
+def weighted_blur(center: core.Number = 188) -> core.Projection:
+  """Averages each pixel with its neighbours; zero beyond the border.
+
+  The kernel is [[1, 2, 1], [2, center, 2], [1, 2, 1]] over its sum: the blur
+  of the class visualisation of Stanford's CS231n (2016), with 188 of 200.
+  """
+  kernel = jnp.array([[1.0, 2.0, 1.0], [2.0, center, 2.0], [1.0, 2.0, 1.0]])
+  kernel /= kernel.sum()
+
+  def project(params, grads, step):
+    del grads, step
+    _need_pixels('weighted_blur', params)
+    h, w, _ = params.shape
+    padded = jnp.pad(params, ((1, 1), (1, 1), (0, 0)))
+    taps = [
+      kernel[i, j].astype(params.dtype) * padded[i : i + h, j : j + w]
+      for i in range(3)
+      for j in range(3)
+    ]
+    return sum(taps)
+
+  return Partial(project)
 
 
 def clip_percentile(q: Scheduled) -> core.Projection:
@@ -146,11 +182,13 @@ def every(
 ) -> core.Projection:
   """Applies a projection at the steps where (step + phase) % n == 0.
 
-  The toolbox of Yosinski et al. counts from its first step (phase 0),
-  cnnpref from the n-th (phase 1).
+  With n = 0 never. The toolbox of Yosinski et al. counts from its first step
+  (phase 0), cnnpref from the n-th (phase 1).
   """
-  if n < 1:
-    raise ValueError(f'every: n is {n!r}, expected a whole number >= 1')
+  if n < 0:
+    raise ValueError(f'every: n is {n!r}, expected a whole number >= 0')
+  if n == 0:
+    return _NOTHING
 
   def project(projection, params, grads, step):
     due = (step + phase) % n == 0
@@ -162,6 +200,8 @@ def every(
 
 def _drop(name: str, q: Scheduled, measure: Callable) -> core.Projection:
   _within(name, q, 0, 100)
+  if not callable(q) and q == 0:
+    return _NOTHING  # nothing is below the smallest
 
   def project(params, grads, step):
     _need_pixels(name, params)

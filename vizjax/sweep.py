@@ -35,6 +35,7 @@ _METHOD = (
   'activation',
   'optimizer',
   'projections',
+  'procedure',
   'steps',
 )
 
@@ -102,6 +103,21 @@ def describe(config: config_dict.ConfigDict, plans: list[LayerPlan]) -> str:
     f'{_bytes(total)} before compression'
   )
   return '\n'.join(lines)
+
+
+def notes(config: config_dict.ConfigDict, plans: list[LayerPlan]) -> list[str]:
+  """What was chosen for the user and may be worth a look, a line each."""
+  if config.box or '@' in (config.units or ''):
+    return []
+  lines = []
+  for p in plans:
+    y, x = int(p.runs.y[0]), int(p.runs.x[0])
+    if (y or x) and build.of_a_position(config):
+      lines.append(
+        f'{p.layer}: units at row {y}, column {x}, the centre of the map; for '
+        f'another place type --config.units={p.runs.channel[0]}@0x0'
+      )
+  return lines
 
 
 def execute(
@@ -186,8 +202,10 @@ def _plan_layer(config, net, layer: str) -> LayerPlan:
     for name, like in _outputs(config, program, table, boxed).items():
       shape, _ = rows.get(name, (like.shape, None))
       rows[name] = (tuple(map(max, shape, like.shape)), like.dtype)
+  for name, (shape, _) in rows.items():
+    if name.split('/')[-1] == 'image':
+      rows[name] = (shape, config.image_dtype)
   image, _ = rows['image']
-  rows['image'] = (image, config.image_dtype)
   if config.save_every is not None:
     frames = math.ceil(config.steps / config.save_every)
     rows['frames'] = ((frames, *image), config.image_dtype)
@@ -207,6 +225,7 @@ def _outputs(config, program: build.Program, table, boxed: bool) -> dict:
       program.result,
       target,
       steps=config.steps,
+      keep=program.keep,
     )
   except TypeError as error:
     # Such as a size that is no whole number, deep inside JAX.
@@ -227,7 +246,9 @@ def _chunks(
   each = max(2, math.ceil(min(config.batch, kept.chunk) / devices))
   batch = each * devices
   runners = {
-    boxed: parallel.runner(program.recipe, program.clean, program.result, mesh)
+    boxed: parallel.runner(
+      program.recipe, program.clean, program.result, mesh, program.keep
+    )
     for boxed, program in p.programs.items()
   }
   done = kept.count - sum(len(store.rows(kept, n)) for n in missing)

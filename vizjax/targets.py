@@ -1,4 +1,4 @@
-"""Arrays that differ between runs, by formula: start, mask and direction.
+"""Arrays that differ between runs, by formula: start, mask, direction, data.
 
 A factory returns a maker, (shape, seed) -> array, given the shape that is
 wanted and the seed of the run. Makers are added and multiplied like terms:
@@ -74,6 +74,74 @@ def legacy_normal(model: core.Model, std: core.Number) -> Maker:
     h, w, c = shape
     noise = np.random.RandomState(seed).normal(0, std, (c, h, w))
     return np.asarray(model.mean) + noise[::-1].transpose(1, 2, 0)
+
+  return make
+
+
+def legacy_uniform(model: core.Model) -> Maker:
+  """Even noise from 0 to 255: the `randu` start of Yosinski et al. 2015."""
+  del model
+
+  def make(shape, seed):
+    h, w, c = shape
+    noise = np.random.RandomState(seed).uniform(0, 255, (c, h, w))
+    return noise[::-1].transpose(1, 2, 0)
+
+  return make
+
+
+def mean_image(model: core.Model) -> Maker:
+  """The mean of the network: the `mean` start of Yosinski et al. 2015."""
+  return lambda shape, seed: np.broadcast_to(np.asarray(model.mean), shape)
+
+
+def constant(value: core.Number) -> Maker:
+  """One number everywhere: constant(0) is a black image."""
+  return lambda shape, seed: np.full(shape, float(value))
+
+
+def legacy_integers(before: int = 1) -> Maker:
+  """Even noise of whole numbers 0 to 255, [h, w, c]: the start of cnnpref.
+
+  NumPy's RandomState(seed).randint(0, 256) after so many other images;
+  cnnpref draws one before, whose norm is `legacy_norm`.
+  """
+
+  def make(shape, seed):
+    draw = np.random.RandomState(seed)
+    for _ in range(before):
+      draw.randint(0, 256, shape)
+    return draw.randint(0, 256, shape).astype(float)
+
+  return make
+
+
+def legacy_norm() -> Maker:
+  """Half the Euclidean norm of the first image that RandomState(seed) draws.
+
+  cnnpref measures the norms of its images by it.
+  """
+
+  def make(shape, seed):
+    noise = np.random.RandomState(seed).randint(0, 256, shape)
+    return np.array(np.linalg.norm(noise.astype(float)) / 2)
+
+  return make
+
+
+def legacy_shifts(reach: int, steps: int, before: int = 2) -> Maker:
+  """[steps, 2] shifts of -reach to reach: right, then down.
+
+  NumPy's RandomState(seed).randint after so many images, as cnnpref draws
+  them: one image for its norm and one to start from.
+  """
+
+  def make(shape, seed):
+    draw = np.random.RandomState(seed)
+    for _ in range(before):
+      draw.randint(0, 256, shape)
+    pairs = [draw.randint(-reach, reach + 1, 2) for _ in range(steps)]
+    return np.array(pairs, np.int32)
 
   return make
 

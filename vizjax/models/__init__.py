@@ -24,6 +24,7 @@ __all__ = [
   'from_linen',
   'from_nnx',
   'load',
+  'rectifier',
 ]
 
 # Modules whose `load` finds weights in an installed package.
@@ -92,6 +93,18 @@ def cut(model: core.Model, names: tuple[str, ...]) -> core.Model:
   if table is None:
     return model
   return _with_table(model, tables.cut(table, names), padded=True)
+
+
+def rectifier(model: core.Model, name: str) -> str:
+  """The rectifier that reads a layer; the layer itself where there is none.
+
+  In Caffe's networks it works in place: the program reads it under the name
+  of the layer below.
+  """
+  for row in _table(model) or ():
+    if row.kind in ('relu', 'prelu', 'elu') and row.inputs == (name,):
+      return row.name
+  return name
 
 
 def boxed(model: core.Model, name: str) -> core.Model:

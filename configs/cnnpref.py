@@ -1,0 +1,103 @@
+"""Preferred images as cnnpref makes them (Abdelhack and Kamitani 2018).
+
+prefer_img_gd and prefer_img_lbfgs of https://github.com/KamitaniLab/cnnpref,
+with the options of its example scripts: `gd_lower`, `gd_higher`,
+`lbfgs_lower`, `lbfgs_higher`. The scripts visualise conv1 and fc8 of BVLC's
+AlexNet; here the networks are those that need no download. For theirs, type
+--config.model="load('bvlc_alexnet')" and --config.layer=fc8.
+
+Random numbers are those of NumPy's RandomState(seed), drawn in the order of
+the program. Its L-BFGS counts iterations, `iterations`; one takes an
+evaluation or a few, and `steps` bounds these.
+
+  python -m experiments.run --config=configs/cnnpref.py:gd_lower --workdir=DIR
+  ... --config.units=0:96:3 --config.jitter=8 --config.tv=2
+"""
+
+from vizjax import build
+
+FORMS = ('gd_lower', 'gd_higher', 'lbfgs_lower', 'lbfgs_higher')
+
+
+def get_config(form='gd_lower'):
+  if form not in FORMS:
+    raise ValueError(
+      f'cnnpref.py:{form} is not one of its forms: type cnnpref.py:'
+      f'{", :".join(FORMS)}'
+    )
+  config = build.config()
+
+  # Which network and which units.
+  if form.endswith('lower'):
+    config.model = "load('alexnet_features')"
+    config.layer = 'conv1'
+    config.units = '0:64:2'
+  else:
+    config.model = "load('efficientnet_lite0')"
+    config.layer = 'logits'
+    config.units = '0:1000:40'
+
+  config.parameterization = 'pixels(model)'
+  config.objective = 'weight * neuron(layer)'
+  config.activation = 'neuron(layer)'
+  if form.startswith('gd'):
+    _descent(config, form)
+  else:
+    _lbfgs(config, form)
+
+  # How to run it: the program works on the whole image.
+  config.box = False
+  config.batch = 16  # units at a time
+  return config
+
+
+def _descent(config, form):
+  # The knobs; schedules run from start to end.
+  config.weight = 1.0
+  config.steps = 201  # 200 updates; the image after the last one is kept
+  config.rate_start, config.rate_end = 1.0, 1.0
+  config.momentum_start, config.momentum_end = 0.001, 0.001
+  config.decay_start, config.decay_end = 0.001, 0.001
+  config.normalize = True
+  config.jitter = 4 if form == 'gd_lower' else 32
+  config.sigma_start, config.sigma_end = 2.5, 0.5
+  config.p, config.p_start, config.p_end = 0.0, 0.5, 0.5
+  config.tv, config.tv_start, config.tv_end = 0.0, 0.5, 0.5
+  config.e_every, config.e_start, config.e_end = 0, 1.0, 1.0
+  config.n_every, config.n_start, config.n_end = 1, 5.0, 5.0
+  config.c_every, config.c_start, config.c_end = 1, 5.0, 5.0
+
+  # The method.
+  config.start = 'legacy_integers()'
+  config.data = 'noise = legacy_norm(), shifts = legacy_shifts(jitter, steps)'
+  config.procedure = (
+    'prefer_img_gd(linear_schedule(rate_start, rate_end, steps - 1),'
+    ' linear_schedule(momentum_start, momentum_end, steps - 1), normalize,'
+    ' p, linear_schedule(p_start, p_end, steps - 1),'
+    ' tv, linear_schedule(tv_start, tv_end, steps - 1))'
+  )
+  config.projections = (
+    'every(e_every, clip_percentile('
+    'linear_schedule(e_start, e_end, steps - 1)), 1)'
+    ' | every(n_every, drop_small_norms('
+    'linear_schedule(n_start, n_end, steps - 1)), 1)'
+    ' | every(c_every, drop_small_contributions('
+    'linear_schedule(c_start, c_end, steps - 1)), 1)'
+    ' | l2_decay(linear_schedule(decay_start, decay_end, steps - 1))'
+    ' | gaussian_blur(linear_schedule(sigma_start, sigma_end, steps - 1))'
+  )
+  config.optimizer = 'sgd(1.)'  # the procedure has its own
+  config.result = 'last'
+
+
+def _lbfgs(config, form):
+  # The knobs.
+  lower = form == 'lbfgs_lower'
+  config.weight = 1.0 if lower else 10.0
+  config.iterations = 50 if lower else 500
+  config.steps = 75 if lower else 750
+
+  # The method: from black, which is the lower bound of every pixel.
+  config.start = 'constant(0)'
+  config.optimizer = 'lbfgsb_pixels(model)'
+  config.result = 'best'

@@ -1,0 +1,92 @@
+"""The arrays that differ between runs, from the fields that describe them.
+
+config.start, config.direction and config.mask are each a .npy file, with one
+array or one for each run, or a formula; config.data names further ones.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from ml_collections import config_dict
+import numpy as np
+
+from vizjax import fields
+from vizjax import runs as runs_
+from vizjax import targets
+
+
+def arrays(
+  config: config_dict.ConfigDict,
+  knobs: dict[str, Any],
+  canvas: tuple[int, int, int],
+  act: tuple[int, ...],
+  dtype: Any,
+) -> Callable:
+  """(runs, rows) -> {name: [rows, ...]}.
+
+  Args:
+    config: the configuration.
+    knobs: of the formulas.
+    canvas: (h, w, c) of the image.
+    act: shape of the layer.
+    dtype: of what is not whole numbers.
+
+  Raises:
+    ValueError: a file or a formula gives another shape.
+    OSError: a file cannot be read.
+  """
+  shapes = {'start': canvas, 'direction': act[-1:], 'mask': act}
+  makers = {
+    name: _source(config, name, knobs, shape)
+    for name, shape in shapes.items()
+    if config[name]
+  }
+  for name, maker in fields.data(config, knobs).items():
+    makers[name] = lambda row, seed, maker=maker: maker(canvas, seed)
+
+  def make(table: runs_.Runs, rows: np.ndarray) -> dict[str, np.ndarray]:
+    pairs = [
+      (row, config.seed + int(replicate))
+      for row, replicate in zip(
+        table.channel[rows], table.replicate[rows], strict=True
+      )
+    ]
+    found = {}
+    for name, maker in makers.items():
+      stack = np.stack([maker(*pair) for pair in pairs])
+      whole = stack.dtype.kind in 'iu' and name not in shapes
+      found[name] = stack.astype(np.int32 if whole else dtype)
+    return found
+
+  return make
+
+
+def stacks(config: config_dict.ConfigDict, act: tuple[int, ...]) -> list[int]:
+  """How many runs each file of several directions or masks is for."""
+  found = []
+  for name, ndim in (('direction', 1), ('mask', len(act))):
+    if config[name].endswith('.npy'):
+      array = targets.load_npy(config[name])
+      found += [len(array)] if array.ndim == ndim + 1 else []
+  return found
+
+
+def _source(
+  config: config_dict.ConfigDict,
+  name: str,
+  knobs: dict[str, Any],
+  shape: tuple[int, ...],
+) -> Callable:
+  """(row, seed) -> the array of a run."""
+  text = config[name]
+  if not text.endswith('.npy'):
+    maker = fields.link(config, name, knobs)
+    return lambda row, seed: maker(shape, seed)
+  array = targets.load_npy(text)
+  stacked = array.ndim == len(shape) + 1
+  if array.shape[stacked:] != shape:
+    raise ValueError(
+      f'config.{name}: {text!r} holds {array.shape}, expected {shape}, '
+      f'or one for each run: (n, {", ".join(map(str, shape))})'
+    )
+  return lambda row, seed: array[row] if stacked else array
