@@ -29,6 +29,7 @@ MAY_TOUCH_IT = {
   'vizjax/images.py',
   'vizjax/models/archives.py',
   'vizjax/models/download.py',
+  'vizjax/models/labels.py',
   'vizjax/models/lpips.py',
   'vizjax/models/published.py',
   'vizjax/models/zoo.py',

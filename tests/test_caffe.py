@@ -304,6 +304,20 @@ def test_weights_that_do_not_fit_name_the_layer():
     caffe.model(*caffe.parse(V2), found)
 
 
+def test_labels_come_from_a_list_or_a_file(tmp_path):
+  _, prototxt, weights = imported(tmp_path, V2)
+  names = tmp_path / 'names.txt'
+  names.write_text('red\ngreen\n')
+  model = caffe.load(str(prototxt), str(weights), labels=str(names))
+  assert model.labels == ('red', 'green')
+  model = caffe.load(str(prototxt), str(weights), labels='imagenet')
+  assert len(model.labels) == 1000
+  for content in (b'', b'\xff\xfe\x00'):
+    names.write_bytes(content)
+    with pytest.raises(ValueError, match='has no names of classes'):
+      caffe.load(str(prototxt), str(weights), labels=str(names))
+
+
 def test_damaged_files_are_refused_in_words(tmp_path):
   """Whatever is flipped or cut, there is a network or a ValueError."""
   draw = np.random.RandomState(0)

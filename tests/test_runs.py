@@ -202,5 +202,5 @@ def test_a_class_that_is_not_there_is_told_with_the_nearest():
 
 def test_a_name_of_several_classes_lists_them():
   labels = ('crane, bird', 'crane, machine')
-  with pytest.raises(ValueError, match='several: 0 .*, 1 '):
+  with pytest.raises(ValueError, match='several units: 0 .*, 1 '):
     runs.units('crane', 'logits', 2, 1, 1, labels)

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Key
 import numpy as np
 
+from vizjax import classes
 from vizjax import receptive_fields
 
 
@@ -129,19 +130,11 @@ def _named(part: str) -> bool:
 
 def _class(name: str, labels: tuple[str, ...]) -> int:
   """The number of a class, by its whole label or one of its synonyms."""
-  wanted = name.casefold()
-  synonyms = [
-    [label.casefold(), *map(str.strip, label.casefold().split(','))]
-    for label in labels
-  ]
-  found = [i for i, names in enumerate(synonyms) if wanted in names]
-  if len(found) == 1:
-    return found[0]
-  if found:
-    several = ', '.join(f'{i} ({labels[i]})' for i in found)
-    raise ValueError(f'units {name!r} is the name of several: {several}')
-  known = [one for names in synonyms for one in names]
-  near = difflib.get_close_matches(wanted, known, 1)
+  found = classes.units((name,), labels, len(labels))
+  if name in found:
+    return found[name]
+  known = [one.strip() for label in labels for one in label.split(',')]
+  near = difflib.get_close_matches(name, known, 1)
   hint = f' Did you mean {near[0]!r}?' if near else ''
   raise ValueError(
     f'units {name!r} is no class of the network: type a number, or a name '

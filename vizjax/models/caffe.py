@@ -8,6 +8,7 @@ All three generations of https://github.com/BVLC/caffe are read: layers in
 """
 
 from collections.abc import Iterator, Mapping
+import dataclasses
 import math
 import pathlib
 
@@ -19,6 +20,7 @@ from vizjax import core
 from vizjax import targets
 from vizjax.models import caffe_layers
 from vizjax.models import caffe_schema
+from vizjax.models import labels as labels_
 from vizjax.models import layers
 from vizjax.models import tables
 
@@ -35,6 +37,7 @@ def load(
   prototxt: str,
   weights: str,
   mean: tuple[core.Number, ...] | str | None = None,
+  labels: str | None = None,
 ) -> core.Model:
   """A Caffe network as a `Model` keyed by Caffe's layer names.
 
@@ -43,6 +46,7 @@ def load(
     weights: a .caffemodel.
     mean: of the images, RGB, one number for each channel; or the path of a
       mean image (.npy [3, h, w], BGR); ImageNet's unless given.
+    labels: names of its classes: 'imagenet', or a file with one in each line.
 
   Raises:
     OSError: a file cannot be read.
@@ -50,7 +54,9 @@ def load(
       are missing or do not fit.
   """
   table, shape = parse(_text(prototxt))
-  return model(table, shape, read_weights(weights), mean)
+  made = model(table, shape, read_weights(weights), mean)
+  names = () if labels is None else labels_.read(labels)
+  return dataclasses.replace(made, labels=names)
 
 
 def model(
