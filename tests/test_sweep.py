@@ -454,3 +454,32 @@ def test_what_does_not_run_is_an_error_of_the_plan():
     sweep.plan(
       config(parameterization='fourier(model)', projections='gaussian_blur(1.)')
     )
+
+
+def test_a_group_of_units_is_the_same_by_file_and_by_formula(tmp_path):
+  c = build.config()
+  c.update(model='toynets.net()', layer='conv2', objective='mask(layer)')
+  c.update(box=False, steps=2, batch=2)
+  net = build.model(c)
+  h, w, channels = shape = build._maps(net)['conv2']
+  mask = np.zeros((2, *shape))
+  mask[0, 3, 1, 1], mask[0, 2, 0, 2] = 1, -0.5
+  mask[1, : h - 1, :2, channels - 1] = 2
+  np.save(tmp_path / 'masks.npy', mask)
+  c.mask = str(tmp_path / 'masks.npy')
+  sweep.execute(c, sweep.plan(c), str(tmp_path / 'file'))
+  kept = store.open_(tmp_path / 'file' / 'conv2')
+  both = store.read(kept, 'trace/score')
+  formulas = (
+    'unit(1, 3, 1) - 0.5 * unit(2, 2, 0)',
+    f'2 * one_hot({channels - 1}) * window(0, 0, {h - 1}, 2)',
+  )
+  for row, formula in enumerate(formulas):
+    c.mask = formula
+    sweep.execute(c, sweep.plan(c), str(tmp_path / str(row)))
+    kept = store.open_(tmp_path / str(row) / 'conv2')
+    assert store.read(kept, 'trace/score').shape == (1, 2)
+    program = build.program(c, net, 'conv2', boxed=False)
+    made = program.target(build.runs(c, net, 'conv2'), np.array([0]))
+    np.testing.assert_array_equal(made['mask'][0], mask[row].astype('f4'))
+  assert both.shape == (2, 2) and np.isfinite(both).all()

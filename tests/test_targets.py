@@ -63,6 +63,65 @@ def test_one_hot_knows_the_channels(channel):
     targets.one_hot(channel)((4,), 0)
 
 
+def test_a_unit_is_one_at_its_place():
+  expected = np.zeros((4, 5, 3))
+  expected[2, 4, 1] = 1
+  found = targets.unit(1, 2, 4)((4, 5, 3), 0)
+  np.testing.assert_array_equal(found, expected)
+  np.testing.assert_array_equal(targets.unit(2)((3,), 0), [0, 0, 1])
+
+
+@pytest.mark.parametrize('place', [(3, 0, 0), (0, 4, 0), (0, 0, 5), (0, -1, 0)])
+def test_a_unit_outside_the_layer_is_refused(place):
+  with pytest.raises(ValueError, match=r'of shape \(4, 5, 3\)'):
+    targets.unit(*place)((4, 5, 3), 0)
+
+
+def test_a_window_is_one_in_its_part():
+  found = targets.window(1, 2, 2, 3)((4, 5, 3), 0)
+  assert found.sum() == 2 * 3 * 3 and found[1:3, 2:5].all()
+
+
+@pytest.mark.parametrize(
+  'part', [(0, 0, 5, 1), (0, 3, 1, 3), (-1, 0, 1, 1), (0, 0, 0, 2)]
+)
+def test_a_window_outside_the_map_is_refused(part):
+  with pytest.raises(ValueError, match='expected a part of a map'):
+    targets.window(*part)((4, 5, 3), 0)
+
+
+def test_flat_starts_are_one_number_or_the_mean():
+  mean = np.array([1.0, 2.0, 3.0])
+  np.testing.assert_array_equal(
+    targets.mean_image(a_model(mean))((4, 5, 3), 7), np.tile(mean, (4, 5, 1))
+  )
+  np.testing.assert_array_equal(
+    targets.constant(9)((4, 5, 3), 7), np.full((4, 5, 3), 9.0)
+  )
+
+
+def test_the_numbers_of_cnnpref_are_drawn_in_its_order():
+  # An image for its norm, one to start from, then a pair of shifts a step.
+  draw = np.random.RandomState(3)
+  noise = draw.randint(0, 256, (6, 5, 3))
+  start = draw.randint(0, 256, (6, 5, 3))
+  pairs = [draw.randint(-4, 5, 2) for _ in range(7)]
+  shape = (6, 5, 3)
+  norm = targets.legacy_norm()(shape, 3)
+  np.testing.assert_allclose(norm, np.sqrt((noise**2).sum()) / 2)
+  np.testing.assert_array_equal(targets.legacy_integers()(shape, 3), start)
+  np.testing.assert_array_equal(targets.legacy_shifts(4, 7)(shape, 3), pairs)
+
+
+def test_the_numbers_of_cnnpref_are_the_published_ones():
+  norm = targets.legacy_norm()((227, 227, 3), 0)
+  np.testing.assert_allclose(norm, 29024.28897493, rtol=PRINTED)
+  first = targets.legacy_integers(before=0)((227, 227, 3), 0)
+  assert first.ravel()[:5].tolist() == [172, 47, 117, 192, 67]
+  shifts = targets.legacy_shifts(32, 3, before=0)((227, 227, 3), 0)
+  assert shifts.tolist() == [[12, 15], [32, -23], [-11, 4]]
+
+
 def test_npy_is_the_array_of_the_file(save):
   array = np.random.RandomState(0).normal(0, 1, (2, 3))
   make = targets.npy(save(array))

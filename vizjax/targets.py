@@ -52,6 +52,42 @@ def one_hot(channel: int) -> Maker:
   return make
 
 
+def unit(channel: int, y: int = 0, x: int = 0) -> Maker:
+  """1 in one unit, 0 elsewhere: 'unit(3, 6, 6) - 0.5 * unit(7, 6, 6)'."""
+
+  def make(shape, seed):
+    del seed
+    index = (channel,) if len(shape) == 1 else (y, x, channel)
+    if any(not 0 <= i < n for i, n in zip(index, shape, strict=True)):
+      raise ValueError(
+        f'unit({channel}, {y}, {x}): expected channel, row and column of a '
+        f'layer of shape {shape}'
+      )
+    array = np.zeros(shape)
+    array[index] = 1
+    return array
+
+  return make
+
+
+def window(top: int, left: int, height: int, width: int) -> Maker:
+  """1 in a part of the map, 0 elsewhere: 'one_hot(3) * window(0, 0, 4, 4)'."""
+
+  def make(shape, seed):
+    del seed
+    array = np.zeros(shape)
+    part = array[top : top + height, left : left + width]
+    if min(top, left) < 0 or part.shape[:2] != (height, width) or not part.size:
+      raise ValueError(
+        f'window({top}, {left}, {height}, {width}): expected a part of a map '
+        f'of shape {shape}'
+      )
+    part[...] = 1
+    return array
+
+  return make
+
+
 def photograph(path: str) -> Maker:
   """An image file, resized to the wanted shape."""
   image = images.read(path)
