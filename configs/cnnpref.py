@@ -99,5 +99,5 @@ def _lbfgs(config, form):
 
   # The method: from black, which is the lower bound of every pixel.
   config.start = 'constant(0)'
-  config.optimizer = 'lbfgsb_pixels(model)'
+  config.optimizer = 'lbfgsb_pixels(model, iterations=iterations)'
   config.result = 'best'

@@ -11,7 +11,7 @@ image the last one and the first whose unit is the largest of its layer.
   ... --config.layer=conv4 --config.units=0:64 --config.sigma=0.5
   ... --config.shape=227x227 --config.mean=ilsvrc_2012_mean.npy
   ... --config.start='legacy_uniform(model)'      # or 'mean_image(model)'
-  ... --config.optimizer='progress01(early, late, max_rate)'
+  ... --config.optimizer='progress01(early, late, max_rate, push_dir)'
   ... --config.push_dir=-1
 """
 

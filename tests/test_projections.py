@@ -137,11 +137,22 @@ def test_a_scheduled_blur_in_float32_starts_at_its_largest():
     assert np.isfinite(blurred).all()
 
 
-def test_a_blur_that_grows_is_nan():
-  schedule = optax.linear_schedule(1.0, 2.0, 4)
+def test_a_blur_that_grows_is_that_of_scipy(x64):
+  schedule = optax.linear_schedule(0.0, 2.0, 4)
+  image = an_image()
+  blurred = over_steps(projections.gaussian_blur(schedule), image, 6)
+  for step, sigma in enumerate((0.0, 0.5, 1.0, 1.5, 2.0, 2.0)):
+    np.testing.assert_allclose(
+      blurred[step], twin.blur(image, sigma), atol=FLOAT64 * 40
+    )
+
+
+def test_a_blur_that_grows_beyond_both_its_ends_is_nan():
+  pieces = [optax.constant_schedule(value) for value in (1.0, 2.0, 1.0)]
+  schedule = optax.join_schedules(pieces, [1, 2])
   blurred = over_steps(projections.gaussian_blur(schedule), an_image(), 3)
-  assert np.isfinite(blurred[0]).all()
-  assert np.isnan(blurred[1:]).all()
+  assert np.isfinite(blurred[[0, 2]]).all()
+  assert np.isnan(blurred[1]).all()
 
 
 @pytest.mark.parametrize('q', [0.0, 5.0, 33.0, 50.0, 99.0, 100.0])

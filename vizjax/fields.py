@@ -114,8 +114,8 @@ def _named(
   return values
 
 
-def calls(config: config_dict.ConfigDict) -> list[tuple[str, set[str]]]:
-  """Every call in the formulas that score: (name, strings that it is given).
+def calls(config: config_dict.ConfigDict) -> list[tuple[str, set[Any]]]:
+  """Every call in the formulas that score: (name, what it is given).
 
   The layer at hand is given as 'layer'.
   """

@@ -30,7 +30,10 @@ def progress(
 
 
 def progress01(
-  early: core.Number, late: core.Number, max_rate: core.Number
+  early: core.Number,
+  late: core.Number,
+  max_rate: core.Number,
+  scale: core.Number = 1,
 ) -> optax.GradientTransformationExtraArgs:
   """`progress` for a probability: desired = min(early, late * (1 - score)).
 
@@ -38,9 +41,10 @@ def progress01(
     early: the gain wanted far from 1.
     late: near 1, the fraction of what is missing.
     max_rate: upper bound of the rate.
+    scale: what the probability is multiplied by in the score.
   """
   return _promise(
-    lambda value: jnp.minimum(early, late * (1 + value)), max_rate
+    lambda value: jnp.minimum(early, late * (1 + value / scale)), max_rate
   )
 
 

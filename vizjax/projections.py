@@ -21,6 +21,8 @@ from vizjax import core
 
 Scheduled = core.Number | Callable
 
+_LATEST = 10**9  # a step at which every schedule has come to its end
+
 # A knob that is zero leaves its projection out of the program.
 _NOTHING = Partial(lambda params, grads, step: params)
 
@@ -42,11 +44,11 @@ def gaussian_blur(sigma: Scheduled) -> core.Projection:
 
   The kernel reaches int(4 sigma + 0.5) pixels and the border is reflected
   (d c b a | a b c d | d c b a), as scipy.ndimage.gaussian_filter does. A
-  scheduled sigma must start at its largest; one that grows beyond it gives
-  NaN, for its kernel would not fit the program.
+  scheduled sigma must be largest at its start or its end; one that grows
+  beyond both gives NaN, for its kernel would not fit the program.
   """
-  largest = float(_value(sigma, 0))
-  _within('gaussian_blur', largest, 0, 1e4)
+  _within('gaussian_blur', sigma, 0, 1e4)
+  largest = max(map(float, _ends(sigma)))
   if largest == 0:
     return _NOTHING
   if largest < 0.3:
@@ -238,10 +240,16 @@ def _value(number: Scheduled, step: Array | int) -> Array | core.Number:
 def _within(
   name: str, number: Scheduled, low: core.Number, high: core.Number
 ) -> None:
-  if not callable(number) and not low <= number <= high:
-    raise ValueError(
-      f'{name}({number!r}): expected a number from {low} to {high}'
-    )
+  for value in map(float, _ends(number)):
+    if not low <= value <= high:
+      raise ValueError(
+        f'{name}({value!r}): expected a number from {low} to {high}'
+      )
+
+
+def _ends(number: Scheduled) -> tuple[core.Number | Array, ...]:
+  """What a number is at the first step and at the last of any run."""
+  return (number(0), number(_LATEST)) if callable(number) else (number,)
 
 
 def _need_pixels(name: str, params: core.Params) -> None:

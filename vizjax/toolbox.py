@@ -69,5 +69,7 @@ def _step(
   first = (trace['ismax'] > 0) & (majority.step < 0)
   majority = core.chosen(first, state.last, majority)
   stopped = state.stopped | (trace['gradient_norm'] == 0)
+  params = core.chosen(stopped, clipped, state.params)
   extra = {'start': start, 'majority': majority}
-  return state._replace(extra=extra, stopped=stopped), trace
+  state = state._replace(params=params, extra=extra, stopped=stopped)
+  return state, trace
