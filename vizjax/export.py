@@ -1,0 +1,273 @@
+"""A store becomes files that other programs read: what is taken of it.
+
+  chosen = export.select('DIR', layers='conv*', units='0:16')
+  for path in export_pictures.png(chosen, pathlib.Path('pictures')):
+    print(path)
+
+The formats are functions of export_pictures, export_plots, export_cnnpref and
+export_toolbox. Each is a generator of the paths that it writes; a file is
+complete or not there. Runs that are not made yet are left out. Files of the
+same name are replaced, unless a format says else.
+"""
+
+from collections.abc import Iterator, Sequence
+import csv
+import fnmatch
+import importlib
+import pathlib
+import re
+import types
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from vizjax import images
+from vizjax import runs
+from vizjax import store
+from vizjax.models import files
+
+# A range of channels and, after @, row and column, as config.units has them.
+_UNITS = re.compile(r'(\d+)(?::(\d+)(?::([1-9]\d*))?)?(?:@(\d+)x(\d+))?')
+
+
+class Layer(NamedTuple):
+  """What is taken of a layer.
+
+  Attributes:
+    name: as the network has it.
+    kept: its arrays.
+    rows: [k], the runs that were asked for and are made.
+    stems: a file name for each, without its ending.
+    captions: the same for people.
+    missing: how many were asked for and are not made yet.
+  """
+
+  name: str
+  kept: store.Store
+  rows: np.ndarray
+  stems: tuple[str, ...]
+  captions: tuple[str, ...]
+  missing: int
+
+
+class Selection(NamedTuple):
+  """What is taken of a workdir, and the config that made it."""
+
+  config: dict[str, Any]
+  layers: tuple[Layer, ...]
+
+
+def select(
+  workdir: str, layers: str | None = None, units: str | None = None
+) -> Selection:
+  """The finished runs of a workdir, or some of them.
+
+  Args:
+    workdir: of `sweep.execute`, finished or not.
+    layers: 'conv3,conv5' or globs; all unless given.
+    units: as config.units: '0:16', '3,7', '3@2x10', names of classes. A
+      number without a position is every position that was made of it.
+
+  Raises:
+    ValueError: no results, none of that name, or nothing is made yet.
+  """
+  provenance = store.read_config(workdir)
+  labels = provenance.get('labels', {})
+  stores = _stores(workdir, layers)
+  known = {name: store.read(kept, 'unit') for name, kept in stores.items()}
+  wanted = _wanted(known, units, labels)
+  found = tuple(
+    _layer(name, kept, wanted[name], provenance, labels.get(name, []))
+    for name, kept in stores.items()
+    if wanted[name].any()
+  )
+  if not any(len(layer.rows) for layer in found):
+    raise ValueError(
+      f'{workdir!r} holds no finished images yet of what was asked for: run '
+      'the same command of experiments.run to its end, or for longer'
+    )
+  return Selection(provenance['config'], found)
+
+
+def require(selection: Selection, names: Sequence[str], advice: str) -> None:
+  """Refuses a store without some array.
+
+  Raises:
+    ValueError: which one it lacks, and what to do.
+  """
+  for layer in selection.layers:
+    for name in names:
+      if name not in layer.kept.arrays:
+        raise ValueError(
+          f'layer {layer.name!r} of this run holds no array {name!r}, which '
+          f'this format is made of: {advice}'
+        )
+
+
+def floats(selection: Selection) -> None:
+  """Refuses images that were rounded and clipped.
+
+  Raises:
+    ValueError: how to make others.
+  """
+  dtype = selection.config['image_dtype']
+  if dtype == 'uint8':
+    raise ValueError(
+      f'the images of this run are {dtype}, expected numbers that are not '
+      'clipped: make the run with --config.image_dtype=float32'
+    )
+
+
+def items(layer: Layer, *names: str) -> Iterator[tuple[int, dict[str, Any]]]:
+  """(its place among layer.rows, {name: array of that run}), run by run."""
+  kept, rows = layer.kept, layer.rows
+  for chunk in np.unique(rows // kept.chunk):
+    (places,) = np.nonzero(rows // kept.chunk == chunk)
+    columns = {name: store.read(kept, name, rows[places]) for name in names}
+    for i, place in enumerate(places):
+      values = {name: column[i] for name, column in columns.items()}
+      yield int(place), values
+
+
+def library(name: str) -> types.ModuleType:
+  """A module that only some formats need.
+
+  Raises:
+    ValueError: it is not installed.
+  """
+  try:
+    return importlib.import_module(name)
+  except ModuleNotFoundError as error:
+    raise ValueError(
+      f'this format is written by the package {name.partition(".")[0]}, which '
+      "is not installed: pip install 'vizjax[export]'"
+    ) from error
+
+
+def cropped(image: np.ndarray, size: np.ndarray) -> np.ndarray:
+  """What an image [..., H, W, c] holds of a run, float32 [..., h, w, c].
+
+  Raises:
+    ValueError: an image that is neither grey nor of three colours.
+  """
+  h, w = size
+  if image.shape[-1] not in (1, 3):
+    raise ValueError(
+      f'the images of this run have {image.shape[-1]} channels, expected 1 or '
+      '3: read the zarr arrays of the workdir themselves'
+    )
+  return image[..., :h, :w, :].astype(np.float32)
+
+
+def picture(image: np.ndarray, stretch: bool = False) -> np.ndarray:
+  """uint8 [h, w, 3] for display: clipped, or all that is in it shown.
+
+  Args:
+    image: [h, w, c]; c = 1 is tripled.
+    stretch: the smallest of all numbers becomes 0 and the largest 255.
+  """
+  if stretch and np.isfinite(image).all():
+    low, high = image.min(), image.max()
+    image = (image - low) * (255 / max(high - low, 1e-6))
+  return np.broadcast_to(images.to_uint8(image), (*image.shape[:-1], 3))
+
+
+def write(path: pathlib.Path, content: bytes) -> None:
+  """Writes a file, which appears whole or not at all."""
+  with files.replacing(path) as partial:
+    partial.write_bytes(content)
+
+
+def made(out: pathlib.Path) -> pathlib.Path:
+  """A folder, which is there from now on."""
+  out.mkdir(parents=True, exist_ok=True)
+  return out
+
+
+def _stores(workdir: str, layers: str | None) -> dict[str, store.Store]:
+  """The stores of the layers that are there, by name."""
+  folders = [
+    path
+    for path in sorted(pathlib.Path(workdir).iterdir())
+    if (path / store.DONE / 'zarr.json').exists() and path.name[0] != '.'
+  ]
+  known = {path.name.replace('--', '/'): path for path in folders}
+  chosen = set(known)
+  if layers is not None:
+    patterns = [pattern.strip() for pattern in layers.split(',')]
+    chosen = set()
+    for pattern in patterns:
+      found = {pattern} & set(known) or fnmatch.filter(known, pattern)
+      if not found:
+        raise ValueError(
+          f'layer {pattern!r} is not in {workdir!r}: it holds '
+          f'{", ".join(known) or "none yet"}'
+        )
+      chosen.update(found)
+  return {name: store.open_(known[name]) for name in known if name in chosen}
+
+
+def _wanted(
+  known: dict[str, np.ndarray],
+  units: str | None,
+  labels: dict[str, list[str]],
+) -> dict[str, np.ndarray]:
+  """Of each layer's units [n, 3], which are asked for: bool [n]."""
+  if units is None:
+    return {name: np.ones(len(unit), bool) for name, unit in known.items()}
+  wanted = {name: np.zeros(len(unit), bool) for name, unit in known.items()}
+  parts = next(csv.reader([units], skipinitialspace=True), [])
+  for part in parts or ['']:
+    found = {
+      name: _named(part.strip(), name, unit, tuple(labels.get(name, ())))
+      for name, unit in known.items()
+    }
+    if not any(rows.any() for rows in found.values()):
+      held = '; '.join(
+        f'{name}: {unit[:, 0].min()} to {unit[:, 0].max()}'
+        for name, unit in known.items()
+      )
+      raise ValueError(f'units {part!r} are not in this run. It has {held}')
+    wanted = {name: wanted[name] | found[name] for name in wanted}
+  return wanted
+
+
+def _named(
+  part: str, layer: str, unit: np.ndarray, labels: tuple[str, ...]
+) -> np.ndarray:
+  match = _UNITS.fullmatch(part)
+  if match is None:  # the name of a class, or an error
+    quoted = f'"{part}"'
+    ((channel, _, _),) = runs.units(quoted, layer, len(labels), 1, 1, labels)
+    return unit[:, 0] == channel
+  first, last, step, y, x = (n and int(n) for n in match.groups())
+  last = first + 1 if last is None else last
+  offset = unit[:, 0] - first
+  found = (offset >= 0) & (unit[:, 0] < last) & (offset % (step or 1) == 0)
+  if y is not None:
+    found &= (unit[:, 1] == y) & (unit[:, 2] == x)
+  return found
+
+
+def _layer(
+  name: str,
+  kept: store.Store,
+  wanted: np.ndarray,
+  provenance: dict[str, Any],
+  labels: list[str],
+) -> Layer:
+  done = store.read(kept, store.DONE) > 0
+  (rows,) = np.nonzero(wanted & done)
+  units, replicates = store.read(kept, 'unit'), store.read(kept, 'replicate')
+  placed = '@' in (provenance['config']['units'] or '')
+  several = provenance['config']['replicates'] > 1
+  stems, captions = [], []
+  for row in rows:
+    (channel, y, x), replicate = units[row], replicates[row]
+    stem = f'{kept.path.name}_{channel:04d}'
+    stems.append(stem + f'_r{replicate}' * several + f'_y{y}x{x}' * placed)
+    label = ''.join(f' {label.split(",")[0]}' for label in labels[channel:][:1])
+    place = f' ({y}, {x})' * placed + f' #{replicate}' * several
+    captions.append(f'{channel}{label}{place}')
+  missing = int((wanted & ~done).sum())
+  return Layer(name, kept, rows, tuple(stems), tuple(captions), missing)

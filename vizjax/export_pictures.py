@@ -1,0 +1,172 @@
+"""Pictures and films of a store: PNG, contact sheets, GIF and MP4."""
+
+from collections.abc import Iterator
+import pathlib
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from PIL import ImageFont
+
+from vizjax import export
+from vizjax import images
+from vizjax.models import files
+
+
+def png(
+  selection: export.Selection, out: pathlib.Path, *, stretch: bool = False
+) -> Iterator[pathlib.Path]:
+  """A PNG for each run: <layer>_<channel>[_r<replicate>][_y<row>x<column>].
+
+  The position is named where the config named one.
+  """
+  for layer in selection.layers:
+    for i, item in export.items(layer, 'image', 'size'):
+      image = export.cropped(item['image'], item['size'])
+      path = export.made(out) / f'{layer.stems[i]}.png'
+      images.write(path, export.picture(image, stretch))
+      yield path
+
+
+def montage(
+  selection: export.Selection,
+  out: pathlib.Path,
+  *,
+  stretch: bool = False,
+  columns: int | None = None,
+  tile: int | None = None,
+) -> Iterator[pathlib.Path]:
+  """A contact sheet for each layer, <layer>.png.
+
+  Args:
+    selection: of `select`.
+    out: a folder.
+    stretch: the contrast of each tile.
+    columns: tiles in a row; about as many as rows unless given.
+    tile: pixels of a tile's longer side; as the images are unless given.
+  """
+  for layer in selection.layers:
+    tiles, captions = [], []
+    for i, item in export.items(layer, 'image', 'size', 'activation'):
+      image = export.cropped(item['image'], item['size'])
+      shown = export.picture(image, stretch)
+      if tile is not None:
+        h, w = shown.shape[:2]
+        size = (max(1, round(n * tile / max(h, w))) for n in (h, w))
+        shown = images.to_uint8(images.resize(shown, tuple(size)))
+      tiles.append(shown)
+      captions.append((layer.captions[i], _short(item['activation'])))
+    if not tiles:
+      continue
+    width = max(tile.shape[1] for tile in tiles)
+    texts = [_fitting(*caption, width) for caption in captions]
+    sheet = images.contact_sheet(tiles, texts, columns=columns)
+    path = export.made(out) / f'{layer.kept.path.name}.png'
+    images.write(path, sheet)
+    yield path
+
+
+def gif(
+  selection: export.Selection,
+  out: pathlib.Path,
+  *,
+  stretch: bool = False,
+  fps: float | int = 10,
+) -> Iterator[pathlib.Path]:
+  """The frames of each run as a GIF: 256 colours a frame, and it repeats.
+
+  Args:
+    selection: of `select`, of runs with config.save_every.
+    out: a folder.
+    stretch: the contrast of each frame.
+    fps: frames a second, at most 50; a GIF counts hundredths of a second.
+
+  Raises:
+    ValueError: no frames were kept, or too many a second.
+  """
+  if fps > 50:
+    raise ValueError(f'--fps={fps:g}: a GIF shows at most 50 frames a second')
+  for path, frames in _films(selection, out, stretch, '.gif'):
+    first, *others = (
+      Image.fromarray(frame).convert('P', palette=Image.Palette.ADAPTIVE)
+      for frame in frames
+    )
+    with files.replacing(path) as partial:
+      first.save(
+        partial,
+        format='GIF',
+        save_all=True,
+        append_images=others,
+        duration=round(100 / fps) * 10,  # milliseconds
+        loop=0,
+      )
+    yield path
+
+
+def mp4(
+  selection: export.Selection,
+  out: pathlib.Path,
+  *,
+  stretch: bool = False,
+  fps: float | int = 10,
+) -> Iterator[pathlib.Path]:
+  """The frames of each run as a film, H.264 in yuv420p.
+
+  That form has even sizes: the last row or column of odd ones is doubled.
+
+  Args:
+    selection: of `select`, of runs with config.save_every.
+    out: a folder.
+    stretch: the contrast of each frame.
+    fps: frames a second.
+
+  Raises:
+    ValueError: no frames were kept, or imageio[ffmpeg] is not installed.
+  """
+  export.library('imageio_ffmpeg')
+  imageio = export.library('imageio.v3')
+  for path, frames in _films(selection, out, stretch, '.mp4'):
+    _, h, w, _ = frames.shape
+    even = np.pad(frames, ((0, 0), (0, h % 2), (0, w % 2), (0, 0)), 'edge')
+    film = imageio.imwrite(
+      '<bytes>',
+      even,
+      extension='.mp4',
+      plugin='FFMPEG',
+      fps=fps,
+      codec='libx264',
+      macro_block_size=2,  # imageio would resize to multiples of 16
+      output_params=['-crf', '18'],
+      ffmpeg_log_level='error',
+    )
+    export.write(path, film)
+    yield path
+
+
+def _films(
+  selection: export.Selection, out: pathlib.Path, stretch: bool, ending: str
+) -> Iterator[tuple[pathlib.Path, np.ndarray]]:
+  """Where the film of each run goes, and its frames, uint8 [k, h, w, 3]."""
+  export.require(
+    selection, ['frames'], 'make the run with --config.save_every=10'
+  )
+  for layer in selection.layers:
+    for i, item in export.items(layer, 'frames', 'size'):
+      frames = export.cropped(item['frames'], item['size'])
+      shown = np.stack([export.picture(frame, stretch) for frame in frames])
+      yield export.made(out) / f'{layer.stems[i]}{ending}', shown
+
+
+def _short(number: Any) -> str:
+  return f'{number:.4g}' if np.isfinite(number) else 'not a number'
+
+
+def _fitting(caption: str, number: str, width: int) -> str:
+  """As much of a caption as stands under a tile so wide."""
+  font = ImageFont.load_default()
+  words = caption.split()
+  shorter = (caption, f'{words[0]}  {number}', words[0])
+  for text in (f'{caption}  {number}', *shorter):
+    if font.getlength(text) <= width:
+      break
+  return text
