@@ -1,338 +1,306 @@
-"""Files that other programs read, made of small sweeps."""
+"""Every format, to the pixel, of stores that are written here by hand."""
 
-import gc
-import io
 import pathlib
-import pickle
-import re
+import sys
 
-import imageio.v3 as imageio
+import cv2
 import numpy as np
 from PIL import Image
 import pytest
-from scipy import io as matlab
-import test_configs
-import test_launchers
-import toy_config
 
+from experiments import export as launcher
+from vizjax import build
 from vizjax import export
-from vizjax import export_cnnpref
 from vizjax import export_pictures
 from vizjax import export_plots
-from vizjax import export_toolbox
 from vizjax import images
 from vizjax import store
-from vizjax import sweep
+
+FORMATS = {name: write for name, (write, _) in launcher.FORMATS.items()}
+ANY_RUN = [name for name in FORMATS if name != 'toolbox']
+SIZE = (11, 13)  # of an image, in a place of 12 x 14
+
+# Programs are started by forking; JAX, which does not fork, warns of it.
+pytestmark = pytest.mark.filterwarnings('ignore:os.fork')
 
 
-def execute(config, workdir):
-  sweep.execute(config, sweep.plan(config), str(workdir))
-  return str(workdir)
+def fabricate(workdir, count=4, done=None, chunk=2, **changes):
+  """A workdir with arrays of our own; the image of run i is i and noise."""
+  labels = changes.pop('labels', {})
+  channels = changes.pop('channels', 3)
+  seen = changes.pop('seen', (1, 2, 6, 5))
+  config = build.config().to_dict() | {'image_dtype': 'float32', **changes}
+  provenance = {'config': config, 'fingerprint': '', 'labels': labels}
+  store.claim(str(workdir), provenance)
+  draw = np.random.RandomState(0)
+  image = np.full((count, 12, 14, channels), np.nan, np.float32)
+  frames = np.full((count, 3, 12, 14, channels), np.nan, np.float32)
+  h, w = SIZE
+  for i in range(count):
+    image[i, :h, :w] = draw.uniform(-40, 300, (h, w, channels)) + i
+    for k in range(3):
+      frames[i, k, :h, :w] = 40 + 60 * k + 10 * np.arange(channels)
+  numbers = np.arange(count, dtype=np.int32)
+  channel = numbers // config['replicates']
+  columns = {
+    'unit': np.stack([channel, 0 * numbers + 2, 0 * numbers + 3], -1),
+    'replicate': numbers % config['replicates'],
+    'size': np.tile(np.array(SIZE, np.int32), (count, 1)),
+    'seen': np.tile(np.array(seen, np.int32), (count, 1)),
+    'step': numbers,
+    'image': image,
+    'score': numbers.astype(np.float32),
+    'activation': 1.5 * numbers.astype(np.float32),
+    'trace/score': draw.normal(0, 1, (count, 5)).astype(np.float32),
+    'trace/gradient_norm': draw.uniform(1, 2, (count, 5)).astype(np.float32),
+    'frames': frames,
+  }
+  if config['save_every'] is None:
+    del columns['frames']
+  shapes = {name: (c.shape[1:], c.dtype) for name, c in columns.items()}
+  path = store.directory(str(workdir), config['layer'])
+  kept = store.create(path, shapes, count, chunk)
+  for number in range(-(-count // chunk)) if done is None else done:
+    rows = np.array(store.rows(kept, number))
+    store.write(kept, number, {n: c[rows] for n, c in columns.items()})
+  return columns
 
 
-@pytest.fixture(scope='module')
-def toy(tmp_path_factory):
-  """Two layers, three units, two images of each, with frames."""
-  config = toy_config.get_config()
-  config.update(units='0:3', replicates=2)
-  return execute(config, tmp_path_factory.mktemp('export') / 'toy')
+@pytest.fixture
+def workdir(tmp_path):
+  return tmp_path / 'w'
 
 
-def toolbox_config(**fields):
-  config = test_configs.load('yosinski2015', '1')
-  with config.unlocked():
-    config.update(model='toynets.net()', layer='conv2', units='0,2', batch=2)
-    config.update(steps=6, **fields)
-  return config
+@pytest.fixture
+def made(workdir):
+  """The columns of a workdir of four runs, with frames."""
+  return fabricate(workdir, save_every=2)
 
 
-@pytest.fixture(scope='module')
-def yosinski(tmp_path_factory):
-  folder = tmp_path_factory.mktemp('export') / 'yosinski'
-  return execute(toolbox_config(), folder)
+def write(workdir, name, out, **options):
+  """The paths that a format writes."""
+  select = [options.pop(key, None) for key in ('layers', 'units')]
+  selection = export.select(str(workdir), *select)
+  return list(FORMATS[name](selection, pathlib.Path(out), **options))
 
 
-def names(folder):
-  return sorted(path.name for path in pathlib.Path(folder).iterdir())
+def names(out):
+  return sorted(path.name for path in pathlib.Path(out).iterdir())
 
 
-def opened(path, mode=None):
-  with Image.open(path) as picture:
-    return np.asarray(picture if mode is None else picture.convert(mode))
+def pixels(path):
+  with Image.open(path) as image:
+    return np.asarray(image.convert('RGB'))
 
 
-def test_png_is_the_image_of_the_store(toy, tmp_path):
-  paths = list(export_pictures.png(export.select(toy), tmp_path))
-  assert len(paths) == len(set(paths)) == 12
-  assert names(tmp_path) == sorted(path.name for path in paths)
-  kept = store.open_(store.directory(toy, 'conv2'))
-  units, replicates = store.read(kept, 'unit'), store.read(kept, 'replicate')
-  sizes, pictures = store.read(kept, 'size'), store.read(kept, 'image')
-  for unit, replicate, (h, w), image in zip(
-    units, replicates, sizes, pictures, strict=True
-  ):
-    path = tmp_path / f'conv2_{unit[0]:04d}_r{replicate}.png'
-    shown = opened(path)
-    np.testing.assert_array_equal(shown, images.to_uint8(image[:h, :w]))
+def image_of(columns, row):
+  h, w = SIZE
+  return columns['image'][row, :h, :w]
 
 
-def test_stretched_pictures_reach_both_ends(toy, tmp_path):
-  selection = export.select(toy, layers='fc3', units='1')
-  paths = list(export_pictures.png(selection, tmp_path, stretch=True))
-  assert [path.name for path in paths] == ['fc3_0001_r0.png', 'fc3_0001_r1.png']
-  for path in paths:
-    shown = opened(path)
-    assert shown.min() == 0 and shown.max() == 255
+def test_a_png_is_the_image_clipped_and_rounded(workdir, made, tmp_path):
+  paths = write(workdir, 'png', tmp_path / 'out')
+  expected = [f'conv5_{i:04d}.png' for i in range(4)]
+  assert [path.name for path in paths] == expected
+  for i, path in enumerate(paths):
+    expected = np.rint(np.clip(image_of(made, i), 0, 255))
+    np.testing.assert_array_equal(pixels(path), expected)
 
 
-def test_a_montage_has_every_image_of_a_layer(toy, tmp_path):
-  paths = list(
-    export_pictures.montage(export.select(toy), tmp_path, columns=3, tile=50)
-  )
-  assert [path.name for path in paths] == ['conv2.png', 'fc3.png']
-  for path in paths:
-    h, w, _ = opened(path).shape
-    assert w >= 3 * 50 and h >= 2 * 50 and w < 4 * 50 + 40
+def test_stretched_it_goes_from_0_to_255(workdir, made, tmp_path):
+  path = write(workdir, 'png', tmp_path / 'out', stretch=True)[1]
+  image = image_of(made, 1)
+  expected = 255 * (image - image.min()) / (image.max() - image.min())
+  # A number of 340 in float32 may be rounded to the other side.
+  assert np.abs(pixels(path) - expected).max() < 0.5001
 
 
-# imageio leaves the pipes of ffmpeg to the collector of garbage.
-@pytest.mark.filterwarnings(
-  'ignore::pytest.PytestUnraisableExceptionWarning',
-  'ignore::ResourceWarning',
-)
-def test_films_have_the_frames_of_the_run(toy, tmp_path):
-  selection = export.select(toy, layers='conv2', units='0')
-  kept = store.open_(store.directory(toy, 'conv2'))
-  frames = store.read(kept, 'frames')[0]
-  (path, _) = export_pictures.gif(selection, tmp_path, fps=20)
-  with Image.open(path) as film:
-    assert film.n_frames == len(frames) == 2
-    assert film.info['duration'] == 50
-    first = np.asarray(film.convert('RGB'), float)
-  h, w = first.shape[:2]
-  expected = images.to_uint8(frames[0][:h, :w]).astype(float)
-  assert np.abs(first - expected).mean() < 8  # of 256 colours
-  (path, _) = export_pictures.mp4(selection, tmp_path, fps=20)
-  film = imageio.imread(path, plugin='FFMPEG')
-  assert film.shape == (2, h + h % 2, w + w % 2, 3)
-  assert np.abs(film[0, :h, :w] - expected).mean() < 25  # of half the colours
-  gc.collect()
-
-
-def test_plots_show_each_run_and_each_layer(toy, tmp_path):
-  selection = export.select(toy, layers='fc3', units='0,1')
-  paths = list(export_plots.plots(selection, tmp_path, plots_format='svg'))
-  assert [path.name for path in paths] == [
-    'fc3_0000_r0.svg',
-    'fc3_0000_r1.svg',
-    'fc3_0001_r0.svg',
-    'fc3_0001_r1.svg',
-    'fc3_scores.svg',
+def test_names_tell_replicates_and_positions_where_there_are_some(tmp_path):
+  fabricate(tmp_path / 'a', replicates=2, layer='block/conv')
+  out = write(tmp_path / 'a', 'png', tmp_path)
+  assert [path.name for path in out][1:3] == [
+    'block--conv_0000_r1.png',
+    'block--conv_0001_r0.png',
   ]
-  assert all('<svg' in path.read_text()[:400] for path in paths)
-  (path, *_) = export_plots.plots(selection, tmp_path)
-  shown = opened(path, 'L')
-  assert 0.001 < (shown < 128).mean() < 0.2  # lines and letters
+  fabricate(tmp_path / 'b', units='0:4@2x3')
+  out = write(tmp_path / 'b', 'png', tmp_path)
+  assert out[3].name == 'conv5_0003_y2x3.png'
 
 
-class Plain(pickle.Unpickler):
-  """Knows NumPy's arrays and what Python has built in."""
-
-  def find_class(self, module, name):
-    assert module.split('.')[0] in ('numpy', 'builtins', '_codecs', 'copyreg')
-    return super().find_class(module, name)
-
-
-def pair(path):
-  return Plain(io.BytesIO(path.read_bytes())).load()
+def test_grey_images_are_grey_and_others_are_refused(tmp_path):
+  columns = fabricate(tmp_path / 'a', channels=1)
+  path = write(tmp_path / 'a', 'png', tmp_path)[2]
+  expected = np.tile(images.to_uint8(image_of(columns, 2)), 3)
+  np.testing.assert_array_equal(pixels(path), expected)
+  fabricate(tmp_path / 'b', channels=2)
+  with pytest.raises(ValueError, match='2 channels, expected 1 or 3'):
+    write(tmp_path / 'b', 'png', tmp_path)
 
 
-def test_the_toolbox_has_its_five_files(yosinski, tmp_path):
-  out = tmp_path / 'out'
-  paths = list(export_toolbox.toolbox(export.select(yosinski), out))
-  prefixes = ('opt_conv2_0000_0_', 'opt_conv2_0002_0_')
-  endings = 'best_X.jpg best_Xpm.jpg info.txt info.pkl info_big.pkl'.split()
-  assert {path.name for path in paths} == {
-    prefix + ending for prefix in prefixes for ending in endings
+@pytest.mark.parametrize('text, channels', [
+  ('0:2', [0, 1]), ('3', [3]), ('0:9:2', [0, 2]), ('1,3', [1, 3]),
+  ('2@2x3', [2]), ('stork', [1]), ('"black swan, Cygnus"', [3]),
+])  # fmt: skip
+def test_units_are_chosen_as_in_a_config(workdir, text, channels):
+  known = ['flamingo', 'white stork, stork', 'crane', 'black swan, Cygnus']
+  fabricate(workdir, labels={'conv5': known})
+  (layer,) = export.select(str(workdir), units=text).layers
+  assert layer.rows.tolist() == channels
+  caption = f'{channels[0]} {known[channels[0]].split(",")[0]}'
+  assert layer.captions[0] == caption
+
+
+@pytest.mark.parametrize('options, words', [
+  ({'units': '7'}, r"'7' are not in this run. It has conv5: 0 to 3"),
+  ({'units': '1@9x9'}, "'1@9x9' are not"),
+  ({'units': '3:1'}, "'3:1' are not"),
+  ({'units': 'swan'}, 'cannot be read: type a range as 0:64'),
+  ({'units': ''}, 'cannot be read'),
+  ({'layers': 'conv6'}, "'conv6' is not in .* it holds conv5"),
+])  # fmt: skip
+def test_what_is_not_there_is_refused(workdir, made, options, words):
+  with pytest.raises(ValueError, match=words):
+    write(workdir, 'png', workdir / 'out', **options)
+  assert not (workdir / 'out').exists()
+
+
+def test_an_unfinished_run_gives_what_is_made(workdir, tmp_path):
+  fabricate(workdir, done=[1], save_every=2)
+  (layer,) = export.select(str(workdir)).layers
+  assert layer.rows.tolist() == [2, 3] and layer.missing == 2
+  for name in ANY_RUN:
+    write(workdir, name, tmp_path / name)
+  assert names(tmp_path / 'png') == ['conv5_0002.png', 'conv5_0003.png']
+  assert names(tmp_path / 'montage') == ['conv5.png']
+  assert names(tmp_path / 'plots')[-1] == 'conv5_scores.png'
+  with pytest.raises(ValueError, match='no finished images yet'):
+    export.select(str(workdir), units='0')
+
+
+def test_a_montage_has_tiles_and_captions_of_one_size(workdir, made, tmp_path):
+  (path,) = write(workdir, 'montage', tmp_path, columns=3, tile=26)
+  sheet = pixels(path)
+  # Tiles of 22 x 26 over a line of 12, and gaps of 4.
+  assert sheet.shape == (2 * (22 + 12 + 4) + 4, 3 * (26 + 4) + 4, 3)
+  tile = images.resize(images.to_uint8(image_of(made, 3)), (22, 26))
+  found = sheet[4 + 38 : 4 + 38 + 22, 4 : 4 + 26]
+  np.testing.assert_array_equal(found, images.to_uint8(tile))
+  assert (sheet[42:64, 34:] == 255).all()  # the fifth place is empty
+
+
+def test_captions_are_cut_where_tiles_are_narrow():
+  def fitting(width):
+    return export_pictures._fitting('130 flamingo', '12.34', width)
+
+  assert fitting(200) == '130 flamingo  12.34'
+  assert fitting(80) == '130 flamingo'
+  assert fitting(60) == '130  12.34'
+  assert fitting(25) == fitting(5) == '130'
+
+
+def test_a_gif_shows_every_frame(workdir, made, tmp_path):
+  paths = write(workdir, 'gif', tmp_path, fps=20)
+  assert len(paths) == 4
+  with Image.open(paths[1]) as film:
+    assert film.n_frames == 3
+    assert film.info['duration'] == 50 and film.info['loop'] == 0
+    for k in range(3):
+      film.seek(k)
+      # One colour: no palette is needed to be exact.
+      expected = made['frames'][1, k, : SIZE[0], : SIZE[1]]
+      np.testing.assert_array_equal(np.asarray(film.convert('RGB')), expected)
+
+
+def test_an_mp4_shows_every_frame(workdir, made, tmp_path):
+  paths = write(workdir, 'mp4', tmp_path, fps=8, units='1')
+  film = cv2.VideoCapture(str(paths[0]))
+  assert film.get(cv2.CAP_PROP_FPS) == 8
+  shown = []
+  while (frame := film.read()[1]) is not None:
+    shown.append(frame[..., ::-1].astype(int))  # BGR
+  film.release()
+  film = np.stack(shown)
+  assert film.shape == (3, 12, 14, 3)  # 11 x 13, to even numbers
+  expected = made['frames'][1][:, :1, :1]
+  assert np.abs(film - expected).max() <= 6  # colours of 8 bits, 16 to 235
+
+
+@pytest.mark.parametrize('name', ['gif', 'mp4'])
+def test_without_frames_there_is_no_film(workdir, tmp_path, name):
+  fabricate(workdir)
+  with pytest.raises(ValueError, match="'frames'.*--config.save_every=10"):
+    write(workdir, name, tmp_path / 'out')
+  assert not (tmp_path / 'out').exists()
+
+
+def test_a_plot_has_the_traces_and_their_units():
+  draw = np.random.RandomState(0)
+  traces = {
+    f'trace/{name}': draw.uniform(1, 2, 5)
+    for name in ('score', 'norm', 'gradient_norm')
   }
-  kept = store.open_(store.directory(yosinski, 'conv2'))
-  params, results = pair(out / 'opt_conv2_0002_0_info_big.pkl')
-  assert params['push_unit'][0] == 2 and params['push_layer'] == 'conv2'
-  assert params['lr_policy'] == 'progress'
-  assert params['lr_params'] == {'desired_prog': 2.0, 'max_lr': 100.0}
-  assert params['small_norm_percentile'] == 50.0
-  assert (params['blur_radius'], params['blur_every']) == (0.5, 4)
-  assert params['start_at'] == 'mean_plus_rand' and params['rand_seed'] == 0
-  for record in ('obj', 'norm', 'dist', 'std'):
-    trace = store.read(kept, f'trace/{record}')[1]
-    np.testing.assert_array_equal(results[record], trace)
-  assert results['ii'] == list(range(6)) and results['last_ii'] == 5
-  assert all(
-    flag == (index == params['push_unit'])
-    for flag, index in zip(results['ismax'], results['idxmax'], strict=True)
-  )
-  # BGR, channels first, less the mean.
-  image = store.read(kept, 'image')[1]
-  best = results['best_xx'] + results['data_mean']
-  np.testing.assert_allclose(best[::-1].transpose(1, 2, 0), image, atol=1e-4)
-  assert results['best_obj'] == max(results['obj'])
-  # The start is NumPy's, and the first record is of it, for nothing is cut.
-  noise = np.random.RandomState(0).normal(0, 10, results['x0'].shape)
-  np.testing.assert_allclose(results['x0'], noise, atol=1e-4)
-  np.testing.assert_allclose(
-    results['norm'][0], np.linalg.norm(noise), rtol=1e-5
-  )
-  small, trimmed = pair(out / 'opt_conv2_0002_0_info.pkl')
-  assert small == params
-  assert trimmed['obj'] == results['obj']
-  assert re.match(r'Trimmed \(3, 12, 12\) array \[', trimmed['best_xx'])
+  config = build.config().to_dict()
+  figure = export_plots._run(traces, 4, 'conv2, unit 2', config)
+  assert len(figure.axes) == 3
+  for axes, trace in zip(figure.axes, traces.values(), strict=True):
+    np.testing.assert_array_equal(axes.get_lines()[0].get_ydata(), trace)
+  labels = [axes.get_ylabel() for axes in figure.axes]
+  assert labels[1] == 'norm\n(grey levels)'
+  assert labels[2] == 'gradient norm\n(score per grey level)'
+  assert figure.axes[2].get_xlabel() == 'step'
+  dot = figure.axes[0].get_lines()[1]
+  assert dot.get_xdata()[0] == 4
+  assert dot.get_ydata()[0] == traces['trace/score'][4]
+  labels = export_plots._labels(config | {'parameterization': 'fourier(model)'})
+  assert 'score per unit of params' in labels['trace/gradient_norm']
 
 
-def test_the_words_of_the_toolbox_are_aligned(yosinski, tmp_path):
-  out = tmp_path / 'out'
-  list(export_toolbox.toolbox(export.select(yosinski, units='0'), out))
-  lines = (out / 'opt_conv2_0000_0_info.txt').read_text().splitlines()
-  assert lines[0] == 'FindParams:' and 'FindResults:' in lines
-  rows = [line for line in lines if ': ' in line]
-  assert all(line.index(': ') >= 30 for line in rows)
-  keys = [line.split(': ')[0].strip() for line in rows]
-  start = keys.index('best_ii')
-  assert keys[:start] == sorted(keys[:start])
-  assert keys[start:] == sorted(keys[start:])
-  (obj,) = [line for line in rows if line.strip().startswith('obj: ')]
-  assert obj.count(',') == 4 and ', ..., ' in obj
+@pytest.mark.parametrize('name', ['toolbox', 'cnnpref'])
+def test_what_is_not_clipped_cannot_come_from_bytes(workdir, tmp_path, name):
+  fabricate(workdir, image_dtype='uint8')
+  with pytest.raises(ValueError, match='image_dtype=float32'):
+    write(workdir, name, tmp_path / 'out')
 
 
-def test_the_jpegs_of_the_toolbox_are_its_normalizations(yosinski, tmp_path):
-  out = tmp_path / 'out'
-  list(export_toolbox.toolbox(export.select(yosinski, units='0'), out))
-  _, results = pair(out / 'opt_conv2_0000_0_info_big.pkl')
-  xx = results['best_xx'][::-1].transpose(1, 2, 0)
-  mean = results['data_mean'][::-1].transpose(1, 2, 0)
-  for ending, expected in (
-    ('best_X', xx / max(2 * xx.max(), -2 * xx.min()) + 0.5),
-    ('best_Xpm', (xx + mean - (xx + mean).min()) / np.ptp(xx + mean)),
-  ):
-    # JPEG keeps the brightness of noise, and of its colours a quarter.
-    shown = opened(out / f'opt_conv2_0000_0_{ending}.jpg', 'L')
-    grey = 255 * expected @ [0.299, 0.587, 0.114]
-    assert np.abs(shown - grey).max() < 12
+@pytest.mark.parametrize('name', ANY_RUN)
+def test_a_file_is_there_whole_or_not_at_all(
+  name, workdir, made, tmp_path, monkeypatch
+):
+  renamed = []
+
+  def fail(self, target):
+    renamed.append(self)
+    assert self.stat().st_size > 0
+    raise OSError(28, 'No space left on device', str(target))
+
+  monkeypatch.setattr(pathlib.Path, 'replace', fail)
+  with pytest.raises(OSError, match='No space'):
+    write(workdir, name, tmp_path / 'out')
+  assert len(renamed) == 1
+  assert not [n for n in names(tmp_path / 'out') if not n.startswith('.')]
 
 
-def test_the_toolbox_does_not_overwrite(yosinski, tmp_path):
-  selection = export.select(yosinski)
-  mine = tmp_path / 'opt_conv2_0002_0_info.txt'
-  mine.write_text('mine')
-  with pytest.raises(ValueError, match='type --brave'):
-    list(export_toolbox.toolbox(selection, tmp_path))
-  assert names(tmp_path) == [mine.name] and mine.read_text() == 'mine'
-  paths = list(
-    export_toolbox.toolbox(selection, tmp_path, brave=True, skipbig=True)
-  )
-  assert len(paths) == 8 and mine.read_text() != 'mine'
-  assert not [name for name in names(tmp_path) if 'big' in name]
+@pytest.mark.parametrize('name, module', [
+  ('cnnpref', 'scipy.io'), ('plots', 'matplotlib'), ('mp4', 'imageio_ffmpeg'),
+])  # fmt: skip
+def test_what_is_not_installed_is_named(
+  workdir, made, tmp_path, monkeypatch, name, module
+):
+  monkeypatch.setitem(sys.modules, module, None)
+  package = module.split('.')[0]
+  words = rf"package {package}, which.*pip install 'vizjax\[export\]'"
+  with pytest.raises(ValueError, match=words):
+    write(workdir, name, tmp_path / 'out')
+  assert not (tmp_path / 'out').exists()
 
 
-def test_a_unit_without_a_gradient_is_a_failure(tmp_path):
-  config = toolbox_config(objective='0 * neuron(layer)')
-  workdir = execute(config, tmp_path / 'w')
-  list(export_toolbox.toolbox(export.select(workdir), tmp_path / 'out'))
-  _, results = pair(tmp_path / 'out' / 'opt_conv2_0000_0_info_big.pkl')
-  assert results['meta_result'] == 'Metaresult: grad 0 failure'
-  assert results['ii'] == [0] and results['last_ii'] == 0
-
-
-def test_cnnpref_has_matrices_and_pictures(yosinski, tmp_path):
-  list(export_cnnpref.cnnpref(export.select(yosinski, units='2'), tmp_path))
-  stems = ('preferred_img_layer', 'preferred_img_masked_layer')
-  assert names(tmp_path) == sorted(
-    ['options.pkl']
-    + [f'{s}_conv2_channel_2.{e}' for s in stems for e in ('mat', 'jpg')]
-  )
-  kept = store.open_(store.directory(yosinski, 'conv2'))
-  image, seen = store.read(kept, 'image')[1], store.read(kept, 'seen')[1]
-  whole, masked = (
-    matlab.loadmat(tmp_path / f'{s}_conv2_channel_2.mat')['preferred_img']
-    for s in stems
-  )
-  np.testing.assert_array_equal(whole, image)
-  top, left, h, w = seen
-  inside = np.zeros_like(image)
-  inside[top : top + h, left : left + w] = 1
-  np.testing.assert_array_equal(masked, image * inside)
-  options = pair(tmp_path / 'options.pkl')
-  assert options['layer'] == 'conv2' and options['steps'] == 6
-
-
-def test_the_pictures_of_cnnpref_leave_extremes_out():
-  image = np.random.RandomState(0).normal(100, 30, (50, 60, 3))
-  image[0, 0] = 1e4
-  shown = export_cnnpref.shown(image.astype(np.float32))
-  low, high = np.percentile(image, [0.02, 99.98])
-  expected = (np.clip(image, low, high) - low) * 255 / (high - low)
-  assert np.abs(shown - np.floor(expected)).max() <= 1
-
-
-class Enough(Exception):
-  pass
-
-
-def test_what_is_not_made_yet_is_counted(tmp_path):
-  config = toy_config.get_config()
-  config.update(layer='conv2', units='0:6')
-
-  def stop(progress):
-    if progress.units >= 4:
-      raise Enough
-
-  with pytest.raises(Enough):
-    sweep.execute(config, sweep.plan(config), str(tmp_path / 'w'), stop)
-  (layer,) = export.select(str(tmp_path / 'w')).layers
-  assert len(layer.rows) + layer.missing == 6
-  assert 0 < layer.missing < 6
-  made = list(export_pictures.png(export.select(str(tmp_path / 'w')), tmp_path))
-  assert len(made) == len(layer.rows)
-
-
-def test_what_cannot_be_exported_is_told(toy, yosinski, tmp_path):
-  formats = {
-    'holds no array': lambda: export_toolbox.toolbox(
-      export.select(toy), tmp_path / 'x'
-    ),
-    'config.save_every=10': lambda: export_pictures.gif(
-      export.select(yosinski), tmp_path / 'x'
-    ),
-    'at most 50 frames': lambda: export_pictures.gif(
-      export.select(toy), tmp_path / 'x', fps=60
-    ),
-    "layer 'conv9' is not in": lambda: export.select(toy, layers='conv9'),
-    "units '7' are not in": lambda: export.select(toy, units='7'),
-  }
-  for told, call in formats.items():
-    with pytest.raises(ValueError, match=re.escape(told)):
-      list(call())
-  assert not (tmp_path / 'x').exists()
-
-
-def launch(*arguments):
-  return test_launchers.finish(
-    test_launchers.start('-m', 'experiments.export', *arguments)
-  )
-
-
-def test_the_launcher_tells_what_it_made(toy):
-  code, out, err = launch(f'--workdir={toy}', '--format=png', '--units=0')
-  assert code == 0, err
-  last = out.splitlines()[-1]
-  assert last.endswith('export/png: 4 files of 4 images')
-  assert len(names(pathlib.Path(toy) / 'export' / 'png')) == 4
-
-
-def test_errors_of_the_launcher_are_one_line(toy, tmp_path):
-  code, out, err = launch(
-    f'--workdir={toy}', '--format=png', '--fps=3', f'--out={tmp_path / "x"}'
-  )
-  assert code == 2 and not out
-  assert len(err.strip().splitlines()) == 1
-  assert '--fps is given with --format=png, expected --format=gif or mp4' in err
-  assert not (tmp_path / 'x').exists()
+@pytest.mark.parametrize('name, options', [
+  ('png', {}), ('montage', {}), ('gif', {}),
+  *(('plots', {'plots_format': kind}) for kind in export_plots.FORMATS),
+])  # fmt: skip
+def test_the_same_files_come_out_twice(workdir, made, tmp_path, name, options):
+  for out in ('a', 'b'):
+    write(workdir, name, tmp_path / out, units='1', **options)
+  assert names(tmp_path / 'a') == names(tmp_path / 'b')
+  for path in (tmp_path / 'a').iterdir():
+    assert path.read_bytes() == (tmp_path / 'b' / path.name).read_bytes()

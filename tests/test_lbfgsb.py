@@ -397,6 +397,7 @@ def convnet(seed=0, channels=16):
   return score
 
 
+@pytest.mark.slow
 def test_a_float32_batch_reaches_what_scipy_reaches():
   gradient = jax.jit(jax.value_and_grad(convnet()))
   channels, evaluations = jnp.arange(16), 30
@@ -420,7 +421,7 @@ def test_a_float32_batch_reaches_what_scipy_reaches():
   for start, channel, ours in zip(starts, channels, best, strict=True):
     one = functools.partial(gradient, channel=channel)
     theirs, _ = scipy(one, start, -100, 155, evaluations)
-    assert -ours >= -0.99 * theirs.min()
+    assert ours <= theirs.min() + 0.01 * abs(theirs.min())
 
 
 @pytest.mark.slow
@@ -451,11 +452,11 @@ def test_iterations_are_bounded_as_scipys_are(x64):
   function, start, lower, upper, _ = PROBLEMS['rosenbrock_25']
   gradient, start = jax.value_and_grad(function), jnp.asarray(start)
   optimizer = lbfgsb.lbfgsb(lower, upper, iterations=5)
-  values, params, state = [], start, optimizer.init(start)
+  params, state = start, optimizer.init(start)
+  update = jax.jit(optimizer.update)
   for _ in range(30):
     value, grad = gradient(params)
-    values.append(float(value))
-    updates, state = optimizer.update(grad, state, params, value=value)
+    updates, state = update(grad, state, params, value=value)
     params = params + updates
   _, result = scipy(gradient, start, lower, upper, maxiter=5)
   assert state.done and int(state.iteration) == 5 == result.nit

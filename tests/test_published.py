@@ -18,7 +18,7 @@ from vizjax.models import zoo
 
 NAMES = [name for name in models.NAMES if name not in models._PACKAGED]
 CAFFE = [name for name in NAMES if not name.startswith('torchvision')]
-LIGHT = ('bvlc_googlenet', 'places205_googlenet', 'deepsim_pool5')
+LIGHT = ('deepsim_pool5',)
 
 # Weights of each, as its authors or torchvision count them.
 PARAMETERS = {

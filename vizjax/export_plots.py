@@ -120,9 +120,11 @@ def _written(
   figure, out: pathlib.Path, stem: str, plots_format: str
 ) -> pathlib.Path:
   path = export.made(out) / f'{stem}.{plots_format}'
-  # Equal plots are equal files.
+  # Equal plots are equal files: no date, and in an SVG no random names.
   date = {'png': {}, 'svg': {'Date': None}, 'pdf': {'CreationDate': None}}
-  with files.replacing(path) as partial:
+  names = {'svg.hashsalt': stem}
+  matplotlib = export.library('matplotlib')
+  with files.replacing(path) as partial, matplotlib.rc_context(names):
     figure.savefig(
       partial, format=plots_format, dpi=120, metadata=date[plots_format]
     )
