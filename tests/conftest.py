@@ -1,5 +1,8 @@
 """Strict numerics, two simulated devices, and a toy network."""
 
+import shutil
+import tempfile
+
 import jax
 import numpy as np
 import pytest
@@ -19,6 +22,18 @@ TOY = tables.sequence(
   tables.relu('relu2'),
   tables.fc('fc3', 5),
 )
+
+
+def pytest_configure(config):
+  """Many tests compile the same program: a process does it once."""
+  config.compiled = tempfile.mkdtemp(prefix='vizjax-tests-')
+  jax.config.update('jax_compilation_cache_dir', config.compiled)
+  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
+  jax.config.update('jax_persistent_cache_min_entry_size_bytes', 0)
+
+
+def pytest_unconfigure(config):
+  shutil.rmtree(config.compiled, ignore_errors=True)
 
 
 def toy(table=TOY, mean=(120.0, 115.0, 100.0), size=12, seed=0):

@@ -156,6 +156,7 @@ def events(tmp_path, number):
   return np.linspace(1, int(out), number).astype(int)
 
 
+@pytest.mark.slow
 def test_killed_twice_and_resumed_the_store_is_the_same(undisturbed, tmp_path):
   workdir = tmp_path / 'killed'
   assert kill_at(workdir, 40)  # while the arrays are made and filled

@@ -102,6 +102,15 @@ def follow(gradient, state, params, update, evaluations):
   return np.array(values), np.array(points), params, state
 
 
+# What every run of the tests solves; each problem takes seconds to compile.
+QUICK = (
+  'rosenbrock_2',
+  'rosenbrock_25',
+  'rosenbrock_from_lower',
+  'quadratic_200',
+)
+
+
 @functools.cache
 def both(name):
   """What `follow` gives, and SciPy's values and result."""
@@ -147,7 +156,13 @@ def scipy(gradient, start, lower, upper, evaluations=LONG, **options):
   return np.array(values), result
 
 
-@pytest.mark.parametrize('name', PROBLEMS)
+@pytest.mark.parametrize(
+  'name',
+  [
+    pytest.param(name, marks=() if name in QUICK else pytest.mark.slow)
+    for name in PROBLEMS
+  ],
+)
 def test_every_evaluation_is_scipys(x64, name):
   values, _, params, state, theirs, result = both(name)
   first = min(15, len(theirs))
@@ -160,7 +175,13 @@ def test_every_evaluation_is_scipys(x64, name):
   assert abs(len(values) - len(theirs)) <= 3 + len(theirs) // 10
 
 
-@pytest.mark.parametrize('name', PROBLEMS)
+@pytest.mark.parametrize(
+  'name',
+  [
+    pytest.param(name, marks=() if name in QUICK else pytest.mark.slow)
+    for name in PROBLEMS
+  ],
+)
 def test_every_point_is_in_the_box(x64, name):
   _, _, lower, upper, _ = PROBLEMS[name]
   _, points, *_ = both(name)
@@ -301,6 +322,7 @@ def test_a_dead_unit_stays(x64):
   np.testing.assert_array_equal(updates, np.zeros(2))
 
 
+@pytest.mark.slow
 def test_gradients_beyond_the_range_of_squares_do_no_harm():
   params, value = jnp.asarray(np.full(25, 0.5, np.float32)), np.float32(0)
   state = lbfgsb.lbfgsb(-1, 1).init(params)
@@ -363,6 +385,7 @@ def test_the_range_of_pixels_is_that_of_the_image(model):
     np.testing.assert_array_equal(state.upper, 255 - mean)
 
 
+@pytest.mark.slow
 def test_images_stay_in_their_range(model):
   recipe = pixels(model)
   start = np.random.RandomState(1).uniform(0, 255, model.input_shape)
@@ -448,6 +471,7 @@ def test_alexnet_takes_scipys_path(x64, layer):
   )
 
 
+@pytest.mark.slow
 def test_iterations_are_bounded_as_scipys_are(x64):
   function, start, lower, upper, _ = PROBLEMS['rosenbrock_25']
   gradient, start = jax.value_and_grad(function), jnp.asarray(start)

@@ -104,7 +104,9 @@ def row(results, number):
   return {name: array[number] for name, array in results.items()}
 
 
-@pytest.mark.parametrize('method', ['fourier', 'pixels'])
+@pytest.mark.parametrize(
+  'method', ['fourier', pytest.param('pixels', marks=pytest.mark.slow)]
+)
 def test_a_unit_alone_is_the_unit_in_any_batch(method):
   runner = first_order_runner(method, devices=1)
   alone = row(run(runner, [4]), 0)
@@ -115,7 +117,9 @@ def test_a_unit_alone_is_the_unit_in_any_batch(method):
   assert np.abs(first['image'][1] - alone['image']).max() > 1
 
 
-@pytest.mark.parametrize('method', ['fourier', 'pixels'])
+@pytest.mark.parametrize(
+  'method', ['fourier', pytest.param('pixels', marks=pytest.mark.slow)]
+)
 def test_two_devices_make_what_one_makes(method):
   channels = [4, 5, 1, 0]
   spread = first_order_runner(method, devices=2)
@@ -128,7 +132,9 @@ def test_two_devices_make_what_one_makes(method):
   jax.tree.map(np.testing.assert_array_equal, row(one, 0), row(pair, 1))
 
 
-@pytest.mark.parametrize('method', ['fourier', 'pixels'])
+@pytest.mark.parametrize(
+  'method', ['fourier', pytest.param('pixels', marks=pytest.mark.slow)]
+)
 def test_steps_can_be_made_in_any_number_of_calls(method):
   runner = first_order_runner(method, devices=1)
   whole = run(runner, [4, 5, 1, 0])
@@ -139,7 +145,9 @@ def test_steps_can_be_made_in_any_number_of_calls(method):
     )
 
 
-@pytest.mark.parametrize('method', ['fourier', 'pixels'])
+@pytest.mark.parametrize(
+  'method', ['fourier', pytest.param('pixels', marks=pytest.mark.slow)]
+)
 def test_steps_inside_one_program_can_be_made_in_any_number(model, method):
   # What accelerators do: the loop is in the program.
   recipe = first_order(model)[method]

@@ -290,6 +290,7 @@ OPTIONS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', OPTIONS)
 def test_each_option(x64, name):
   options, program = OPTIONS[name]
@@ -301,6 +302,7 @@ def test_each_option(x64, name):
     assert np.sum((shown < 1e-9) | (shown > 255 - 1e-9)) > 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   'layer, units, places',
   [
@@ -325,6 +327,7 @@ STARTS = {
 }
 
 
+@pytest.mark.slow
 def test_the_three_starts_around_a_mean_image(x64, tmp_path):
   # One of 24 x 25, of which the program cuts the middle, rounding down; with
   # noise on top it is clipped before the first evaluation.
@@ -343,6 +346,7 @@ def test_the_three_starts_around_a_mean_image(x64, tmp_path):
     assert (expected['dist'][0] > 1) == (start == 'mean_plus_rand')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   'push_dir',
   [
@@ -375,6 +379,7 @@ def test_progress_of_a_probability(x64, push_dir):
   same_record(made, expected, factor=push_dir)
 
 
+@pytest.mark.slow
 def test_a_unit_can_be_pushed_down(x64):
   # The program's own recorder refuses to; here the best is the lowest.
   (made,) = run(toolbox('3', push_dir=-1.0))
@@ -571,7 +576,9 @@ def knobs(options):
   } | {'jitter': options['jitter_size']}
 
 
-@pytest.mark.parametrize('normalize', [True, False])
+@pytest.mark.parametrize(
+  'normalize', [True, pytest.param(False, marks=pytest.mark.slow)]
+)
 def test_everything_at_once(x64, normalize):
   # Without normalizing, the gradient is of a thousandth of a grey level.
   rates = {'lr_start': 2, 'lr_end': 0.3}
@@ -587,6 +594,7 @@ def test_everything_at_once(x64, normalize):
     same_descent(one, expected)
 
 
+@pytest.mark.slow
 def test_units_by_a_mask_from_a_given_image_unblurred(x64, tmp_path):
   # The program then draws one image, not two, before the shifts.
   image = np.random.RandomState(5).uniform(0, 255, (SIZE, SIZE, 3))
