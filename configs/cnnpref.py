@@ -6,6 +6,9 @@ with the options of its example scripts: `gd_lower`, `gd_higher`,
 AlexNet; here the networks are those that need no download. For theirs, type
 --config.model="load('bvlc_alexnet')" and --config.layer=fc8.
 
+Expected of conv1 by gd_lower: one edge or a pair of coloured spots in the
+middle of a grey image.
+
 Random numbers are those of NumPy's RandomState(seed), drawn in the order of
 the program. Its L-BFGS counts iterations, `iterations`; one takes an
 evaluation or a few, and `steps` bounds these.

@@ -2,7 +2,10 @@
 
 https://arxiv.org/abs/1312.6034, eq. 1: the score of a class before the
 softmax, less `penalty` times the sum of squares, from the mean image. The
-paper gives neither the penalty nor a rate; these are for EfficientNet-Lite0.
+paper gives neither the penalty nor a rate; these are for EfficientNet-Lite0,
+whose gradient is next to nothing at the mean image, so that steps are of one
+size. Expected: logits of 57 to 87; parts of objects (the neck of the ostrich,
+eyes, feathers) in much fine noise.
 
   python -m experiments.run --config=configs/simonyan2013.py --workdir=DIR
   ... --config.units=flamingo,goldfish --config.penalty=1e-5

@@ -7,6 +7,10 @@ and activations are read behind the rectifier, as there. The store has its
 records as trace/obj, idxmax, ismax, norm, dist and std, and beside the best
 image the last one and the first whose unit is the largest of its layer.
 
+Expected of units 0 to 8 of conv5: textures on a flat ground, activations of 4
+to 40 by set 1 and of 13 to 43 by set 4 (500 steps). Set 2 is made for larger
+gradients: here its decay leaves most units silent.
+
   python -m experiments.run --config=configs/yosinski2015.py:3 --workdir=DIR
   ... --config.layer=conv4 --config.units=0:64 --config.sigma=0.5
   ... --config.shape=227x227 --config.mean=ilsvrc_2012_mean.npy

@@ -13,7 +13,6 @@ same name are replaced, unless a format says else.
 from collections.abc import Iterator, Sequence
 import csv
 import fnmatch
-import importlib
 import pathlib
 import re
 import types
@@ -135,13 +134,7 @@ def library(name: str) -> types.ModuleType:
   Raises:
     ValueError: it is not installed.
   """
-  try:
-    return importlib.import_module(name)
-  except ModuleNotFoundError as error:
-    raise ValueError(
-      f'this format is written by the package {name.partition(".")[0]}, which '
-      "is not installed: pip install 'vizjax[export]'"
-    ) from error
+  return files.library(name, 'export', 'this format is written by')
 
 
 def cropped(image: np.ndarray, size: np.ndarray) -> np.ndarray:

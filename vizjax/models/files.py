@@ -73,8 +73,17 @@ def replacing(path: Path) -> Iterator[pathlib.Path]:
     partial.unlink(missing_ok=True)
 
 
-def library(name: str) -> types.ModuleType:
-  """A module that only some of the readers need.
+def library(
+  name: str,
+  extra: str = 'weights',
+  use: str = 'this kind of weights file is read by',
+) -> types.ModuleType:
+  """A module that only some of the readers, or writers, need.
+
+  Args:
+    name: of the module.
+    extra: of vizjax, which installs it.
+    use: what it is needed for, for the error.
 
   Raises:
     ValueError: it is not installed.
@@ -84,6 +93,6 @@ def library(name: str) -> types.ModuleType:
   except ModuleNotFoundError as error:
     package = name.partition('.')[0]
     raise ValueError(
-      f'this kind of weights file is read by the package {package}, which is '
-      "not installed: pip install 'vizjax[weights]'"
+      f'{use} the package {package}, which is not installed: '
+      f"pip install 'vizjax[{extra}]'"
     ) from error
