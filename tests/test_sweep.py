@@ -483,3 +483,17 @@ def test_a_group_of_units_is_the_same_by_file_and_by_formula(tmp_path):
     made = program.target(build.runs(c, net, 'conv2'), np.array([0]))
     np.testing.assert_array_equal(made['mask'][0], mask[row].astype('f4'))
   assert both.shape == (2, 2) and np.isfinite(both).all()
+
+
+def test_a_place_that_was_chosen_for_the_user_is_told():
+  c = build.config()
+  c.update(model='toynets.net()', layer='conv2,fc3', box=False, steps=1)
+  (note,) = sweep.notes(c, sweep.plan(c))
+  assert note.startswith('conv2: units at row 3, column 3, the centre')
+  assert '--config.units=0@0x0' in note
+  for told in ({'units': '1@2x2', 'layer': 'conv2'}, {'box': True}):
+    other = c.copy_and_resolve_references()
+    other.update(told)
+    assert sweep.notes(other, sweep.plan(other)) == []
+  c.objective = 'channel(layer)'
+  assert sweep.notes(c, sweep.plan(c)) == []
