@@ -5,27 +5,22 @@ version 1. Its L-BFGS-B is an optimizer, `lbfgsb.lbfgsb_pixels`; this is its
 gradient descent, whose jitter moves the momentum in a way of its own.
 """
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
-import optax
 
 from vizjax import core
 from vizjax import objectives
 
-Scheduled = core.Number | Callable
-
 
 def prefer_img_gd(
-  rate: Scheduled,
-  momentum: Scheduled,
+  rate: core.Scheduled,
+  momentum: core.Scheduled,
   normalize: bool = True,
   p: core.Number = 0,
-  p_rate: Scheduled = 0.5,
+  p_rate: core.Scheduled = 0.5,
   beta: core.Number = 0,
-  tv_rate: Scheduled = 0.5,
+  tv_rate: core.Scheduled = 0.5,
 ) -> core.Procedure:
   """Gradient descent with momentum on a jittered image.
 
@@ -67,29 +62,20 @@ def prefer_img_gd(
     image = _rolled(state.params, shift)
     delta = _rolled(state.extra['delta'], shift)
 
-    def loss(params):
-      value, records = core.score(recipe, params, draw)
-      return -value, records
-
-    (value, records), descent = jax.value_and_grad(loss, has_aux=True)(image)
-    state = core.noted(state, state.params, -value)
+    descent, trace = core.evaluate(recipe, image, draw)
+    state = core.noted(state, state.params, trace['score'])
     gradient = scaled(descent)
-    delta = _at(momentum, now) * delta + gradient
+    delta = core.at(momentum, now) * delta + gradient
     for term, weight in penalties:
       square = _noise(target) ** 2
       slope = jax.grad(lambda x, term=term: term({'params': x}, target))(image)
-      delta += _at(weight, now) * scaled(slope / square)
-    params = _rolled(image - _at(rate, now) * delta, -shift)
+      delta += core.at(weight, now) * scaled(slope / square)
+    params = _rolled(image - core.at(rate, now) * delta, -shift)
     # The program takes the jitter of the older steps back, and not this one's.
     delta = _rolled(delta - gradient, -shift) + gradient
     grads = _rolled(-gradient, -shift)
     for project in recipe.projections:
       params = project(params, grads, now)
-    trace = {
-      'score': -value,
-      'gradient_norm': optax.tree.norm(descent),
-      **records,
-    }
     state = state._replace(params=params, step=now + 1, extra={'delta': delta})
     return state, trace
 
@@ -119,7 +105,3 @@ def _noise(target: core.Target) -> Float[Array, '']:
 
 def _rolled(image: Float[Array, 'h w c'], shift: Array) -> Array:
   return jnp.roll(image, shift, (0, 1))
-
-
-def _at(number: Scheduled, step: Array) -> Array | core.Number:
-  return number(step) if callable(number) else number

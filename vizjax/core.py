@@ -28,7 +28,13 @@ Target = Mapping[str, PyTree]  # what differs between runs: always data
 Term = Callable[[Acts, Target], Float[Array, '']]  # maximized
 Params = PyTree
 Number = int | float  # of a configuration: 2 is as good as 2.
+Scheduled = Number | Callable  # or a function of the step
 Projection = Callable[[Params, Params, Int[Array, '']], Params]
+
+
+def at(number: Scheduled, step: Array | int) -> Array | Number:
+  """The value of a number that may be a schedule."""
+  return number(step) if callable(number) else number
 
 
 def static(**kwargs) -> Any:
@@ -126,8 +132,7 @@ def center(model: Model, image: Float[Array, 'h w c']) -> Float[Array, 'h w c']:
 def init(recipe: 'Recipe', target: Target, key: Key[Array, '']) -> State:
   """The state before the first evaluation."""
   params = recipe.parameterization.init(key, target)
-  dtype = jnp.result_type(*jax.tree.leaves(params))
-  none = Snapshot(params, jnp.array(-jnp.inf, dtype), jnp.array(-1))
+  none = unevaluated(params)
   return State(
     params,
     recipe.optimizer.init(params),
@@ -137,6 +142,12 @@ def init(recipe: 'Recipe', target: Target, key: Key[Array, '']) -> State:
     recipe.procedure.extra(recipe, params, target),
     jnp.array(False),
   )
+
+
+def unevaluated(params: Params) -> Snapshot:
+  """A snapshot that any evaluation is better than."""
+  dtype = jnp.result_type(*jax.tree.leaves(params))
+  return Snapshot(params, jnp.array(-jnp.inf, dtype), jnp.array(-1))
 
 
 def score(
@@ -185,16 +196,9 @@ def step(
   how many steps a call makes: the randomness of step s is fold_in(key, s).
   """
   draw = Draw(jax.random.fold_in(key, state.step), state.step, target)
-
-  def loss(params):
-    value, records = score(recipe, params, draw)
-    return -value, records
-
-  (value, records), descent = jax.value_and_grad(loss, has_aux=True)(
-    state.params
-  )
+  descent, trace = evaluate(recipe, state.params, draw)
   grads = jax.tree.map(jnp.negative, descent)
-  state = noted(state, state.params, -value)
+  state = noted(state, state.params, trace['score'])
 
   # Line searches need these three; no optimizer is given anything else.
   update = optax.with_extra_args_support(recipe.optimizer).update
@@ -202,23 +206,32 @@ def step(
     descent,
     state.optimizer,
     state.params,
-    value=value,
+    value=-trace['score'],
     grad=descent,
-    value_fn=lambda p: loss(p)[0],
+    value_fn=lambda params: -score(recipe, params, draw)[0],
   )
   params = optax.apply_updates(state.params, updates)
   for project in recipe.projections:
     params = project(params, grads, state.step)
 
-  trace = {
-    'score': -value,
-    'gradient_norm': optax.tree.norm(grads),
-    **records,
-  }
   state = state._replace(
     params=params, optimizer=optimizer, step=state.step + 1
   )
   return state, trace
+
+
+def evaluate(
+  recipe: 'Recipe', params: Params, draw: Draw
+) -> tuple[Params, dict[str, Array]]:
+  """The gradient of minus the score, and what a step records."""
+
+  def loss(params):
+    value, records = score(recipe, params, draw)
+    return -value, records
+
+  (value, records), descent = jax.value_and_grad(loss, has_aux=True)(params)
+  norm = optax.tree.norm(descent)
+  return descent, {'score': -value, 'gradient_norm': norm, **records}
 
 
 def noted(state: State, params: Params, score: Float[Array, '']) -> State:

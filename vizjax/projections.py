@@ -19,27 +19,25 @@ from jaxtyping import Array, Float
 
 from vizjax import core
 
-Scheduled = core.Number | Callable
-
 _LATEST = 10**9  # a step at which every schedule has come to its end
 
 # A knob that is zero leaves its projection out of the program.
 _NOTHING = Partial(lambda params, grads, step: params)
 
 
-def l2_decay(rate: Scheduled) -> core.Projection:
+def l2_decay(rate: core.Scheduled) -> core.Projection:
   """Multiplies the parameters by 1 - rate (the fraction *removed*)."""
   _within('l2_decay', rate, 0, 1)
 
   def project(params, grads, step):
     del grads
-    kept = 1 - _value(rate, step)
+    kept = 1 - core.at(rate, step)
     return jax.tree.map(lambda p: p * jnp.asarray(kept, p.dtype), params)
 
   return Partial(project)
 
 
-def gaussian_blur(sigma: Scheduled) -> core.Projection:
+def gaussian_blur(sigma: core.Scheduled) -> core.Projection:
   """Blurs each channel of the pixels; sigma in pixels.
 
   The kernel reaches int(4 sigma + 0.5) pixels and the border is reflected
@@ -63,7 +61,7 @@ def gaussian_blur(sigma: Scheduled) -> core.Projection:
     del grads
     _need_pixels('gaussian_blur', params)
     h, w, _ = params.shape
-    now = jnp.asarray(_value(sigma, step), params.dtype)
+    now = jnp.asarray(core.at(sigma, step), params.dtype)
     rows = _blur_matrix(h, now, radius)
     columns = _blur_matrix(w, now, radius)
     exact = jax.lax.Precision.HIGHEST
@@ -127,20 +125,20 @@ def weighted_blur(center: core.Number = 188) -> core.Projection:
   return Partial(project)
 
 
-def clip_percentile(q: Scheduled) -> core.Projection:
+def clip_percentile(q: core.Scheduled) -> core.Projection:
   """Clips to the percentiles q/2 and 100 - q/2 over all channels (cnnpref)."""
   _within('clip_percentile', q, 0, 100)
 
   def project(params, grads, step):
     del grads
-    half = _value(q, step) / 2
+    half = core.at(q, step) / 2
     low, high = jnp.percentile(params, jnp.array([half, 100 - half]))
     return jnp.clip(params, low, high)
 
   return Partial(project)
 
 
-def drop_small_values(q: Scheduled) -> core.Projection:
+def drop_small_values(q: core.Scheduled) -> core.Projection:
   """Zeroes the entries whose size is below the q-th percentile of sizes.
 
   Yosinski et al. 2015, https://arxiv.org/abs/1506.06579; as all `drop_`, the
@@ -149,12 +147,12 @@ def drop_small_values(q: Scheduled) -> core.Projection:
   return _drop('drop_small_values', q, lambda x, _: jnp.abs(x))
 
 
-def drop_small_norms(q: Scheduled) -> core.Projection:
+def drop_small_norms(q: core.Scheduled) -> core.Projection:
   """Zeroes the pixels whose norm over channels is small (Yosinski 2015)."""
   return _drop('drop_small_norms', q, lambda x, _: jnp.linalg.norm(x, axis=-1))
 
 
-def drop_small_contributions(q: Scheduled) -> core.Projection:
+def drop_small_contributions(q: core.Scheduled) -> core.Projection:
   """Zeroes the pixels where the norm of x * gradient is small (cnnpref)."""
   return _drop(
     'drop_small_contributions',
@@ -163,7 +161,7 @@ def drop_small_contributions(q: Scheduled) -> core.Projection:
   )
 
 
-def drop_small_benefits(q: Scheduled) -> core.Projection:
+def drop_small_benefits(q: core.Scheduled) -> core.Projection:
   """Zeroes the pixels where -sum_c x * gradient is small (Yosinski 2015).
 
   That is the predicted gain of zeroing a pixel; the program zeroes those
@@ -172,7 +170,7 @@ def drop_small_benefits(q: Scheduled) -> core.Projection:
   return _drop('drop_small_benefits', q, lambda x, g: jnp.sum(g * -x, axis=-1))
 
 
-def drop_small_abs_benefits(q: Scheduled) -> core.Projection:
+def drop_small_abs_benefits(q: core.Scheduled) -> core.Projection:
   """Zeroes the pixels where |sum_c x * gradient| is small (Yosinski 2015)."""
   return _drop(
     'drop_small_abs_benefits', q, lambda x, g: jnp.abs(jnp.sum(g * x, axis=-1))
@@ -200,7 +198,7 @@ def every(
   return Partial(project, projection)
 
 
-def _drop(name: str, q: Scheduled, measure: Callable) -> core.Projection:
+def _drop(name: str, q: core.Scheduled, measure: Callable) -> core.Projection:
   _within(name, q, 0, 100)
   if not callable(q) and q == 0:
     return _NOTHING  # nothing is below the smallest
@@ -208,7 +206,7 @@ def _drop(name: str, q: Scheduled, measure: Callable) -> core.Projection:
   def project(params, grads, step):
     _need_pixels(name, params)
     size = measure(params, grads)
-    kept = size >= jnp.percentile(size, _value(q, step))
+    kept = size >= jnp.percentile(size, core.at(q, step))
     kept = kept if kept.ndim == params.ndim else kept[..., None]
     return jnp.where(kept, params, 0)
 
@@ -233,12 +231,8 @@ def _blur_matrix(
   return jnp.zeros((size, size), weights.dtype).at[here, there].add(weights)
 
 
-def _value(number: Scheduled, step: Array | int) -> Array | core.Number:
-  return number(step) if callable(number) else number
-
-
 def _within(
-  name: str, number: Scheduled, low: core.Number, high: core.Number
+  name: str, number: core.Scheduled, low: core.Number, high: core.Number
 ) -> None:
   for value in map(float, _ends(number)):
     if not low <= value <= high:
@@ -247,7 +241,7 @@ def _within(
       )
 
 
-def _ends(number: Scheduled) -> tuple[core.Number | Array, ...]:
+def _ends(number: core.Scheduled) -> tuple[core.Number | Array, ...]:
   """What a number is at the first step and at the last of any run."""
   return (number(0), number(_LATEST)) if callable(number) else (number,)
 
