@@ -6,8 +6,13 @@ with the options of its example scripts: `gd_lower`, `gd_higher`,
 AlexNet; here the networks are those that need no download. For theirs, type
 --config.model="load('bvlc_alexnet')" and --config.layer=fc8.
 
-Expected of conv1 by gd_lower: one edge or a pair of coloured spots in the
-middle of a grey image.
+Expected, as seen: of conv1, by gd_lower one edge or a pair of coloured spots
+in the middle of a grey image, by lbfgs_lower crisp filters on black. Of 25
+classes of efficientnet_lite0 by gd_higher faint reliefs on grey, logits of 2
+to 21; stretched (experiments.export --stretch) a manhole cover, a hook, a
+helmet, pills, a pacifier and a traffic light are plain, most animals are not.
+Of 8 classes by lbfgs_higher logits of 60 to 86 and faint coloured noise on
+black, nothing to be recognized: the method has no other prior than its bounds.
 
 Random numbers are those of NumPy's RandomState(seed), drawn in the order of
 the program. Its L-BFGS counts iterations, `iterations`; one takes an
@@ -15,11 +20,21 @@ evaluation or a few, and `steps` bounds these.
 
   python -m experiments.run --config=configs/cnnpref.py:gd_lower --workdir=DIR
   ... --config.units=0:96:3 --config.jitter=8 --config.tv=2
+
+prefer_img_dgn_gd and prefer_img_dgn_lbfgs optimize the code of a generator
+instead: `dgn_gd_lower`, `dgn_gd_higher`, `dgn_lbfgs_lower`,
+`dgn_lbfgs_higher`, by the networks of the scripts, which have to be fetched:
+
+  python -m experiments.weights fetch deepsim_fc6 bvlc_alexnet \\
+    act_range_3x_fc6
+  python -m experiments.run --config=configs/cnnpref.py:dgn_gd_higher \\
+    --workdir=DIR
 """
 
 from vizjax import build
 
-FORMS = ('gd_lower', 'gd_higher', 'lbfgs_lower', 'lbfgs_higher')
+METHODS = ('gd', 'lbfgs', 'dgn_gd', 'dgn_lbfgs')
+FORMS = tuple(f'{m}_{which}' for m in METHODS for which in ('lower', 'higher'))
 
 
 def get_config(form='gd_lower'):
@@ -45,8 +60,10 @@ def get_config(form='gd_lower'):
   config.activation = 'neuron(layer)'
   if form.startswith('gd'):
     _descent(config, form)
-  else:
+  elif form.startswith('lbfgs'):
     _lbfgs(config, form)
+  else:
+    _generator(config, form)
 
   # How to run it: the program works on the whole image.
   config.box = False
@@ -103,4 +120,54 @@ def _lbfgs(config, form):
   # The method: from black, which is the lower bound of every pixel.
   config.start = 'constant(0)'
   config.optimizer = 'lbfgsb_pixels(model, iterations=iterations)'
+  config.result = 'best'
+
+
+def _generator(config, form):
+  lower = form.endswith('lower')
+  config.model = "load('bvlc_alexnet')"
+  config.prior = "load('deepsim_fc6')"
+  config.layer = 'conv1' if lower else 'fc8'
+  config.units = '0:96:3' if lower else '0:1000:40'
+  config.bounds = 'act_range_3x_fc6'  # a file of numbers, or one number
+  config.parameterization = 'generator(prior, model)'
+  config.data = 'code = legacy_code(prior, 10., rectified=True)'
+  if form.startswith('dgn_gd'):
+    _generator_descent(config, lower)
+  else:
+    _generator_lbfgs(config, lower)
+
+
+def _generator_descent(config, lower):
+  # The knobs; schedules run from start to end.
+  config.weight = 1.0 if lower else 10.0
+  config.steps = 200
+  config.rate_start, config.rate_end = (0.1, 0.01) if lower else (2.0, 1e-10)
+  kept = 0.1 if lower else 0.9
+  config.momentum_start, config.momentum_end = kept, kept
+  removed = 0.001 if lower else 0.01
+  config.decay_start, config.decay_end = removed, removed
+
+  # The method.
+  config.optimizer = (
+    'normalize_by_mean_abs()'
+    ' | heavy_ball(linear_schedule(rate_start, rate_end, steps),'
+    ' linear_schedule(momentum_start, momentum_end, steps))'
+  )
+  config.projections = (
+    'l2_decay(linear_schedule(decay_start, decay_end, steps))'
+    ' | clip_box(0., bound(bounds, prior))'
+  )
+  config.result = 'last'
+
+
+def _generator_lbfgs(config, lower):
+  # The knobs.
+  config.weight = 0.05 if lower else 10.0
+  config.iterations = 200 if lower else 500
+  config.steps = 300 if lower else 750
+  config.save_every = 10
+
+  # The method.
+  config.optimizer = 'lbfgsb(0., bound(bounds, prior), iterations=iterations)'
   config.result = 'best'

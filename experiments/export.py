@@ -3,8 +3,10 @@
   python -m experiments.export --workdir=DIR --format=png
   ... --format=montage --tile=96 --columns=16     # a contact sheet a layer
   ... --format=gif --fps=20                       # of --config.save_every=10
+  ... --format=strip --tile=96 --columns=10       # the same side by side
   ... --format=plots --plots_format=pdf
   ... --format=toolbox --out=DIR2 --skipbig       # of configs/yosinski2015.py
+  ... --format=synthesizing                       # of configs/nguyen2016.py
   ... --layer='conv*' --units=0:16                # some of them
 
 A sweep may be under way; what is not made yet is left out.
@@ -23,17 +25,20 @@ from vizjax import export
 from vizjax import export_cnnpref
 from vizjax import export_pictures
 from vizjax import export_plots
+from vizjax import export_synthesizing
 from vizjax import export_toolbox
 
 # What writes each format, and the flags that it takes.
 FORMATS = {
   'png': (export_pictures.png, ('stretch',)),
   'montage': (export_pictures.montage, ('stretch', 'columns', 'tile')),
+  'strip': (export_pictures.strip, ('stretch', 'columns', 'tile')),
   'gif': (export_pictures.gif, ('stretch', 'fps')),
   'mp4': (export_pictures.mp4, ('stretch', 'fps')),
   'plots': (export_plots.plots, ('plots_format',)),
   'toolbox': (export_toolbox.toolbox, ('brave', 'skipbig')),
   'cnnpref': (export_cnnpref.cnnpref, ()),
+  'synthesizing': (export_synthesizing.synthesizing, ()),
 }
 
 
@@ -50,7 +55,12 @@ def define() -> None:
   text('layer', None, "'conv3,conv5', or a glob; else all.")
   text('units', None, 'As config.units: 0:16, or 3,7, or 3@2x10; else all.')
   switch('stretch', False, 'Show each image from its smallest number to 255.')
-  number('columns', None, 'Tiles in a row of a montage.', lower_bound=1)
+  number(
+    'columns',
+    None,
+    'Tiles in a row of a montage, or of a strip.',
+    lower_bound=1,
+  )
   number('tile', None, "Pixels of a tile's longer side.", lower_bound=1)
   flags.DEFINE_float('fps', 10, 'Frames a second.', 0.1, 1000)
   flags.DEFINE_enum(

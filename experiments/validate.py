@@ -21,6 +21,7 @@ from typing import Any
 
 from absl import flags
 from absl import logging
+import tqdm
 
 from experiments import launch
 from vizjax import build
@@ -29,6 +30,7 @@ from vizjax import classifiers
 from vizjax import core
 from vizjax import datasets
 from vizjax import preprocessing
+from vizjax.models import files
 from vizjax.models import labels as labels_
 
 HEAD = (
@@ -99,12 +101,12 @@ def validate(
     classifier, data, how, units, count=count, batch=batch
   )
   found = []
-  with _rows(out) as write, _bar(count) as bar:
+  with _rows(out) as write, bar(count) as progress:
     write(HEAD)
     for answer in answers:
       write(_row(answer, classifier))
       found.append(answer)
-      bar.update()
+      progress.update()
   known = [answer for answer in found if answer.unit is not None]
   if not known:
     raise _none_known(data, classifier)
@@ -130,6 +132,28 @@ def load(model: str) -> core.Model:
   except ValueError as error:
     words = str(error).replace('config.model', '--model', 1)
     raise ValueError(words) from error
+
+
+def destination(out: str) -> pathlib.Path:
+  """Where a file goes that --out names.
+
+  Raises:
+    ValueError: it is a folder, or in none that is there.
+  """
+  path = pathlib.Path(out).expanduser()
+  if path.is_dir() or not path.parent.is_dir():
+    raise ValueError(f'--out={out}: expected a file in a folder that is there')
+  return path
+
+
+def bar(count: int) -> tqdm.tqdm:
+  """How many images are done."""
+  return launch.bar(
+    '{desc}: {n_fmt} of {total_fmt}, {rate_fmt}, {remaining} left',
+    desc='images',
+    total=count,
+    unit=' images',
+  )
 
 
 def known_units(
@@ -241,26 +265,10 @@ def _rows(out: str | None) -> Iterator[Callable[[Sequence], Any]]:
   if out is None:
     yield lambda row: None
     return
-  path = pathlib.Path(out).expanduser()
-  if path.is_dir() or not path.parent.is_dir():
-    raise ValueError(f'--out={out}: expected a file in a folder that is there')
-  partial = path.with_name(f'.{path.name}.partial')
-  try:
+  with files.replacing(destination(out)) as partial:
     # A file name may hold bytes that are no text.
     with partial.open('w', -1, 'utf-8', 'surrogateescape', '') as file:
       yield csv.writer(file).writerow
-    partial.replace(path)
-  finally:
-    partial.unlink(missing_ok=True)
-
-
-def _bar(count: int):
-  return launch.bar(
-    '{desc}: {n_fmt} of {total_fmt}, {rate_fmt}, {remaining} left',
-    desc='images',
-    total=count,
-    unit=' images',
-  )
 
 
 if __name__ == '__main__':

@@ -6,14 +6,15 @@
   python -m experiments.weights convert FILE OUT    # .npz or .safetensors
 
 They go to $VIZJAX_WEIGHTS, or ~/.cache/vizjax. A fetch that was interrupted
-goes on where it was when the same command is typed again.
+goes on where it was when the same command is typed again. Published bounds of
+units, such as act_range_3x_fc6, are listed, fetched and verified likewise.
 """
 
-import difflib
 import pathlib
 import sys
 
 from experiments import launch
+from vizjax import spelling
 from vizjax.models import arrays
 from vizjax.models import download
 from vizjax.models import layouts
@@ -28,8 +29,7 @@ _HEAD = (
 def main(arguments: list[str]) -> None:
   command, *rest = arguments or ['']
   if command not in _COMMANDS:
-    near = difflib.get_close_matches(command, _COMMANDS, 1)
-    hint = f' Did you mean {near[0]!r}?' if near else ''
+    hint = spelling.hint(command, _COMMANDS)
     raise ValueError(
       f'{command!r} is no command. Commands: {", ".join(_COMMANDS)}; type '
       f'{_usage("list")}.{hint}'

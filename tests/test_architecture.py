@@ -25,12 +25,15 @@ MAY_TOUCH_IT = {
   'vizjax/models/files.py',
   'vizjax/models/caffe.py',
   'vizjax/atlas.py',
+  'vizjax/codes.py',
   'vizjax/export.py',
   'vizjax/export_cnnpref.py',
   'vizjax/export_pictures.py',
   'vizjax/export_plots.py',
+  'vizjax/export_synthesizing.py',
   'vizjax/export_toolbox.py',
   'vizjax/datasets.py',
+  'vizjax/generators.py',
   'vizjax/images.py',
   'vizjax/models/archives.py',
   'vizjax/models/download.py',
@@ -40,6 +43,7 @@ MAY_TOUCH_IT = {
   'vizjax/models/zoo.py',
   'vizjax/store.py',
   'vizjax/targets.py',
+  'vizjax/training_runs.py',
 }
 
 
@@ -81,7 +85,8 @@ def test_nothing_but_the_named_modules_touches_the_world(name):
     if isinstance(node, ast.Attribute)
     and ast.unparse(node).startswith('np.random')
   }
-  assert not drawn or name == 'vizjax/targets.py'  # the legacy starts
+  legacy = ('vizjax/codes.py', 'vizjax/targets.py')  # their starts
+  assert not drawn or name in legacy
 
 
 @pytest.mark.parametrize('name', MODULES)

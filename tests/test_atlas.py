@@ -140,3 +140,28 @@ def test_replicates_have_cards_of_their_own(tmp_path):
   text = page(tmp_path / 'w', 'fc3.html')
   assert Links(text).ids == ['2_0x0_0', '2_0x0_1']
   assert '#0' in text and '#1' in text
+
+
+@pytest.mark.parametrize('channels', [1, 2, 6])
+def test_channels_that_are_no_colours_are_shown_in_grey(
+  workdir, tmp_path, channels
+):
+  old = store.open_(workdir / 'conv2')
+  columns = {name: store.read(old, name) for name in old.arrays}
+  columns['image'] = np.tile(columns['image'], 2)[..., :channels]
+  del columns[store.DONE]
+  store.claim(str(tmp_path), store.read_config(str(workdir)))
+  fields = {name: (c.shape[1:], c.dtype) for name, c in columns.items()}
+  path = store.directory(str(tmp_path), 'conv2')
+  kept = store.create(path, fields, old.count, old.count)
+  store.write(kept, 0, columns)
+  atlas.write(str(tmp_path), contrast=0)
+  top, left, h, w = columns['seen'][1]
+  seen = columns['image'][1, top : top + h, left : left + w]
+  shown = Image.open(tmp_path / 'atlas' / 'conv2' / '1_3x3_0.png')
+  shown = np.asarray(shown.convert('RGB'))
+  assert shown.shape == (8, 8 * channels + 2 * (channels - 1), 3)
+  for i in range(channels):
+    tile = np.tile(images.to_uint8(seen[..., i : i + 1]), 3)
+    np.testing.assert_array_equal(shown[:, 10 * i : 10 * i + 8], tile)
+  assert f'width="{shown.shape[1]}"' in page(tmp_path, 'conv2.html')

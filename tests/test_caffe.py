@@ -73,8 +73,11 @@ layer { name: "sm" type: "Softmax" bottom: "f2" top: "sm" }
 """
 
 
-def difference(model, prototxt, weights, size=None):
-  """max|a - b| / max|b| of every layer that OpenCV can tell of."""
+def difference(model, prototxt, weights, size=None, turned=None):
+  """max|a - b| / max|b| of every layer that OpenCV can tell of.
+
+  `turned` is a layer that is RGB here and BGR there.
+  """
   net = cv2.dnn.readNetFromCaffe(str(prototxt), str(weights))
   net.enableFusion(False)
   h, w, c = model.input_shape
@@ -93,6 +96,7 @@ def difference(model, prototxt, weights, size=None):
     if name not in acts:
       continue
     theirs, ours = net.forward(name)[0], np.asarray(acts[name])
+    ours = ours[..., ::-1] if name == turned else ours
     ours = ours.transpose(2, 0, 1) if ours.ndim == 3 else ours
     assert ours.size == theirs.size, (name, ours.shape, theirs.shape)
     gap = np.abs(ours.reshape(-1) - theirs.reshape(-1)).max()

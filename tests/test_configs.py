@@ -6,17 +6,37 @@ import pathlib
 import numpy as np
 import pytest
 
+from vizjax import images
 from vizjax import store
 from vizjax import sweep
 
 CONFIGS = pathlib.Path(__file__).parent.parent / 'configs'
 ARGUMENTS = {
-  'cnnpref': ('gd_lower', 'gd_higher', 'lbfgs_lower', 'lbfgs_higher'),
+  'cnnpref': (
+    'gd_lower',
+    'gd_higher',
+    'lbfgs_lower',
+    'lbfgs_higher',
+    'dgn_gd_lower',
+    'dgn_gd_higher',
+    'dgn_lbfgs_lower',
+    'dgn_lbfgs_higher',
+  ),
+  'nguyen2016': (
+    'activate_output',
+    'places',
+    'real_image',
+    'hidden',
+    'googlenet',
+    'own',
+  ),
   'yosinski2015': ('1', '2', '3', '4'),
 }
+OF_OTHERS = ('generator',)  # not of experiments.run
 FILES = [
   (path.stem, argument)
   for path in sorted(CONFIGS.glob('*.py'))
+  if path.stem not in OF_OTHERS
   for argument in ARGUMENTS.get(path.stem, (None,))
 ]
 
@@ -39,6 +59,13 @@ def test_every_config_runs(name, argument, tmp_path):
     config.units = '0,2'
     config.steps = 5
     config.batch = 2
+    if 'prior' in config.parameterization:
+      config.prior = 'toynets.prior()'
+      config.bounds = '4'
+    if 'encoded' in config.data:
+      config.encoder, config.code_layer = 'toynets.net()', 'fc3'
+      config.photograph = str(tmp_path / 'pepper.png')
+      images.write(config.photograph, np.full((20, 30, 3), 200.0))
   sweep.execute(config, sweep.plan(config), str(tmp_path / 'w'))
   kept = store.open_(tmp_path / 'w' / 'conv2')
   for field in ('image', 'score', 'activation'):

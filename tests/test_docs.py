@@ -13,7 +13,15 @@ TEXT = (ROOT / 'docs' / 'from_other_tools.md').read_text()
 SECTIONS = {part.split('\n', 1)[0]: part for part in TEXT.split('\n## ')[1:]}
 CONFIGS = {
   'deep-visualization-toolbox: optimize_image.py': [('yosinski2015', '3')],
-  'cnnpref': [('cnnpref', 'gd_lower'), ('cnnpref', 'lbfgs_lower')],
+  'cnnpref': [
+    ('cnnpref', 'gd_lower'),
+    ('cnnpref', 'lbfgs_lower'),
+    ('cnnpref', 'dgn_gd_lower'),
+  ],
+  'synthesizing: act_max.py': [
+    ('nguyen2016', 'activate_output'),
+    ('nguyen2016', 'real_image'),
+  ],
   'lucid and lucent': [('olah2017', None)],
   'Class visualisation': [('simonyan2013', None), ('cs231n', None)],
 }

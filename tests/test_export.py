@@ -17,7 +17,7 @@ from vizjax import images
 from vizjax import store
 
 FORMATS = {name: write for name, (write, _) in launcher.FORMATS.items()}
-ANY_RUN = [name for name in FORMATS if name != 'toolbox']
+ANY_RUN = [name for name in FORMATS if name not in ('toolbox', 'synthesizing')]
 SIZE = (11, 13)  # of an image, in a place of 12 x 14
 
 # Programs are started by forking; JAX, which does not fork, warns of it.
@@ -127,14 +127,27 @@ def test_names_tell_replicates_and_positions_where_there_are_some(tmp_path):
   assert out[3].name == 'conv5_0003_y2x3.png'
 
 
-def test_grey_images_are_grey_and_others_are_refused(tmp_path):
+def test_grey_images_are_grey(tmp_path):
   columns = fabricate(tmp_path / 'a', channels=1)
   path = write(tmp_path / 'a', 'png', tmp_path)[2]
   expected = np.tile(images.to_uint8(image_of(columns, 2)), 3)
   np.testing.assert_array_equal(pixels(path), expected)
-  fabricate(tmp_path / 'b', channels=2)
+
+
+def test_channels_that_are_no_colours_stand_side_by_side(tmp_path):
+  columns = fabricate(tmp_path / 'a', channels=2)
+  path = write(tmp_path / 'a', 'png', tmp_path / 'out')[2]
+  expected = images.rgb(images.to_uint8(image_of(columns, 2)))
+  assert expected.shape == (11, 13 + 2 + 13, 3)
+  np.testing.assert_array_equal(pixels(path), expected)
+
+
+@pytest.mark.parametrize('name', ['toolbox', 'cnnpref', 'synthesizing'])
+def test_other_programs_have_no_such_channels(workdir, tmp_path, name):
+  fabricate(workdir, channels=2, decay=0.01, rate_start=8.0)
   with pytest.raises(ValueError, match='2 channels, expected 1 or 3'):
-    write(tmp_path / 'b', 'png', tmp_path)
+    write(workdir, name, tmp_path / 'out')
+  assert not (tmp_path / 'out').exists()
 
 
 @pytest.mark.parametrize('text, channels', [
@@ -225,7 +238,58 @@ def test_an_mp4_shows_every_frame(workdir, made, tmp_path):
   assert np.abs(film - expected).max() <= 6  # colours of 8 bits, 16 to 235
 
 
-@pytest.mark.parametrize('name', ['gif', 'mp4'])
+@pytest.mark.parametrize('columns', [None, 2, 9])
+def test_a_strip_shows_every_frame_side_by_side(
+  workdir, made, tmp_path, columns
+):
+  paths = write(workdir, 'strip', tmp_path, columns=columns)
+  assert [p.name for p in paths] == [f'conv5_{i:04d}.png' for i in range(4)]
+  found = pixels(paths[1])
+  h, w = SIZE
+  rows, across = (2, 2) if columns == 2 else (1, 3)
+  # A pixel about each.
+  expected = np.full((rows * (h + 2), across * (w + 2), 3), 255)
+  for k in range(3):
+    top, left = k // across * (h + 2) + 1, k % across * (w + 2) + 1
+    expected[top : top + h, left : left + w] = made['frames'][1, k, :h, :w]
+  np.testing.assert_array_equal(found, expected)
+
+
+def test_frames_of_a_strip_may_be_shrunk_and_stretched(workdir, made, tmp_path):
+  (path,) = write(workdir, 'strip', tmp_path / 'a', tile=6, units='1')
+  assert pixels(path).shape == (5 + 2, 3 * (6 + 2), 3)  # of 11 x 13
+  flat = made['frames'][1, 2, 0, 0]
+  np.testing.assert_array_equal(pixels(path)[2, 2 * 8 + 3], flat)
+  (path,) = write(workdir, 'strip', tmp_path / 'b', stretch=True, units='1')
+  assert set(pixels(path)[1, 1]) == {0, 128, 255}  # 40, 50 and 60
+
+
+def test_a_mosaic_aligns_tiles_of_several_sizes():
+  shapes = [(2, 3), (4, 2), (1, 5), (3, 1)]
+  tiles = [np.full((*s, 3), i, np.uint8) for i, s in enumerate(shapes)]
+  # Columns of 5 and rows of 4 and 3, and a pixel about each tile.
+  drawn = """
+    ..............
+    ..000....11...
+    ..000....11...
+    .........11...
+    .........11...
+    ..............
+    ..............
+    .22222....3...
+    ..........3...
+    ..........3...
+    ..............
+  """.split()
+  found = export_pictures.mosaic(tiles, 2)
+  assert (found == found[..., :1]).all() and found.dtype == np.uint8
+  shown = [
+    ''.join('.' if n == 255 else str(n) for n in r) for r in found[..., 0]
+  ]
+  assert shown == drawn
+
+
+@pytest.mark.parametrize('name', ['gif', 'mp4', 'strip'])
 def test_without_frames_there_is_no_film(workdir, tmp_path, name):
   fabricate(workdir)
   with pytest.raises(ValueError, match="'frames'.*--config.save_every=10"):
@@ -255,9 +319,10 @@ def test_a_plot_has_the_traces_and_their_units():
   assert 'score per unit of params' in labels['trace/gradient_norm']
 
 
-@pytest.mark.parametrize('name', ['toolbox', 'cnnpref'])
+@pytest.mark.parametrize('name', ['toolbox', 'cnnpref', 'synthesizing'])
 def test_what_is_not_clipped_cannot_come_from_bytes(workdir, tmp_path, name):
-  fabricate(workdir, image_dtype='uint8')
+  knobs = {'decay': 0.01, 'rate_start': 8.0}  # of the last
+  fabricate(workdir, image_dtype='uint8', **knobs)
   with pytest.raises(ValueError, match='image_dtype=float32'):
     write(workdir, name, tmp_path / 'out')
 
@@ -295,7 +360,7 @@ def test_what_is_not_installed_is_named(
 
 
 @pytest.mark.parametrize('name, options', [
-  ('png', {}), ('montage', {}), ('gif', {}),
+  ('png', {}), ('montage', {}), ('gif', {}), ('strip', {}),
   *(('plots', {'plots_format': kind}) for kind in export_plots.FORMATS),
 ])  # fmt: skip
 def test_the_same_files_come_out_twice(workdir, made, tmp_path, name, options):

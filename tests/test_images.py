@@ -97,6 +97,14 @@ def test_a_failed_write_leaves_the_last_image(tmp_path, monkeypatch):
     images.write(tmp_path / 'image.png', an_image(seed=1))
   read = images.read(str(tmp_path / 'image.png'))
   np.testing.assert_array_equal(read, an_image())
+  assert [path.name for path in tmp_path.iterdir()] == ['image.png']
+
+
+def test_a_file_that_cannot_be_renamed_is_removed(tmp_path):
+  (tmp_path / 'image.png').mkdir()
+  with pytest.raises(IsADirectoryError):
+    images.write(tmp_path / 'image.png', an_image())
+  assert [path.name for path in tmp_path.iterdir()] == ['image.png']
 
 
 def test_an_unknown_ending_is_refused(tmp_path):
@@ -111,6 +119,24 @@ def test_bytes_are_clipped_and_rounded():
   assert made.dtype == np.uint8
   # Halves go to the even neighbor.
   assert made.tolist() == [0, 0, 0, 1, 2, 2, 255, 255, 255, 0, 0]
+
+
+@pytest.mark.parametrize('dtype', [np.float32, np.uint8])
+@pytest.mark.parametrize('channels', [1, 2, 6])
+def test_channels_that_are_no_colours_stand_side_by_side(channels, dtype):
+  image = np.random.RandomState(0).uniform(0, 250, (4, 7, channels))
+  image = image.astype(dtype)
+  shown = images.rgb(image)
+  assert shown.shape == (4, 7 * channels + 2 * (channels - 1), 3)
+  assert shown.dtype == dtype
+  for i in range(channels):
+    tile = shown[:, 9 * i : 9 * i + 7]
+    np.testing.assert_array_equal(tile, np.tile(image[..., i : i + 1], 3))
+    assert (shown[:, 9 * i + 7 : 9 * i + 9] == 255).all()
+
+
+def test_three_channels_are_colours():
+  np.testing.assert_array_equal(images.rgb(an_image()), an_image())
 
 
 def test_resize_shrinks_by_a_triangle(shape=(4, 6)):

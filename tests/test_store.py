@@ -1,7 +1,9 @@
 """Arrays on disk: whole, refused where foreign, and safe at every write."""
 
 import itertools
+import os
 import pathlib
+import shutil
 
 import numpy as np
 import pytest
@@ -146,6 +148,27 @@ def test_a_name_with_a_slash_is_one_directory(tmp_path):
   fill(store.create(path, FIELDS, COUNT, CHUNK))
   assert [entry.name for entry in tmp_path.iterdir()] == ['inception--3a']
   assert set(everything(path)) == {*FIELDS, 'done'}
+
+
+def test_layers_are_found_in_the_order_in_which_they_were_made(tmp_path):
+  assert store.layers(str(tmp_path)) == {}
+  made = {}
+  for second, name in enumerate(('inception/3a', 'conv1', 'fc6')):
+    made[name] = store.directory(str(tmp_path), name)
+    fill(store.create(made[name], FIELDS, COUNT, CHUNK))
+    os.utime(made[name], (second, second))
+  shutil.copytree(tmp_path / 'fc6', tmp_path / '.fc7.partial')
+  (tmp_path / 'atlas' / 'conv1').mkdir(parents=True)
+  (tmp_path / 'config.json').touch()
+  assert list(store.layers(str(tmp_path)).items()) == list(made.items())
+
+
+def test_writing_to_a_layer_does_not_change_the_order(tmp_path):
+  for second, name in enumerate(('b', 'a')):
+    store.create(tmp_path / name, FIELDS, COUNT, CHUNK)
+    os.utime(tmp_path / name, (second, second))
+  fill(store.open_(tmp_path / 'b'))
+  assert list(store.layers(str(tmp_path))) == ['b', 'a']
 
 
 def test_a_creation_that_was_cut_is_made_again(tmp_path, monkeypatch):

@@ -73,6 +73,8 @@ def test_the_list_has_a_line_for_each_file(home, capsys):
     '553,433,881',
     '71.592/90.382',
   ]
+  # Bounds are listed beside, though they are no network's weights.
+  assert cells['act_range_3x_fc6'][1:5] == ['no', '12,185', '-', 'MIT']
   assert last == f'1 of {len(zoo.FILES)} are in {home}'
 
 
@@ -85,6 +87,23 @@ def test_terms_are_told_before_and_a_restriction_once(server, home, capsys):
   assert f'{home / "1.zip"}: SHA-256 {digest}, as published' in out
   assert f'{home / "2.zip"}: SHA-256 {digest}, with none to compare' in out
   assert '512k of 512k' in err
+
+
+def test_bounds_are_fetched_and_verified_as_weights_are(
+  server, home, monkeypatch, capsys
+):
+  file = zoo.File(
+    *('act_range', 'act_range.txt', server.address, test_zoo.RIGHT, 'MIT'),
+    what='bounds',
+  )
+  monkeypatch.setattr(zoo, 'FILES', (*zoo.FILES, file))
+  weights.main(['fetch', 'act_range'])
+  out = capsys.readouterr().out
+  assert 'licence: MIT: free to use' in out and 'COMMERCIAL' not in out
+  assert out.endswith(', as published\n')
+  assert (home / 'act_range.txt').read_bytes() == CONTENT
+  weights.main(['verify', 'act_range'])
+  assert str(home / 'act_range.txt') in capsys.readouterr().out
 
 
 def test_all_names_are_known_before_the_first_is_fetched(server, home):

@@ -6,6 +6,7 @@ import http.server
 import io
 import json
 import os
+import pathlib
 import re
 import socket
 import tarfile
@@ -14,9 +15,13 @@ import zipfile
 
 import pytest
 
+from vizjax import models
 from vizjax.models import download
 from vizjax.models import zoo
 
+PUBLISHED = pathlib.Path(__file__).parent.parent.parent.joinpath(
+  'shared', 'fixtures', 'synthesizing', 'act_range'
+)
 CONTENT = bytes(range(256)) * 2000  # 512,000 bytes
 OTHER = CONTENT[::-1]
 
@@ -471,6 +476,37 @@ def test_a_missing_file_tells_command_address_and_destination(home):
       assert words in str(raised.value)
 
 
+@pytest.mark.skipif(not PUBLISHED.exists(), reason='the files are not there')
+@pytest.mark.parametrize('times', ['1x', '2x', '3x'])
+def test_published_bounds_are_found_and_verified(home, times):
+  name = f'act_range_{times}_fc6'
+  content = (PUBLISHED / times / 'fc6.txt').read_bytes()
+  home.mkdir()
+  zoo.path(name).write_bytes(content)
+  assert left(home) == [f'{name}.txt']  # none of them is called fc6.txt
+  assert zoo.find(name) == home / f'{name}.txt'
+  found = zoo.verify(zoo.get(name), zoo.find(name))
+  assert found == f'SHA-256 {sha256(content)}'
+  zoo.path(name).write_bytes(content[::-1])
+  with pytest.raises(ValueError, match=f'expected SHA-256 {sha256(content)}'):
+    zoo.verify(zoo.get(name), zoo.find(name))
+
+
+def test_bounds_are_no_weights_of_a_network(home):
+  bounds = [file for file in zoo.FILES if file.what == 'bounds']
+  assert len(bounds) == 3
+  home.mkdir()
+  for file in bounds:
+    with pytest.raises(ValueError, match=f'bounds of .*fetch {file.name}'):
+      zoo.find(file.name)
+    zoo.path(file.name).write_text('12 11 13')
+    assert zoo.owner(file.file) is None
+    with pytest.raises(ValueError, match=f"'{file.name}' is not a network of"):
+      models.load(file.name)
+    with pytest.raises(ValueError, match=f"{file.file}' cannot be read"):
+      models.load('bvlc_caffenet', str(zoo.path(file.name)))
+
+
 def test_a_file_put_by_hand_is_found_and_verified(home, put):
   file = put(size=len(CONTENT))
   home.mkdir()
@@ -575,10 +611,13 @@ def test_each_row_of_the_table_is_well_formed(file):
   assert file.name.isidentifier()
   assert os.path.basename(file.file) == file.file
   assert re.fullmatch(r'https?://[^\s]+', file.address)
-  assert file.address.endswith('/' + file.file)
+  assert file.what in ('weights', 'bounds')
+  published = file.file if file.what == 'weights' else 'fc6.txt'
+  assert file.address.endswith('/' + published)
   assert file.licence in zoo.LICENCES
   assert re.fullmatch(r'(\d\d\.\d+/\d\d\.\d+)?', file.accuracy)
-  assert file.size is None or file.size > 10_000_000
+  small = file.what == 'bounds'  # thousands of bytes, not millions
+  assert file.size is None or (file.size > 10_000_000) != small
   if file.checksum is not None:
     kind, value = file.checksum
     assert re.fullmatch(f'[0-9a-f]{{{DIGITS[kind]}}}', value)

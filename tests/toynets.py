@@ -1,9 +1,13 @@
 """Networks that a formula can name: config.model = 'toynets.net()'."""
 
 import conftest
+import jax
 import jax.numpy as jnp
+import numpy as np
 
 from vizjax import core
+from vizjax.models import layers
+from vizjax.models import tables
 
 
 def net() -> core.Model:
@@ -17,3 +21,21 @@ def broken() -> core.Model:
   bias = model.params['conv2']['bias'].at[1].set(jnp.nan)
   model.params['conv2']['bias'] = bias
   return model
+
+
+def prior() -> core.Model:
+  """A generator of the codes of fc3: [1, 1, 5] becomes [16, 16, 3]."""
+  options = (('shape', (3, 4, 4)),)
+  table = tables.sequence(
+    tables.fc('defc', 48),
+    tables.relu('relu_defc', 0.3),
+    tables.Layer('reshape', 'reshape', options=options),
+    tables.deconv('deconv1', 4, 4, 2, pad=1),
+    tables.relu('relu_deconv1', 0.3),
+    tables.deconv('deconv0', 3, 4, 2, pad=1),
+  )
+  _, shapes = layers.shapes(table, (1, 1, 5))
+  draw = np.random.RandomState(2)
+  params = jax.tree.map(lambda s: draw.normal(0, 1, s.shape), shapes)
+  mean, shape = (0.0,) * 5, (1, 1, 5)
+  return layers.model(table, params, mean=mean, input_shape=shape)

@@ -48,8 +48,8 @@ def write(workdir: str, *, contrast: float | int = 0.5) -> pathlib.Path:
   }
   labels = provenance.get('labels', {})
   layers = [
-    _layer(store.open_(path), partial, contrast, labels)
-    for path in _paths(root)
+    _layer(name, store.open_(path), partial, contrast, labels.get(name, []))
+    for name, path in store.layers(workdir).items()
   ]
   if not any(layer['done'] for layer in layers):
     raise ValueError(
@@ -69,30 +69,21 @@ def write(workdir: str, *, contrast: float | int = 0.5) -> pathlib.Path:
   return root / 'atlas' / 'index.html'
 
 
-def _paths(root: pathlib.Path) -> list[pathlib.Path]:
-  """The stores of a workdir, in the order in which they were made."""
-  found = [
-    path.parent.parent for path in root.glob(f'*/{store.DONE}/zarr.json')
-  ]
-  found = [path for path in found if not path.name.startswith('.')]
-  return sorted(found, key=lambda path: (path.stat().st_ctime_ns, path.name))
-
-
 def _layer(
+  name: str,
   kept: store.Store,
   root: pathlib.Path,
   contrast: float | int,
-  labels: dict[str, list[str]],
+  labels: list[str],
 ) -> dict:
   """Writes the images of a layer; what its page is made of."""
   folder = kept.path.name
-  name = folder.replace('--', '/')
   (root / folder).mkdir()
   cards, thumbnails = [], []
   done = np.flatnonzero(store.read(kept, store.DONE))
   columns = max(1, int(np.ceil(np.sqrt(len(done)))))
-  for image, card in _cards(kept, done, labels.get(name, [])):
-    image = images.stretch(image, contrast)
+  for image, card in _cards(kept, done, labels):
+    image = images.rgb(images.stretch(image, contrast))
     card['image'] = f'{folder}/{card["id"]}.png'
     card['height'], card['width'] = image.shape[:2]
     images.write(root / card['image'], image)

@@ -10,9 +10,8 @@ Everything that a configuration can get wrong is found here, before an image
 is computed. Errors are ValueError, or OSError for files.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 import dataclasses
-import difflib
 import fnmatch
 from typing import NamedTuple
 
@@ -29,6 +28,7 @@ from vizjax import models
 from vizjax import receptive_fields
 from vizjax import runs as runs_
 from vizjax import sources
+from vizjax import spelling
 from vizjax import targets
 from vizjax import transforms
 
@@ -36,6 +36,12 @@ from vizjax import transforms
 _OF_A_CHANNEL = {'neuron', 'channel'}
 _OF_A_POSITION = {'neuron', 'direction_neuron'}
 _OF_THE_IMAGE = {'total_variation', 'p_norm', 'l1', 'l2', 'l2_norm', 'std'}
+
+# Examples of further networks, for messages.
+_NETWORKS = {
+  'prior': "load('deepsim_fc6')",
+  'encoder': "load('bvlc_caffenet')",
+}
 
 _VIEWS = {'mean': jnp.mean, 'sum': jnp.sum}
 
@@ -47,6 +53,8 @@ def config() -> config_dict.ConfigDict:
 
   # Which network and which units.
   c.model = "load('alexnet_features')"
+  c.prior = ''  # a generator of images: load('deepsim_fc6')
+  c.encoder = ''  # a network that gives a photograph its code
   c.layer = 'conv5'  # a layer, 'conv3,conv5', or a glob of weighted layers
   c.units = placeholder(str)  # None: all. '0:64', '3,7', '3@6x6' (row, column)
   c.replicates = 1  # images of each unit, from different random starts
@@ -143,6 +151,19 @@ def model(config: config_dict.ConfigDict) -> core.Model:
   return dataclasses.replace(net, mean=jnp.asarray(mean, net.mean.dtype))
 
 
+def networks(config: config_dict.ConfigDict) -> dict[str, core.Model]:
+  """The further networks that the formulas name, each loaded once."""
+  found = {}
+  for name in sorted(fields.networks(config)):
+    if not config[name].strip():
+      raise ValueError(
+        f'config.{name} is {config[name]!r}, but a formula names it: expected '
+        f'a network, as --config.{name}="{_NETWORKS[name]}"'
+      )
+    found[name] = fields.link(config, name, fields.knobs(config))
+  return found
+
+
 def layers(config: config_dict.ConfigDict, net: core.Model) -> tuple[str, ...]:
   """The layers that config.layer names, in the network's order."""
   known = [info.name for info in net.layers] or list(_maps(net))
@@ -151,8 +172,7 @@ def layers(config: config_dict.ConfigDict, net: core.Model) -> tuple[str, ...]:
   for pattern in map(str.strip, config.layer.split(',')):
     found = {pattern} & set(known) or fnmatch.filter(weighted, pattern)
     if not found:
-      near = difflib.get_close_matches(pattern, known, 1)
-      hint = f' Did you mean {near[0]!r}?' if near else ''
+      hint = spelling.hint(pattern, known)
       raise ValueError(
         f'layer {pattern!r} is not in the network. '
         f'Layers: {", ".join(known)}.{hint}'
@@ -209,7 +229,12 @@ def recipe(
 
 
 def program(
-  config: config_dict.ConfigDict, net: core.Model, layer: str, *, boxed: bool
+  config: config_dict.ConfigDict,
+  net: core.Model,
+  layer: str,
+  *,
+  boxed: bool,
+  others: Mapping[str, core.Model] | None = None,
 ) -> Program:
   """What is compiled for the runs of a layer that share a geometry.
 
@@ -218,12 +243,14 @@ def program(
     net: from `model`.
     layer: one of `layers`.
     boxed: on the unit's receptive field, or on the whole image.
+    others: from `networks`, to be loaded once for many programs.
   """
   cut, frame = _cut(config, net, layer, boxed)
   canvas = (*frame.canvas, cut.input_shape[2])
   # To a formula, `model` is the network on an image of the size at hand.
   sized = dataclasses.replace(cut, input_shape=canvas)
-  knobs = fields.knobs(config, sized, layer)
+  others = networks(config) if others is None else others
+  knobs = fields.knobs(config, sized, layer, others)
   optimizer = fields.links(config, 'optimizer', knobs)
   if not optimizer:
     raise ValueError("config.optimizer is '', expected one, as 'adam(0.05)'")

@@ -9,7 +9,6 @@ for answer in classifiers.answers(classifier, data, how, units):
 import collections
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent import futures
-import difflib
 import functools
 import itertools
 from typing import NamedTuple
@@ -22,6 +21,7 @@ import numpy as np
 from vizjax import core
 from vizjax import datasets
 from vizjax import preprocessing
+from vizjax import spelling
 
 
 class Classifier(NamedTuple):
@@ -61,25 +61,14 @@ def of(
     ValueError: no such layer, it is no vector, the network takes no colour
       images, or the labels are not as many as the units.
   """
-  if net.input_shape[2] != 3:
-    raise ValueError(
-      f'the network takes images of {net.input_shape}, expected 3 channels'
-    )
-  shapes = _shapes(net)
+  known = shapes(net, layer)
   if layer is None:
     soft = {info.name for info in net.layers if info.kind == 'softmax'}
-    layer = [name for name in shapes if name not in soft][-1]
-  if layer not in shapes:
-    near = difflib.get_close_matches(layer, shapes, 1)
-    hint = f' Did you mean {near[0]!r}?' if near else ''
-    raise ValueError(
-      f'layer {layer!r} is not in the network. Layers: {", ".join(shapes)}.'
-      + hint
-    )
-  vectors = {n: s[-1] for n, s in shapes.items() if set(s[:-1]) <= {1}}
+    layer = [name for name in known if name not in soft][-1]
+  vectors = {n: s[-1] for n, s in known.items() if set(s[:-1]) <= {1}}
   if layer not in vectors:
     raise ValueError(
-      f'layer {layer!r} is {shapes[layer]}, expected a vector: '
+      f'layer {layer!r} is {known[layer]}, expected a vector: '
       f'{", ".join(vectors) or "but the network has none"}'
     )
   count = vectors[layer]
@@ -91,6 +80,40 @@ def of(
       'units'
     )
   return Classifier(net, layer, count, labels)
+
+
+def shapes(
+  net: core.Model, layer: str | None = None
+) -> dict[str, tuple[int, ...]]:
+  """The shape of each layer, in the network's order.
+
+  Args:
+    net: of colour images.
+    layer: one that has to be among them.
+
+  Raises:
+    ValueError: it is not, or the network takes no colour images.
+  """
+  if net.input_shape[2] != 3:
+    raise ValueError(
+      f'the network takes images of {net.input_shape}, expected 3 channels'
+    )
+  order = []  # as the network names them; what comes out of JAX is sorted
+
+  def traced(net, image):
+    acts = net(image)
+    order.extend(acts)
+    return acts
+
+  image = jax.ShapeDtypeStruct(net.input_shape, jnp.float32)
+  acts = jax.eval_shape(traced, net, image)
+  if layer is not None and layer not in acts:
+    hint = spelling.hint(layer, order)
+    raise ValueError(
+      f'layer {layer!r} is not in the network. Layers: {", ".join(order)}.'
+      + hint
+    )
+  return {name: acts[name].shape for name in order}
 
 
 def answers(
@@ -118,6 +141,33 @@ def answers(
   Raises:
     ValueError: an image cannot be decoded, or a score is NaN: of which.
   """
+  for name, label, row in rows(classifier, data, how, count=count, batch=batch):
+    order = np.argsort(-row, kind='stable')
+    unit = units.get(label)
+    rank = None if unit is None else int(np.flatnonzero(order == unit)[0]) + 1
+    yield Answer(name, label, unit, tuple(map(int, order[:5])), rank)
+
+
+def rows(
+  classifier: Classifier,
+  data: datasets.Dataset,
+  how: preprocessing.Preprocessing,
+  *,
+  count: int | None = None,
+  batch: int = 32,
+) -> Iterator[tuple[str, str, np.ndarray]]:
+  """(id, label, scores [units], float32) of each example, in their order.
+
+  Args:
+    classifier: from `of`; any layer will do, its numbers come flat.
+    data: the photographs.
+    how: they are prepared.
+    count: only so many, the first; None for all.
+    batch: computed at a time.
+
+  Raises:
+    ValueError: an image cannot be decoded, or a score is NaN: of which.
+  """
   about = collections.deque()  # id and label of what is still computed
 
   def images():
@@ -132,10 +182,7 @@ def answers(
         f'layer {classifier.layer!r} is NaN for {name!r}, expected numbers: '
         'the weights are damaged, or not of this network'
       )
-    order = np.argsort(-row, kind='stable')
-    unit = units.get(label)
-    rank = None if unit is None else int(np.flatnonzero(order == unit)[0]) + 1
-    yield Answer(name, label, unit, tuple(map(int, order[:5])), rank)
+    yield name, label, row
 
 
 def scores(
@@ -189,17 +236,3 @@ def _prepared(
       yield from list(pool.map(prepared, numbers))
   finally:
     pool.shutdown(wait=False, cancel_futures=True)  # an interruption is prompt
-
-
-def _shapes(net: core.Model) -> dict[str, tuple[int, ...]]:
-  """The shape of each layer, in the network's order."""
-  order = []  # as the network names them; what comes out of JAX is sorted
-
-  def traced(net, image):
-    acts = net(image)
-    order.extend(acts)
-    return acts
-
-  image = jax.ShapeDtypeStruct(net.input_shape, jnp.float32)
-  acts = jax.eval_shape(traced, net, image)
-  return {name: acts[name].shape for name in order}

@@ -18,11 +18,14 @@ import re
 import types
 from typing import Any, NamedTuple
 
+from ml_collections import config_dict
 import numpy as np
 
+from vizjax import build
 from vizjax import images
 from vizjax import runs
 from vizjax import store
+from vizjax import targets
 from vizjax.models import files
 
 # A range of channels and, after @, row and column, as config.units has them.
@@ -104,10 +107,10 @@ def require(selection: Selection, names: Sequence[str], advice: str) -> None:
 
 
 def floats(selection: Selection) -> None:
-  """Refuses images that were rounded and clipped.
+  """Refuses images that other programs do not have: rounded, or not colours.
 
   Raises:
-    ValueError: how to make others.
+    ValueError: how to make others, or what to read instead.
   """
   dtype = selection.config['image_dtype']
   if dtype == 'uint8':
@@ -115,6 +118,13 @@ def floats(selection: Selection) -> None:
       f'the images of this run are {dtype}, expected numbers that are not '
       'clipped: make the run with --config.image_dtype=float32'
     )
+  for layer in selection.layers:
+    channels = layer.kept.arrays['image'].shape[-1]
+    if channels not in (1, 3):
+      raise ValueError(
+        f'the images of this run have {channels} channels, expected 1 or 3: '
+        'read the zarr arrays of the workdir themselves, or type --format=png'
+      )
 
 
 def items(layer: Layer, *names: str) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -128,6 +138,20 @@ def items(layer: Layer, *names: str) -> Iterator[tuple[int, dict[str, Any]]]:
       yield int(place), values
 
 
+def mean(
+  config: config_dict.ConfigDict, shape: tuple[int, int, int]
+) -> np.ndarray:
+  """The network's mean for an image [h, w, c], float32.
+
+  The network is loaded where the config does not tell it.
+  """
+  if config.mean is None:
+    found = np.asarray(build.model(config).mean)
+  else:
+    found = targets.mean(config.mean, shape)
+  return np.broadcast_to(found, shape).astype(np.float32)
+
+
 def library(name: str) -> types.ModuleType:
   """A module that only some formats need.
 
@@ -138,31 +162,22 @@ def library(name: str) -> types.ModuleType:
 
 
 def cropped(image: np.ndarray, size: np.ndarray) -> np.ndarray:
-  """What an image [..., H, W, c] holds of a run, float32 [..., h, w, c].
-
-  Raises:
-    ValueError: an image that is neither grey nor of three colours.
-  """
+  """What an image [..., H, W, c] holds of a run, float32 [..., h, w, c]."""
   h, w = size
-  if image.shape[-1] not in (1, 3):
-    raise ValueError(
-      f'the images of this run have {image.shape[-1]} channels, expected 1 or '
-      '3: read the zarr arrays of the workdir themselves'
-    )
   return image[..., :h, :w, :].astype(np.float32)
 
 
 def picture(image: np.ndarray, stretch: bool = False) -> np.ndarray:
-  """uint8 [h, w, 3] for display: clipped, or all that is in it shown.
+  """uint8 [h, w', 3] for display: clipped, or all that is in it shown.
 
   Args:
-    image: [h, w, c]; c = 1 is tripled.
+    image: [h, w, c]; what `images.rgb` makes of other channels than three.
     stretch: the smallest of all numbers becomes 0 and the largest 255.
   """
   if stretch and np.isfinite(image).all():
     low, high = image.min(), image.max()
     image = (image - low) * (255 / max(high - low, 1e-6))
-  return np.broadcast_to(images.to_uint8(image), (*image.shape[:-1], 3))
+  return images.rgb(images.to_uint8(image))
 
 
 def write(path: pathlib.Path, content: bytes) -> None:
@@ -179,12 +194,7 @@ def made(out: pathlib.Path) -> pathlib.Path:
 
 def _stores(workdir: str, layers: str | None) -> dict[str, store.Store]:
   """The stores of the layers that are there, by name."""
-  folders = [
-    path
-    for path in sorted(pathlib.Path(workdir).iterdir())
-    if (path / store.DONE / 'zarr.json').exists() and path.name[0] != '.'
-  ]
-  known = {path.name.replace('--', '/'): path for path in folders}
+  known = dict(sorted(store.layers(workdir).items()))
   chosen = set(known)
   if layers is not None:
     patterns = [pattern.strip() for pattern in layers.split(',')]

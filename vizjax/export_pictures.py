@@ -1,6 +1,6 @@
-"""Pictures and films of a store: PNG, contact sheets, GIF and MP4."""
+"""Pictures and films of a store: PNG, contact sheets, strips, GIF and MP4."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 import pathlib
 from typing import Any
 
@@ -49,12 +49,7 @@ def montage(
     tiles, captions = [], []
     for i, item in export.items(layer, 'image', 'size', 'activation'):
       image = export.cropped(item['image'], item['size'])
-      shown = export.picture(image, stretch)
-      if tile is not None:
-        h, w = shown.shape[:2]
-        size = (max(1, round(n * tile / max(h, w))) for n in (h, w))
-        shown = images.to_uint8(images.resize(shown, tuple(size)))
-      tiles.append(shown)
+      tiles.append(_shrunk(export.picture(image, stretch), tile))
       captions.append((layer.captions[i], _short(item['activation'])))
     if not tiles:
       continue
@@ -64,6 +59,60 @@ def montage(
     path = export.made(out) / f'{layer.kept.path.name}.png'
     images.write(path, sheet)
     yield path
+
+
+def strip(
+  selection: export.Selection,
+  out: pathlib.Path,
+  *,
+  stretch: bool = False,
+  columns: int | None = None,
+  tile: int | None = None,
+) -> Iterator[pathlib.Path]:
+  """The frames of each run side by side, as a PNG; see `mosaic`.
+
+  Args:
+    selection: of `select`, of runs with config.save_every.
+    out: a folder.
+    stretch: the contrast of each frame.
+    columns: frames in a row; all of them unless given.
+    tile: pixels of a frame's longer side; as the images are unless given.
+
+  Raises:
+    ValueError: no frames were kept.
+  """
+  for path, frames in _films(selection, out, stretch, '.png'):
+    tiles = [_shrunk(frame, tile) for frame in frames]
+    images.write(
+      path, mosaic(tiles, len(tiles) if columns is None else columns)
+    )
+    yield path
+
+
+def mosaic(tiles: Sequence[np.ndarray], columns: int) -> np.ndarray:
+  """Tiles row by row, with a white pixel about each: uint8 [H, W, 3].
+
+  Columns are as wide as the widest tile, which the others stand in the middle
+  of; a row is as high as its highest.
+
+  Args:
+    tiles: of uint8 [h, w, 3].
+    columns: tiles in a row.
+  """
+  columns = min(columns, len(tiles))
+  width = max(tile.shape[1] for tile in tiles)
+  rows = []
+  for start in range(0, len(tiles), columns):
+    part = tiles[start : start + columns]
+    height = max(len(tile) for tile in part)
+    shape = (height + 2, columns * (width + 2), 3)
+    row = np.full(shape, 255, np.uint8)
+    for i, tile in enumerate(part):
+      h, w, _ = tile.shape
+      left = i * (width + 2) + 1 + (width - w) // 2
+      row[1 : 1 + h, left : left + w] = tile
+    rows.append(row)
+  return np.concatenate(rows)
 
 
 def gif(
@@ -155,6 +204,15 @@ def _films(
       frames = export.cropped(item['frames'], item['size'])
       shown = np.stack([export.picture(frame, stretch) for frame in frames])
       yield export.made(out) / f'{layer.stems[i]}{ending}', shown
+
+
+def _shrunk(shown: np.ndarray, tile: int | None) -> np.ndarray:
+  """The picture with a longer side of so many pixels, or as it is."""
+  if tile is None:
+    return shown
+  h, w, _ = shown.shape
+  size = tuple(max(1, round(n * tile / max(h, w))) for n in (h, w))
+  return images.to_uint8(images.resize(shown, size))
 
 
 def _short(number: Any) -> str:

@@ -34,7 +34,6 @@ import numpy as np
 import optax
 from PIL import Image
 
-from vizjax import build
 from vizjax import core
 from vizjax import export
 from vizjax import formula
@@ -42,7 +41,6 @@ from vizjax import optimizers
 from vizjax import runs
 from vizjax import sources
 from vizjax import store
-from vizjax import targets
 
 _RECORDS = ('obj', 'idxmax', 'ismax', 'norm', 'dist', 'std')
 _SNAPSHOTS = ('best', 'last', 'majority')
@@ -131,7 +129,7 @@ def toolbox(
     for i, item in export.items(layer, *fields, 'size', 'unit', 'replicate'):
       shape = export.cropped(item['image'], item['size']).shape
       if mean is None or mean.shape != shape:
-        mean = _mean(config, shape)
+        mean = export.mean(config, shape)
       params = _params(layer.name, item, config)
       results = _results(item, config, mean)
       results['x0'] = _start(layer.name, item, config, mean)
@@ -182,17 +180,6 @@ def _prefixes(layer: export.Layer, config: config_dict.ConfigDict) -> list[str]:
     + f'y{y}x{x}_' * placed
     for (channel, y, x), replicate in zip(units, replicates, strict=True)
   ]
-
-
-def _mean(
-  config: config_dict.ConfigDict, shape: tuple[int, int, int]
-) -> np.ndarray:
-  """[h, w, c] float32, from the config where it has one."""
-  if config.mean is None:
-    mean = np.asarray(build.model(config).mean)
-  else:
-    mean = targets.mean(config.mean, shape)
-  return np.broadcast_to(mean, shape).astype(np.float32)
 
 
 def _start(

@@ -4,7 +4,7 @@ Knobs are typed fields; formulas are strings that name the knobs. Which
 functions a formula may call, and what must come out, depends on its field.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from jax.tree_util import Partial
@@ -13,14 +13,17 @@ import optax
 from optax import schedules
 
 from vizjax import cnnpref
+from vizjax import codes
 from vizjax import core
 from vizjax import formula
+from vizjax import generators
 from vizjax import lbfgsb
 from vizjax import models
 from vizjax import objectives
 from vizjax import optimizers
 from vizjax import parameterizations
 from vizjax import projections
+from vizjax import synthesizing
 from vizjax import targets
 from vizjax import toolbox
 from vizjax import transforms
@@ -28,28 +31,45 @@ from vizjax import transforms
 # Where the names in call position are looked up, and what each link must be.
 _FIELDS = {
   'model': ((models,), core.Model),
+  'prior': ((models, generators), core.Model),
+  'encoder': ((models,), core.Model),
   'parameterization': ((parameterizations,), core.Parameterization),
   'transforms': ((transforms,), Partial),
   'objective': ((objectives,), Callable),
   'activation': ((objectives,), Callable),
   'trace': ((objectives,), Callable),
-  'optimizer': ((optimizers, lbfgsb, optax), optax.GradientTransformation),
-  'projections': ((projections, schedules), Partial),
-  'procedure': ((toolbox, cnnpref, schedules), core.Procedure),
-  'data': ((targets,), Callable),
+  'optimizer': (
+    (optimizers, lbfgsb, codes, optax),
+    optax.GradientTransformation,
+  ),
+  'projections': ((projections, codes, schedules), Partial),
+  'procedure': ((toolbox, cnnpref, synthesizing, schedules), core.Procedure),
+  'data': ((targets, codes), Callable),
   'start': ((targets,), Callable),
   'direction': ((targets,), Callable),
   'mask': ((targets,), Callable),
 }
 
 
+# Further networks: names in formulas, and fields that say which they are.
+NETWORKS = ('prior', 'encoder')
+
+
 def knobs(
   config: config_dict.ConfigDict,
   model: core.Model | None = None,
   layer: str | None = None,
+  networks: Mapping[str, core.Model] | None = None,
 ) -> dict[str, Any]:
-  """What a name in argument position stands for."""
-  values = dict(config.items())
+  """What a name in argument position stands for.
+
+  Args:
+    config: the configuration.
+    model: what `model` is.
+    layer: what `layer` is, and whose rectifier `rectifier` is.
+    networks: what the names of `NETWORKS` are.
+  """
+  values = {**config, **(networks or {})}
   if model is None:
     return values
   rectifier = models.rectifier(model, layer)
@@ -133,18 +153,34 @@ def calls(config: config_dict.ConfigDict) -> list[tuple[str, set[Any]]]:
   ]
 
 
-def files(config: config_dict.ConfigDict) -> list[str]:
-  """The paths in the fields whose arrays differ between runs."""
+def strings(config: config_dict.ConfigDict) -> list[str]:
+  """What may be the path of a file, in the fields that read some."""
+  fields = ('start', 'direction', 'mask', 'data', 'optimizer', 'projections')
+  found = [config[field] for field in fields if config[field].endswith('.npy')]
+  for literal, value in _arguments(config, fields):
+    value = value if literal else config.get(value)
+    found += [value] if isinstance(value, str) else []
+  return found
+
+
+def networks(config: config_dict.ConfigDict) -> set[str]:
+  """The names of `NETWORKS` that formulas mention."""
+  fields = ('parameterization', 'start', 'data', 'optimizer', 'projections')
+  names = {v for literal, v in _arguments(config, fields) if not literal}
+  return names & set(NETWORKS)
+
+
+def _arguments(
+  config: config_dict.ConfigDict, fields: tuple[str, ...]
+) -> list[tuple[bool, Any]]:
+  """What the calls of formulas are given: (is a literal, value or name)."""
   found = []
-  for field in ('start', 'direction', 'mask'):
+  for field in fields:
     text = config[field]
-    if text.endswith('.npy'):
-      found.append(text)
-    elif text.strip():
+    if text.strip() and not text.endswith('.npy'):
+      text = f'record({text})' if field == 'data' else text
       for _, arguments in _explained(field, formula.calls, text):
-        found += [
-          v for literal, v in arguments if literal and isinstance(v, str)
-        ]
+        found += arguments
   return found
 
 

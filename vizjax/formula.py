@@ -13,13 +13,14 @@ subscript.
 
 import ast
 from collections.abc import Callable, Mapping, Sequence
-import difflib
 import importlib
 import inspect
 import operator
 import sys
 import types
 from typing import Any
+
+from vizjax import spelling
 
 LONGEST = 2000  # characters
 
@@ -269,8 +270,8 @@ def _functions(module: types.ModuleType) -> set[str]:
 
 
 def _nearest(name: str, known) -> str:
-  near = difflib.get_close_matches(name, known, 1)
-  return f'did you mean {near[0]!r}?' if near else ''
+  near = spelling.nearest(name, known)
+  return '' if near is None else f'did you mean {near!r}?'
 
 
 def _list(known) -> str:

@@ -10,6 +10,8 @@ from PIL import Image
 from PIL import ImageDraw
 from PIL import UnidentifiedImageError
 
+_GAP = 2  # pixels between the channels of one image
+
 
 def read(path: str) -> np.ndarray:
   """An image file as float32 [h, w, 3]; grey is tripled, alpha dropped.
@@ -32,8 +34,27 @@ def write(path: str | os.PathLike, image: np.ndarray) -> None:
   """
   path = pathlib.Path(path)
   partial = path.with_name(f'.{path.stem}.partial{path.suffix}')
-  Image.fromarray(to_uint8(image)).save(partial)
-  partial.replace(path)
+  try:
+    Image.fromarray(to_uint8(image)).save(partial)
+    partial.replace(path)
+  finally:
+    partial.unlink(missing_ok=True)
+
+
+def rgb(image: np.ndarray) -> np.ndarray:
+  """An image [h, w, c] in 0-255 for people: [h, w', 3].
+
+  Three channels are red, green and blue. Of any other number, each is a grey
+  image; they stand side by side from the first, white pixels between them.
+  """
+  if image.shape[-1] == 3:
+    return image
+  channels = [
+    np.pad(channel, ((0, 0), (0, _GAP)), constant_values=255)
+    for channel in np.moveaxis(image, -1, 0)
+  ]
+  grey = np.concatenate(channels, 1)[:, :-_GAP]  # [h, w, c] -> [h, c w + gaps]
+  return np.stack([grey] * 3, -1)
 
 
 def to_uint8(image: np.ndarray) -> np.ndarray:

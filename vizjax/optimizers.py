@@ -65,6 +65,34 @@ def normalize_by_mean_abs() -> optax.GradientTransformation:
   return optax.stateless(update)
 
 
+def heavy_ball(
+  rate: core.Scheduled, momentum: core.Scheduled = 0
+) -> optax.GradientTransformation:
+  """delta = momentum * delta + gradient, and a step of -rate * delta.
+
+  optax.sgd, whose momentum is one number, for programs that schedule it, too.
+
+  Args:
+    rate: what a step is per unit of gradient.
+    momentum: what is kept of the last delta.
+  """
+
+  def init(params):
+    return jax.tree.map(jnp.zeros_like, params), jnp.array(0)
+
+  def update(updates, state, params=None):
+    del params
+    delta, step = state
+    kept, by = core.at(momentum, step), core.at(rate, step)
+    delta = jax.tree.map(
+      lambda d, g: jnp.asarray(kept, g.dtype) * d + g, delta, updates
+    )
+    moved = jax.tree.map(lambda d: -jnp.asarray(by, d.dtype) * d, delta)
+    return moved, (delta, step + 1)
+
+  return optax.GradientTransformation(init, update)
+
+
 def _promise(
   desired: Callable, max_rate: core.Number
 ) -> optax.GradientTransformationExtraArgs:

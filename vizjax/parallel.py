@@ -34,7 +34,8 @@ class Runner(NamedTuple):
       The state that is passed in is used up.
     frame: (state) -> images that would be evaluated next.
     finish: (state, targets) -> {'image', 'score', 'step', 'activation'}, and
-      the first three of every further snapshot, as 'last/image'.
+      the first three of every further snapshot, as 'last/image'; besides an
+      image its 'code' where it has one.
   """
 
   start: Callable
@@ -85,7 +86,9 @@ def runner(
   # Once for all four, and the weights once for both recipes.
   whole = NamedSharding(mesh, PartitionSpec())
   recipe = jax.device_put(recipe, whole)
-  clean = dataclasses.replace(clean, model=recipe.model)
+  clean = dataclasses.replace(
+    clean, model=recipe.model, parameterization=recipe.parameterization
+  )
   clean = jax.device_put(clean, whole)
 
   spread = functools.partial(_spread, mesh=mesh)
@@ -188,7 +191,10 @@ def _described(
   # A run whose score was never a number has no best one.
   score = jnp.where(snapshot.step < 0, jnp.nan, snapshot.score)
   image = recipe.parameterization.render(snapshot.params)
-  return {'image': image, 'score': score, 'step': snapshot.step}
+  found = {'image': image, 'score': score, 'step': snapshot.step}
+  if isinstance(snapshot.params, jax.Array) and snapshot.params.ndim == 1:
+    found['code'] = snapshot.params  # of a generator
+  return found
 
 
 def _split(key: Key[Array, '']) -> Key[Array, '2']:

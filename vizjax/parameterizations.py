@@ -112,6 +112,91 @@ def fourier(
   )
 
 
+def generator(
+  prior: core.Model,
+  model: core.Model,
+  std: core.Number = 1.0,
+  layer: str | None = None,
+  scale: core.Number = 1.0,
+  offset: core.Number | None = None,
+  bgr: bool = False,
+) -> core.Parameterization:
+  """The code of an image generator (Nguyen et al. 2016): params are [n].
+
+  https://arxiv.org/abs/1605.09304. The code is the generator's input [h, w, c]
+  as one vector: channels, rows, columns, the order in which Caffe's programs
+  write bounds. image = scale * picture + offset, of which the middle is
+  taken, (H - h) // 2 pixels from the top.
+
+  Starts at target['code'] if there is one, else at N(0, std).
+
+  Args:
+    prior: the generator, a network whose input is the code.
+    model: the network that looks at the image; gives its size.
+    std: standard deviation of the start.
+    layer: of the generator, that is the picture; its last unless given.
+    scale: 127.5 for a generator of -1 to 1.
+    offset: 127.5 for that one. Unless given the picture is less a mean, as
+      those of load('deepsim_fc6') are, and the mean of `model` is added.
+    bgr: whether the picture's channels are in that order, as from a Caffe
+      generator that is read by caffe.load.
+  """
+  h, w, c = prior.input_shape
+  dtype = jnp.result_type(prior.mean)
+  name = _picture(prior, layer)
+  code = jax.ShapeDtypeStruct((h * w * c,), dtype)
+
+  def picture(prior, params):
+    return prior(params.reshape(c, h, w).transpose(1, 2, 0))[name]
+
+  found = jax.eval_shape(picture, prior, code).shape
+  size = model.input_shape
+  if (
+    len(found) != 3 or found[2] != size[2] or min(np.subtract(found, size)) < 0
+  ):
+    raise ValueError(
+      f"the generator's picture {name!r} is {found}, but the image is {size}: "
+      'use another generator, or a smaller --config.shape=HxW'
+    )
+  top, left = (found[0] - size[0]) // 2, (found[1] - size[1]) // 2
+  shift = jnp.broadcast_to(model.mean if offset is None else offset, size)
+
+  def init(prior, key, target):
+    if 'start' in target:
+      raise ValueError(
+        'a generator starts from a code, not from config.start: type '
+        "--config.data=\"code = encoded(encoder, 'relu6', 'a.jpg', prior)\""
+      )
+    if 'code' in target:
+      return target['code']
+    return std * jax.random.normal(key, code.shape, dtype)
+
+  def render(prior, shift, params):
+    image = picture(prior, params)[top : top + size[0], left : left + size[1]]
+    image = image[..., ::-1] if bgr else image
+    return scale * image + shift
+
+  return core.Parameterization(
+    Partial(init, prior), Partial(render, prior, shift.astype(dtype))
+  )
+
+
+def _picture(prior: core.Model, layer: str | None) -> str:
+  """The layer that a generator ends with, or the one that was named."""
+  names = [info.name for info in prior.layers]
+  if not names:
+    image = jax.ShapeDtypeStruct(prior.input_shape, jnp.result_type(prior.mean))
+    names = list(jax.eval_shape(lambda m, x: m(x), prior, image))
+  if layer is None:
+    return names[-1]
+  if layer not in names:
+    raise ValueError(
+      f'generator(): layer {layer!r} is not in the generator. Layers: '
+      f'{", ".join(names)}'
+    )
+  return layer
+
+
 def _shape(
   model: core.Model, shape: tuple[int, int] | None
 ) -> tuple[int, int, int]:

@@ -15,6 +15,7 @@ import warnings
 import jax
 from jax.tree_util import Partial
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from vizjax import core
@@ -85,18 +86,26 @@ def clip_pixels(model: core.Model) -> core.Projection:
 
 
 def clip_box(
-  lower: core.Number | Array, upper: core.Number | Array
+  lower: ArrayLike | None, upper: ArrayLike | None
 ) -> core.Projection:
-  """Clips the parameters to [lower, upper]: numbers, or arrays like them."""
+  """Clips the parameters to [lower, upper]: numbers, or arrays like them.
+
+  None is no bound.
+
+  The codes of generators: clip_box(0, bound(bounds, prior)).
+  """
 
   def project(lower, upper, params, grads, step):
     del grads, step
-    return jax.tree.map(
-      lambda p: jnp.clip(
-        p, jnp.asarray(lower, p.dtype), jnp.asarray(upper, p.dtype)
-      ),
-      params,
-    )
+
+    def clipped(p):
+      ends = (
+        None if end is None else jnp.asarray(end, p.dtype)
+        for end in (lower, upper)
+      )
+      return jnp.clip(p, *ends)
+
+    return jax.tree.map(clipped, params)
 
   return Partial(project, lower, upper)
 

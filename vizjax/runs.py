@@ -8,7 +8,6 @@
 """
 
 import csv
-import difflib
 from typing import NamedTuple
 import zlib
 
@@ -19,6 +18,7 @@ import numpy as np
 
 from vizjax import classes
 from vizjax import receptive_fields
+from vizjax import spelling
 
 
 class Runs(NamedTuple):
@@ -134,8 +134,7 @@ def _class(name: str, labels: tuple[str, ...]) -> int:
   if name in found:
     return found[name]
   known = [one.strip() for label in labels for one in label.split(',')]
-  near = difflib.get_close_matches(name, known, 1)
-  hint = f' Did you mean {near[0]!r}?' if near else ''
+  hint = spelling.hint(name, known)
   raise ValueError(
     f'units {name!r} is no class of the network: type a number, or a name '
     f'as {labels[0].split(",")[0]!r}.{hint}'

@@ -71,13 +71,19 @@ def claim(workdir: str, provenance: Mapping[str, Any]) -> bool:
   return False
 
 
-def fingerprint(arrays: Iterable[ArrayLike], files: Iterable[str]) -> str:
-  """A hash of the numbers and the files that results depend on."""
+def fingerprint(arrays: Iterable[ArrayLike], strings: Iterable[str]) -> str:
+  """A hash of the numbers that results depend on, and of files.
+
+  Args:
+    arrays: the numbers.
+    strings: paths of files, among other strings.
+  """
   digest = hashlib.sha256()
   for array in arrays:
     digest.update(np.ascontiguousarray(array).tobytes())
-  for file in files:
-    digest.update(pathlib.Path(file).expanduser().read_bytes())
+  for path in map(pathlib.Path, strings):
+    if path.expanduser().is_file():
+      digest.update(path.expanduser().read_bytes())
   return digest.hexdigest()
 
 
@@ -105,6 +111,22 @@ def read_config(workdir: str) -> dict[str, Any]:
 def directory(workdir: str, layer: str) -> pathlib.Path:
   """Where a layer's arrays are."""
   return pathlib.Path(workdir) / layer.replace('/', '--')
+
+
+def layers(workdir: str) -> dict[str, pathlib.Path]:
+  """Where the arrays of each layer are, in the order in which they were made.
+
+  The counterpart of `directory`.
+  """
+  marks = pathlib.Path(workdir).glob(f'*/{DONE}/zarr.json')
+  paths = [mark.parent.parent for mark in marks]
+  # Not ctime, which copies do not keep.
+  paths.sort(key=lambda path: (path.stat().st_mtime_ns, path.name))
+  return {
+    path.name.replace('--', '/'): path
+    for path in paths
+    if not path.name.startswith('.')
+  }
 
 
 def create(

@@ -71,8 +71,10 @@ def plan(config: config_dict.ConfigDict) -> list[LayerPlan]:
     OSError: a file that it names cannot be read.
   """
   net = build.model(config)
+  others = build.networks(config)
   return [
-    _plan_layer(config, net, layer) for layer in build.layers(config, net)
+    _plan_layer(config, net, others, layer)
+    for layer in build.layers(config, net)
   ]
 
 
@@ -175,10 +177,12 @@ def versions() -> dict[str, str]:
   }
 
 
-def _plan_layer(config, net, layer: str) -> LayerPlan:
+def _plan_layer(config, net, others, layer: str) -> LayerPlan:
   table = build.runs(config, net, layer)
   programs = {
-    bool(boxed): build.program(config, net, layer, boxed=bool(boxed))
+    bool(boxed): build.program(
+      config, net, layer, boxed=bool(boxed), others=others
+    )
     for boxed in np.unique(table.boxed)
   }
   count = len(table.channel)
@@ -324,11 +328,14 @@ def _blank(shape: tuple[int, ...], dtype) -> np.ndarray:
 
 
 def _fingerprint(config, plans: list[LayerPlan]) -> str:
-  """A hash of the weights, and of the files that targets come from."""
-  models = [
-    program.recipe.model for p in plans for program in p.programs.values()
-  ]
-  return store.fingerprint(jax.tree.leaves(models), fields.files(config))
+  """A hash of the weights, and of the files that formulas name."""
+  parts = []
+  for p in plans:
+    for program in p.programs.values():
+      parts.append(program.recipe.model)
+      if config.prior.strip():
+        parts.append(program.recipe.parameterization)
+  return store.fingerprint(jax.tree.leaves(parts), fields.strings(config))
 
 
 def _bytes(number: float | int) -> str:

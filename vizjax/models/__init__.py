@@ -5,10 +5,10 @@ model(image)['conv5']                    # image [h, w, 3], RGB, 0-255
 """
 
 import dataclasses
-import difflib
 import importlib
 
 from vizjax import core
+from vizjax import spelling
 from vizjax.models import layers
 from vizjax.models import published
 from vizjax.models import tables
@@ -65,8 +65,7 @@ def load(name: str, weights: str | None = None) -> core.Model:
     OSError: a file that cannot be read.
   """
   if name not in NAMES:
-    near = difflib.get_close_matches(name, NAMES, 1)
-    hint = f' Did you mean {near[0]!r}?' if near else ''
+    hint = spelling.hint(name, NAMES)
     raise ValueError(
       f'{name!r} is not a network of vizjax. Networks: {", ".join(NAMES)}.'
       + hint

@@ -3,7 +3,7 @@
 "Generating images with perceptual similarity metrics based on deep networks",
 https://arxiv.org/abs/1602.02644, inverting fc6, fc7 and pool5 of CaffeNet.
 The code is the network's `image`, [1, 1, 4096] or [6, 6, 256]; the picture is
-the layer `deconv0` [256, 256, 3], BGR less CaffeNet's mean, as in Caffe.
+the layer `deconv0` [256, 256, 3], RGB less CaffeNet's mean.
 """
 
 from vizjax.models import tables
@@ -51,4 +51,5 @@ def network(name: str) -> published.Network:
     rows.append(tables.deconv(layer, features, kernel, stride, pad=1))
     rows.append(tables.relu(f'relu_{layer}', SLOPE))
   rows.append(tables.deconv('deconv0', 3, 4, 2, pad=1))
-  return published.Network(tables.sequence(*rows), shape, (0.0,) * shape[2])
+  table, mean = tables.sequence(*rows), (0.0,) * shape[2]
+  return published.Network(table, shape, mean, bgr=True)

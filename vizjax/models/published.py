@@ -32,7 +32,8 @@ class Network(NamedTuple):
     input_shape: (h, w, c).
     mean: [c], RGB, 0-255; zero for a code.
     deviation: [c], what the image less the mean is divided by.
-    bgr: whether the published weights read the channels in that order.
+    bgr: whether the published weights read the channels in that order, or
+      make a picture in it.
     labels: names of the classes.
     sources: names in the published file, of layers that it calls otherwise.
   """
@@ -81,7 +82,8 @@ def read(name: str, network: Network, path: pathlib.Path) -> core.Model:
     groups = layouts.matched(network.table, content, network.sources)
     params = layouts.params(network.table, groups, network.input_shape)
     first = next(row for row in network.table if row.inputs == (tables.DATA,))
-    _normalize(network, params[first.name], layouts.kind(groups[first.name]))
+    ends = params[first.name], params.get(network.table[-1].name, {})
+    _normalize(network, *ends, layouts.kind(groups[first.name]))
     made = layers.model(
       network.table,
       params,
@@ -96,10 +98,21 @@ def read(name: str, network: Network, path: pathlib.Path) -> core.Model:
 
 
 def _normalize(
-  network: Network, first: dict[str, np.ndarray], kind: str
+  network: Network,
+  first: dict[str, np.ndarray],
+  last: dict[str, np.ndarray],
+  kind: str,
 ) -> None:
-  """Makes the first kernel read RGB less the mean, undivided."""
-  if kind == 'vizjax' or network.input_shape[2] != 3:
+  """Makes the first kernel read RGB less the mean, undivided.
+
+  And the last one of a generator of pictures make RGB.
+  """
+  if kind == 'vizjax':
+    return
+  if network.input_shape[2] != 3:
+    if network.bgr:
+      for name, weight in last.items():
+        last[name] = weight[..., ::-1]
     return
   # MatConvNet's are turned round already.
   if network.bgr and kind != 'matconvnet':

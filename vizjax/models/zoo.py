@@ -4,16 +4,17 @@
   zoo.fetch('bvlc_caffenet')     # downloads it; what came before is kept
 
 A download is a hidden file beside its destination, and takes the final name
-once its size and checksum are right. No weights are ever changed here.
+once its size and checksum are right. No weights are ever changed here. Bounds
+of units, which are published as text, are rows of the same table.
 """
 
 from collections.abc import Callable
-import difflib
 import hashlib
 import os
 import pathlib
 from typing import NamedTuple
 
+from vizjax import spelling
 from vizjax.models import archives
 from vizjax.models import download
 
@@ -29,6 +30,7 @@ LICENCES = {
     'commercial use'
   ),
   'research only': "for research; commercial use needs the authors' consent",
+  'MIT': 'free to use; copies go with the notice of its authors',
   'BSD-3-Clause': 'the licence of torchvision, which publishes the file',
   'see authors': "told on the authors' page, not beside the file: read it",
 }
@@ -43,7 +45,7 @@ class Checksum(NamedTuple):
 
 
 class File(NamedTuple):
-  """A published file of weights."""
+  """A published file."""
 
   name: str
   file: str
@@ -54,6 +56,7 @@ class File(NamedTuple):
   size: int | None = None  # bytes; None: not known
   note: str = ''
   member: str = ''  # the weights' path in it, if it is an archive: a pattern
+  what: str = 'weights'  # or 'bounds', numbers for the units of a layer
 
 
 def _sha1(value: str) -> Checksum:
@@ -78,6 +81,29 @@ _DEEPSIM = tuple(
     member=f'*{layer}/generator.caffemodel',
   )
   for layer in ('fc6', 'fc7', 'pool5')
+)
+
+# Upper bounds of a code, with which deepsim_fc6 is used.
+_SUMS = (
+  '39040cecb2292fbe544547e001b98e953f9d7a246ed241b01e77ed852315ac3b',
+  '2d69ff42fd36b74b710c8263e18605b405fb1c3fe0e267ef2a65436dc344857a',
+  '615c088ea5beff9c1cd67fe643d8daa5ea7370cb93a70656951b88194a7c65cc',
+)
+_RANGES = tuple(
+  File(
+    f'act_range_{times}x_fc6',
+    f'act_range_{times}x_fc6.txt',  # they are all published as fc6.txt
+    'https://raw.githubusercontent.com/Evolving-AI-Lab/synthesizing/master/'
+    f'act_range/{times}x/fc6.txt',
+    Checksum('sha256', value),
+    'MIT',
+    size=size,
+    note=f'Of each unit mean + {times} x standard deviation, whole numbers.',
+    what='bounds',
+  )
+  for times, size, value in zip(
+    (1, 2, 3), (8192, 8427, 12185), _SUMS, strict=True
+  )
 )
 
 FILES = (
@@ -213,6 +239,7 @@ FILES = (
     accuracy='72.376/90.876',
     size=574673361,
   ),
+  *_RANGES,
 )
 
 
@@ -224,8 +251,7 @@ def get(name: str) -> File:
   """
   files = {file.name: file for file in FILES}
   if name not in files:
-    near = difflib.get_close_matches(name, files, 1)
-    hint = f' Did you mean {near[0]!r}?' if near else ''
+    hint = spelling.hint(name, files)
     raise ValueError(
       f'{name!r} is not a file of the zoo. Files: {", ".join(files)}.' + hint
     )
@@ -244,7 +270,7 @@ def path(name: str) -> pathlib.Path:
 
 
 def here(name: str) -> bool:
-  """Whether the weights of a name are here, packed or not."""
+  """Whether the file of a name is here, or what was packed in it."""
   file = get(name)
   unpacked = bool(file.member) and _unpacked(file).is_file()
   return unpacked or path(name).is_file()
@@ -252,11 +278,12 @@ def here(name: str) -> bool:
 
 def owner(file: str) -> str | None:
   """The name of the row that a file of weights belongs to, if of one."""
-  return next((f.name for f in FILES if f.file == file and not f.member), None)
+  own = [f for f in FILES if f.what == 'weights' and not f.member]
+  return next((f.name for f in own if f.file == file), None)
 
 
 def find(name: str) -> pathlib.Path:
-  """The path of weights that are here; of an archive, they are unpacked.
+  """The path of a file that is here; of an archive, the weights are unpacked.
 
   A file's size is checked, its sum is not.
 
@@ -270,9 +297,9 @@ def find(name: str) -> pathlib.Path:
     return unpacked
   if not there.is_file():
     raise ValueError(
-      f'weights of {name!r} are not here: expected the file {str(there)!r}: '
-      f'type {COMMAND} fetch {name}, or put there by hand what is at '
-      f'{file.address}'
+      f'{file.what} of {name!r} are not here: expected the file '
+      f'{str(there)!r}: type {COMMAND} fetch {name}, or put there by hand what '
+      f'is at {file.address}'
     )
   if file.size not in (None, there.stat().st_size):
     verify(file, there)

@@ -1,0 +1,129 @@
+"""The range of each unit of a layer over photographs, in a text file.
+
+  python -m experiments.act_range --model="load('bvlc_caffenet')" \\
+    --layer=relu6 --data=DIR --sigmas=3 --out=relu6_3x.txt
+  ... --data=tfds:imagenet_v2:test --sigmas=-3      # lower bounds
+  ... --integers                                    # as the published files
+
+Mean + so many standard deviations (the population's) of every unit; of a map
+every position is one. The file is a line of numbers as those of act_range in
+https://github.com/Evolving-AI-Lab/synthesizing, in the order channels, rows,
+columns: --config.bounds of configs/nguyen2016.py. Photographs are found and
+prepared as by experiments.validate; they need no classes.
+"""
+
+import math
+import os
+import sys
+
+from absl import flags
+from absl import logging
+
+from experiments import launch
+from experiments import validate
+from vizjax import classifiers
+from vizjax import datasets
+from vizjax import preprocessing
+from vizjax import ranges
+from vizjax.models import files
+
+
+def define() -> None:
+  """The flags; here and not above, so that this can be imported beside."""
+  text, number = flags.DEFINE_string, flags.DEFINE_integer
+  text('model', None, "A network of vizjax, or a formula: 'caffe.load(...)'.")
+  text('layer', None, 'The layer; behind its rectifier it is called relu6.')
+  text('data', None, 'A folder of images, or tfds:NAME[:SPLIT].')
+  text('sigmas', None, 'Standard deviations added to the mean: 3, or -3.')
+  text('out', None, 'The text file.')
+  flags.DEFINE_bool('integers', False, 'Round to whole numbers.')
+  text('preprocessing', None, f'{preprocessing.EXAMPLE}; else its own.')
+  number('batch', 32, 'Images at a time.', lower_bound=1)
+  number('limit', None, 'Only the first so many images.', lower_bound=1)
+
+
+def main() -> None:
+  f = flags.FLAGS
+  logging.set_verbosity(logging.WARNING)  # TFDS tells which files it opens
+  try:
+    act_range(
+      f.model,
+      f.layer,
+      f.data,
+      f.sigmas,
+      f.out,
+      integers=f.integers,
+      preprocess=f.preprocessing,
+      batch=f.batch,
+      limit=f.limit,
+    )
+  except KeyboardInterrupt:
+    print('interrupted: the same command starts anew', file=sys.stderr)
+    os._exit(130)  # without waiting for what the device still computes
+
+
+def act_range(
+  model: str,
+  layer: str,
+  data: str,
+  sigmas: str,
+  out: str,
+  *,
+  integers: bool = False,
+  preprocess: str | None = None,
+  batch: int = 32,
+  limit: int | None = None,
+) -> None:
+  """Writes the file, and prints what is in it; what `define` lists."""
+  factor = _number(sigmas)
+  how = None if preprocess is None else preprocessing.parse(preprocess)
+  path = validate.destination(out)
+  photographs = datasets.open(data)
+  net = validate.load(model)
+  shape = classifiers.shapes(net, layer)[layer]
+  size = net.input_shape[:2]
+  how = preprocessing.own(model, size) if how is None else how
+  preprocessing.check(how, size)
+  total = len(photographs)
+  count = total if limit is None else min(limit, total)
+  print(
+    f'{model}: layer {layer!r} of {"x".join(map(str, shape))}, {count} of '
+    f'{total} images of {data}, {how}',
+    flush=True,
+  )
+  with files.replacing(path) as partial:
+    partial.touch()  # what cannot be written is told at once
+    with validate.bar(count) as bar:
+      moments = ranges.measured(
+        net,
+        layer,
+        photographs,
+        how,
+        count=count,
+        batch=batch,
+        report=bar.update,
+      )
+    bounds = ranges.bounds(moments, factor)
+    partial.write_text(ranges.text(bounds, integers))
+  print(
+    f'{out}: {len(bounds)} numbers from {bounds.min():.6g} to '
+    f'{bounds.max():.6g}, mean {bounds.mean():.6g}'
+  )
+
+
+def _number(sigmas: str) -> float:
+  try:
+    factor = float(sigmas)
+  except ValueError:
+    factor = math.nan
+  if not math.isfinite(factor):
+    raise ValueError(
+      f'--sigmas={sigmas}: expected one number: type --sigmas=3, or '
+      '--sigmas=-3 for lower bounds'
+    )
+  return factor
+
+
+if __name__ == '__main__':
+  define()
+  launch.run(main, 'model', 'layer', 'data', 'sigmas', 'out')
