@@ -131,3 +131,35 @@ def test_the_dtype_is_kept(x64):
       optax.with_extra_args_support(optimizers.normalize_by_mean_abs()),
     ):
       assert update(optimizer, ASCENT.astype(dtype)).dtype == dtype
+
+
+def test_heavy_ball_is_its_recursion():
+  draw = np.random.RandomState(1)
+  gradients = draw.normal(0, 1, (6, 3, 2))
+  rate, kept = (lambda t: 2 - 0.3 * t), (lambda t: 0.5 + 0.05 * t)
+  optimizer = optimizers.heavy_ball(rate, kept)
+  state = optimizer.init(jnp.zeros((3, 2)))
+  delta = np.zeros((3, 2))
+  for t, gradient in enumerate(gradients):
+    made, state = optimizer.update(jnp.asarray(gradient, jnp.float32), state)
+    delta = kept(t) * delta + gradient
+    np.testing.assert_allclose(made, -rate(t) * delta, rtol=FLOAT32)
+
+
+def test_heavy_ball_of_numbers_is_optaxs_momentum():
+  ours, theirs = optimizers.heavy_ball(0.3, 0.8), optax.sgd(0.3, 0.8)
+  params = {'a': jnp.ones(3), 'b': jnp.zeros((2, 2))}
+  states = ours.init(params), theirs.init(params)
+  draw = np.random.RandomState(2)
+  for _ in range(4):
+    gradient = jax.tree.map(
+      lambda p: jnp.asarray(draw.normal(0, 1, p.shape), jnp.float32), params
+    )
+    found, mine = ours.update(gradient, states[0])
+    expected, yours = theirs.update(gradient, states[1])
+    states = mine, yours
+    jax.tree.map(
+      lambda a, b: np.testing.assert_allclose(a, b, rtol=FLOAT32),
+      found,
+      expected,
+    )

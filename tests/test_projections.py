@@ -287,6 +287,13 @@ def test_clip_box_takes_numbers_and_arrays():
   )
 
 
+@pytest.mark.parametrize('lower, upper', [(None, 5.0), (-3.0, None)])
+def test_clip_box_of_one_bound_leaves_the_other_side(lower, upper):
+  image = an_image()
+  found = once(projections.clip_box(lower, upper), image)
+  np.testing.assert_allclose(found, np.clip(image, lower, upper))
+
+
 @pytest.mark.parametrize(
   'projection',
   [

@@ -308,6 +308,16 @@ def test_another_config_is_refused_by_its_fields(tmp_path):
   assert 'seed' not in message and 'weights' not in message
 
 
+def test_a_field_that_is_new_was_its_default(tmp_path):
+  store.claim(str(tmp_path), PROVENANCE)
+  defaults = {'new': None, 'newer': 1, 'rate': 7.0}
+  later = PROVENANCE['config'] | {'new': None, 'newer': 1}
+  assert store.claim(str(tmp_path), PROVENANCE | {'config': later}, defaults)
+  later['newer'] = 2
+  with pytest.raises(ValueError, match='config .newer: 1 there, 2 here.:'):
+    store.claim(str(tmp_path), PROVENANCE | {'config': later}, defaults)
+
+
 def test_other_weights_are_refused(tmp_path):
   store.claim(str(tmp_path), PROVENANCE)
   with pytest.raises(ValueError, match='the weights or arrays'):

@@ -108,12 +108,10 @@ def table(
 def init(
   key: Key[Array, ''], table: tables.Table, code: tuple[int, int, int]
 ) -> dict[str, dict[str, Array]]:
-  """Weights that keep the variance of what passes: He et al. 2015, eq. 14-15.
-
-  https://arxiv.org/abs/1502.01852. Biases are 0.
+  """The first weights of a generator: `drawn`.
 
   Args:
-    key: the i-th layer draws from fold_in(key, i).
+    key: of the draw.
     table: from `table`.
     code: (h, w, c) of the code.
 
@@ -122,20 +120,40 @@ def init(
   """
   _, shapes = layers.shapes(table, code)
   rectified = {row.inputs[0] for row in table if row.kind == 'relu'}
-  params = {}
-  for i, row in enumerate(table):
-    if row.name not in shapes:
-      continue
-    kernel, bias = (shapes[row.name][name] for name in ('kernel', 'bias'))
-    taps = math.prod(kernel.shape[:-1])
-    # Of a deconvolution's taps, one in stride meets a pixel of its output.
-    taps /= math.prod(row.stride) if row.kind == 'deconv' else 1
-    gain = 2 / (1 + deepsim.SLOPE**2) if row.name in rectified else 1
-    draw = jax.random.normal(jax.random.fold_in(key, i), kernel.shape)
-    params[row.name] = {
-      'kernel': math.sqrt(gain / taps) * draw,
-      'bias': jnp.zeros(bias.shape),
-    }
+  kernels = {}
+  for row in table:
+    if row.name in shapes:
+      shape = shapes[row.name]['kernel'].shape
+      # Of a deconvolution's taps, one in stride meets a pixel of its output.
+      met = math.prod(row.stride) if row.kind == 'deconv' else 1
+      kernels[row.name] = shape, met, row.name in rectified
+  return drawn(key, kernels)
+
+
+def drawn(
+  key: Key[Array, ''],
+  kernels: Mapping[str, tuple[tuple[int, ...], int, bool]],
+) -> dict[str, dict[str, Array]]:
+  """Weights that keep the variance of what passes; biases are 0.
+
+  He et al. 2015, equations 14 and 15, https://arxiv.org/abs/1502.01852.
+
+  Args:
+    key: of one draw for all: a draw is what XLA compiles the longest.
+    kernels: of each layer the shape [..., out], how many outputs share a
+      kernel's inputs, and whether a leaky rectifier follows.
+  """
+  sizes = [math.prod(shape) for shape, _, _ in kernels.values()]
+  numbers = jax.random.normal(key, (sum(sizes),))
+  params, start = {}, 0
+  for size, (name, kernel) in zip(sizes, kernels.items(), strict=True):
+    shape, shared, rectified = kernel
+    gain = 2 / (1 + deepsim.SLOPE**2) if rectified else 1
+    deviation = math.sqrt(gain * shared / math.prod(shape[:-1]))
+    part = numbers[start : start + size].reshape(shape)
+    bias = jnp.zeros(shape[-1])
+    params[name] = {'kernel': deviation * part, 'bias': bias}
+    start += size
   return params
 
 

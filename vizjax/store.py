@@ -38,13 +38,18 @@ class Store(NamedTuple):
   chunk: int  # rows of a chunk
 
 
-def claim(workdir: str, provenance: Mapping[str, Any]) -> bool:
+def claim(
+  workdir: str,
+  provenance: Mapping[str, Any],
+  defaults: Mapping[str, Any] | None = None,
+) -> bool:
   """Makes a directory this run's own, or finds that it is.
 
   Args:
     workdir: new, empty, or made by an earlier run of the same configuration.
     provenance: what config.json holds; 'config' and 'fingerprint' must not
       change, the rest is what it was at first.
+    defaults: what a field was before there was one of that name.
 
   Returns:
     Whether it was there before.
@@ -56,7 +61,7 @@ def claim(workdir: str, provenance: Mapping[str, Any]) -> bool:
   path = pathlib.Path(workdir)
   provenance = json.loads(json.dumps(provenance))  # tuples become lists
   if (path / CONFIG).exists():
-    _compare(workdir, read_config(workdir), provenance)
+    _compare(workdir, read_config(workdir), provenance, defaults or {})
     return True
   path.mkdir(parents=True, exist_ok=True)
   others = [entry for entry in os.listdir(path) if not entry.startswith('.')]
@@ -202,10 +207,13 @@ def read(store: Store, name: str, rows: Any = slice(None)) -> np.ndarray:
   return store.arrays[name][rows].read().result()
 
 
-def _compare(workdir: str, old: Mapping, new: Mapping) -> None:
+def _compare(
+  workdir: str, old: Mapping, new: Mapping, defaults: Mapping
+) -> None:
   differing = []
   for name in sorted({*old['config'], *new['config']} - set(FREE)):
-    was, now = (c['config'].get(name, '(absent)') for c in (old, new))
+    default = defaults.get(name, '(absent)')
+    was, now = (c['config'].get(name, default) for c in (old, new))
     if was != now:
       differing.append(f'{name}: {was!r} there, {now!r} here')
   if old['fingerprint'] != new['fingerprint']:

@@ -29,6 +29,8 @@ from vizjax import store
 # The fields that a plan shows.
 _METHOD = (
   'model',
+  'prior',
+  'data',
   'parameterization',
   'transforms',
   'objective',
@@ -38,6 +40,7 @@ _METHOD = (
   'procedure',
   'steps',
 )
+_RARE = ('prior', 'data', 'procedure')  # not shown where they are empty
 
 _PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'numpy')
 
@@ -80,7 +83,11 @@ def plan(config: config_dict.ConfigDict) -> list[LayerPlan]:
 
 def describe(config: config_dict.ConfigDict, plans: list[LayerPlan]) -> str:
   """The plan in words: units, batches, bytes, steps and formulas."""
-  lines = [f'{name:<16} {config[name] or "-"}' for name in _METHOD]
+  lines = [
+    f'{name:<16} {config[name] or "-"}'
+    for name in _METHOD
+    if config[name] or name not in _RARE
+  ]
   total = 0
   for p in plans:
     count = len(p.runs.channel)
@@ -150,7 +157,8 @@ def execute(
     # Names of the units, for the layers whose units have any.
     'labels': {p.layer: list(p.labels) for p in plans if p.labels},
   }
-  store.claim(workdir, provenance)
+  # A workdir of an older version lacks the fields that are newer.
+  store.claim(workdir, provenance, build.config().to_dict())
   mesh = parallel.local_mesh()
   with futures.ThreadPoolExecutor(1) as writer:
     pending = None
