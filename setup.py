@@ -38,13 +38,16 @@ setuptools.setup(
   extras_require={
     'cuda': ['jax[cuda12]'],
     'export': ['imageio[ffmpeg]>=2.34', 'matplotlib>=3.9', 'scipy>=1.14'],
+    'train': ['grain>=0.2.13', 'orbax-checkpoint>=0.11'],
     'weights': ['h5py>=3.11', 'safetensors>=0.4.3'],
     'test': [
       'beartype>=0.20',
+      'grain>=0.2.13',
       'h5py>=3.11',
       'imageio[ffmpeg]>=2.34',
       'matplotlib>=3.9',
       'opencv-python-headless<5',
+      'orbax-checkpoint>=0.11',
       'pytest>=8',
       'pytest-xdist>=3',
       'ruff',

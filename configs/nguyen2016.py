@@ -33,7 +33,6 @@ from ml_collections import config_dict
 
 from vizjax import build
 
-# Units of fc8: their names are in the module's docstring and the network's.
 _CLASSES = '643,624,304,629,437'  # mask, library, leaf beetle, lipstick, beacon
 
 FORMS = {
@@ -66,6 +65,7 @@ FORMS = {
     'layer': 'conv5',
     'units': '0:64',
     'prior': '',
+    'rate_start': 1.0,
     'bounds': 'inf',
   },
 }

@@ -29,11 +29,11 @@ def main() -> None:
   if not _DRY_RUN.value and not _WORKDIR.value:
     raise ValueError('--workdir is missing: type --workdir=DIR')
   plans = sweep.plan(config)
+  for note in sweep.notes(config, plans):
+    print(note, file=sys.stderr)
   if _DRY_RUN.value:
     print(sweep.describe(config, plans))
     return
-  for note in sweep.notes(config, plans):
-    print(note, file=sys.stderr)
   path = config_flags.get_config_filename(flags.FLAGS['config'])
   source = pathlib.Path(path.split(':')[0]).read_text()  # FILE:ARGUMENT
   bar = _Bar(config.steps)

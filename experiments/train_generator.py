@@ -1,0 +1,83 @@
+"""Trains a generator that inverts a layer of a network.
+
+  python -m experiments.train_generator --config=configs/generator.py \\
+    --config.data=IMAGES --workdir=DIR
+  ... --config.data=tfds:imagenet_v2 --config.layer=relu3
+  ... --dry_run                        # the plan, and nothing else
+
+IMAGES is a folder. DIR/grids shows how far it is, DIR/result.json how near it
+came. The same command goes on after an interruption. The extra `train` has
+what is needed: pip install 'vizjax[train]'.
+"""
+
+import pathlib
+
+from absl import flags
+from absl import logging
+from ml_collections import config_flags
+
+from experiments import launch
+from vizjax import training
+from vizjax import training_runs
+
+_CONFIG = config_flags.DEFINE_config_file(
+  'config', None, 'A file of configs/, and overrides as --config.KNOB=VALUE.'
+)
+_WORKDIR = flags.DEFINE_string('workdir', None, 'Where the generator goes.')
+_DRY_RUN = flags.DEFINE_bool('dry_run', False, 'Print the plan and stop.')
+
+
+def main() -> None:
+  logging.set_verbosity(logging.ERROR)  # Orbax tells of every file
+  config, workdir = _CONFIG.value, _WORKDIR.value
+  if not _DRY_RUN.value and not workdir:
+    raise ValueError('--workdir is missing: type --workdir=DIR')
+  plan = training.plan(config)
+  print(training.describe(config, plan), flush=True)
+  if _DRY_RUN.value:
+    return
+  path = config_flags.get_config_filename(flags.FLAGS['config'])
+  source = pathlib.Path(path.split(':')[0]).read_text()  # FILE:ARGUMENT
+  bar = _Bar(config)
+  result = training_runs.execute(config, plan, workdir, bar.report, source)
+  bar.close()
+  for line in training_runs.words(result):
+    print(line)
+  print(f'generator: {pathlib.Path(workdir) / result["generator"]}')
+  print(
+    'use it: python -m experiments.run --config=configs/nguyen2016.py:own '
+    f'--config.prior="trained({workdir!r})" --workdir=...'
+  )
+
+
+class _Bar:
+  """A bar of images, from the first step on that is made here."""
+
+  def __init__(self, config):
+    self.config = config
+    self.bar = None
+
+  def report(self, progress: training_runs.Progress) -> None:
+    if self.bar is None:
+      self.bar = self._open(progress.step - 1)
+    losses = progress.losses.items()
+    told = ' '.join(f'{name} {loss:.3f}' for name, loss in losses if loss)
+    self.bar.set_postfix_str(told, refresh=False)
+    self.bar.update(self.config.batch_size)
+
+  def close(self) -> None:
+    if self.bar is not None:
+      self.bar.close()
+
+  def _open(self, steps: int):
+    return launch.bar(
+      '{desc}:{postfix}, {percentage:.0f}%, {rate_fmt}, {remaining} left',
+      desc='losses',
+      total=self.config.steps * self.config.batch_size,
+      initial=steps * self.config.batch_size,
+      unit=' images',
+    )
+
+
+if __name__ == '__main__':
+  launch.run(main, 'config')

@@ -1,0 +1,337 @@
+"""What a generator is trained by: a configuration, checked, and its steps.
+
+  plan = training.plan(config)
+  for state, found in training.steps(config, plan, method, scales, state):
+    ...
+
+`training_runs` does that in a workdir.
+"""
+
+from collections.abc import Iterator
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+from ml_collections import config_dict
+import numpy as np
+import optax
+
+from vizjax import core
+from vizjax import crops
+from vizjax import datasets
+from vizjax import fields
+from vizjax import generators
+from vizjax import inversion
+from vizjax import models
+from vizjax import preprocessing
+from vizjax import spelling
+from vizjax.models import files
+from vizjax.models import layers
+
+# Crops that the constants are means of: about so many, or all photographs.
+_CROPS = 1000
+
+
+class Plan(NamedTuple):
+  """What a configuration asks for.
+
+  Attributes:
+    net: the network, cut to what is read.
+    layer: whose activation is the code.
+    comparator: in which pictures are compared.
+    code: (h, w, c) of the code.
+    how: photographs are resized.
+    data: the photographs.
+    kept: numbers of those to train on.
+    held: those to measure with.
+    optimizer: of generator and discriminator.
+  """
+
+  net: core.Model
+  layer: str
+  comparator: str
+  code: tuple[int, int, int]
+  how: preprocessing.Preprocessing
+  data: datasets.Dataset
+  kept: tuple[int, ...]
+  held: crops.Held
+  optimizer: optax.GradientTransformation
+
+
+class Constants(NamedTuple):
+  """Means over crops of the photographs to train on.
+
+  Attributes:
+    image: [h, w, 3], RGB, 0-255: the mean crop.
+    image_variance: around it, of a pixel.
+    feature_variance: of a unit of the comparator, around its own mean.
+    code_square: mean square of a unit of the code.
+  """
+
+  image: np.ndarray
+  image_variance: np.ndarray
+  feature_variance: np.ndarray
+  code_square: np.ndarray
+
+
+def config() -> config_dict.ConfigDict:
+  """Every field that the launcher reads, with a neutral default."""
+  c = config_dict.ConfigDict()
+
+  # Which layer, and by which photographs.
+  c.model = "load('alexnet_features')"
+  c.layer = 'relu5'
+  c.data = ''  # a folder of images, or tfds:NAME[:SPLIT]
+  c.preprocessing = ''  # 'short:256:bilinear'; '': the network's own
+  c.held_out = 50  # photographs that are not trained on; kept in memory
+
+  # The knobs.
+  c.steps = 1000
+  c.batch_size = 16  # photographs of a step
+  c.rate = 1e-3
+  c.widths = (256, 128, 64, 32)  # channels; the last at half the image's size
+  c.image_weight = 1.0
+  c.feature_weight = 0.0
+  c.adversarial_weight = 0.0
+  c.comparator = ''  # the layer of the feature loss; '': the code's
+  c.seed = 0
+
+  # The method.
+  c.optimizer = 'adam(rate)'
+
+  # How to run it.
+  c.every = 100  # steps between checkpoints
+  c.shown = 8  # held-out photographs of a grid
+  c.readers = 1  # threads that decode
+  return c
+
+
+def plan(config: config_dict.ConfigDict) -> Plan:
+  """What a configuration asks for, checked down to the shapes.
+
+  Raises:
+    ValueError: it asks for what cannot be, or a photograph cannot be decoded.
+    OSError: a photograph cannot be read.
+  """
+  _check(config)
+  for library in ('grain', 'orbax.checkpoint'):
+    files.library(library, 'train', 'a generator is trained by')
+  data = datasets.open(config.data)
+  kept, held = crops.split(len(data), config.held_out)
+  net = fields.link(config, 'model', fields.knobs(config))
+  if net.input_shape[2] != 3:
+    raise ValueError(
+      f'config.model takes images of {net.input_shape}, expected 3 channels'
+    )
+  layer = _layer(net, config.layer)
+  comparator = _layer(net, config.comparator or layer)
+  net = models.cut(net, (layer, comparator))
+  size = net.input_shape[:2]
+  code = inversion.code_shape(net, layer)
+  table = generators.table(code, size, config.widths)
+  how = _preprocessing(config, size)
+  return Plan(
+    net,
+    layer,
+    comparator,
+    code,
+    how,
+    data,
+    kept,
+    crops.centres(data, held, how, size),
+    _optimizer(config, table, code),
+  )
+
+
+def describe(config: config_dict.ConfigDict, plan: Plan) -> str:
+  """The plan in words: code, generator, photographs, steps."""
+  size = plan.net.input_shape[:2]
+  table = generators.table(plan.code, size, config.widths)
+  acts, weights = layers.shapes(table, plan.code)
+  count = sum(math.prod(w.shape) for w in jax.tree.leaves(weights))
+  maps = ', '.join(
+    'x'.join(map(str, acts[row.name].shape))
+    for row in table
+    if row.name in weights
+  )
+  h, w, c = plan.code
+  return (
+    f'{config.model}: layer {plan.layer!r}, {h}x{w}x{c}, by a generator of '
+    f'{count} weights, {maps}; {len(plan.kept)} photographs of '
+    f'{config.data}, {plan.how}, and {len(plan.held.ids)} held out; '
+    f'{config.steps} steps of {config.batch_size}'
+  )
+
+
+def constants(config: config_dict.ConfigDict, plan: Plan) -> Constants:
+  """What the losses are measured against, and the code divided by.
+
+  Raises:
+    ValueError: a photograph cannot be decoded, or nothing differs.
+  """
+  count = min(len(plan.kept), _CROPS)
+  size = min(config.batch_size, count)
+  batches = _batches(config, plan, size)
+  found = [
+    inversion.moments(
+      plan.net,
+      next(batches),
+      layer=plan.layer,
+      comparator=plan.comparator,
+    )
+    for _ in range(-(-count // size))
+  ]
+  found = jax.device_get(found)
+  mean = {
+    name: np.mean([f[name] for f in found], 0, np.float64) for name in found[0]
+  }
+  variances = [
+    mean[f'{name}_square'] - np.mean(mean[name] ** 2)
+    for name in ('image', 'feature')
+  ]
+  values = [mean['image'], *variances, mean['code_square']]
+  if not all(np.all(np.isfinite(v)) for v in values) or min(values[1:]) <= 0:
+    raise ValueError(
+      f'the photographs of {config.data!r} are all the same to layer '
+      f'{plan.layer!r}, or their activations are not finite: take other ones'
+    )
+  return Constants(*(np.asarray(value, np.float32) for value in values))
+
+
+def method(
+  config: config_dict.ConfigDict, plan: Plan, constants: Constants
+) -> inversion.Method:
+  """The program of a plan."""
+  deviation = math.sqrt(constants.code_square)
+  size = plan.net.input_shape[:2]
+  return inversion.Method(
+    generators.table(plan.code, size, config.widths, deviation),
+    plan.layer,
+    plan.comparator,
+    inversion.Weights(
+      config.image_weight, config.feature_weight, config.adversarial_weight
+    ),
+    plan.optimizer,
+  )
+
+
+def steps(
+  config: config_dict.ConfigDict,
+  plan: Plan,
+  method: inversion.Method,
+  constants: Constants,
+  state: inversion.State,
+) -> Iterator[tuple[inversion.State, dict[str, Array]]]:
+  """The state after each step that is left, and the losses before it.
+
+  A state is no longer to be used once the next one is asked for.
+
+  Raises:
+    ValueError: a photograph cannot be decoded: which.
+  """
+  scales = inversion.Scales(
+    *map(jnp.asarray, (constants.image_variance, constants.feature_variance))
+  )
+  start = int(state.step)
+  batches = _batches(config, plan, config.batch_size, start)
+  for _ in range(start, config.steps):
+    state, found = inversion.step(
+      method, plan.net, state, scales, next(batches)
+    )
+    yield state, found
+
+
+def _batches(
+  config: config_dict.ConfigDict, plan: Plan, size: int, start: int = 0
+) -> Iterator[Float[Array, 'b h w 3']]:
+  batches = crops.batches(
+    plan.data,
+    plan.kept,
+    plan.how,
+    plan.net.input_shape[:2],
+    seed=config.seed,
+    size=size,
+    start=start,
+    readers=config.readers,
+  )
+  return (jnp.asarray(batch, jnp.float32) for batch in batches)
+
+
+def _check(config: config_dict.ConfigDict) -> None:
+  """Refuses values that no network is needed to refuse."""
+  names = ('steps', 'batch_size', 'held_out', 'every', 'shown', 'readers')
+  for name in names:
+    if config[name] < 1:
+      raise ValueError(
+        f'config.{name} is {config[name]!r}, expected a whole number >= 1'
+      )
+  if not 0 <= config.seed < 2**32:
+    raise ValueError(
+      f'config.seed is {config.seed!r}, expected a whole number from 0 to '
+      f'{2**32 - 1}'
+    )
+  weights = [n for n in config if n.endswith('_weight')]
+  wrong = [n for n in weights if not 0 <= config[n] < math.inf]
+  if wrong or not any(config[name] for name in weights):
+    values = ', '.join(f'{name} {config[name]!r}' for name in weights)
+    raise ValueError(
+      f'config has {values}: expected numbers >= 0, one of them more'
+    )
+  if not config.data:
+    raise ValueError(
+      "config.data is '', expected photographs: type --config.data=DIR, a "
+      'folder of images, or tfds:NAME[:SPLIT]'
+    )
+
+
+def _layer(net: core.Model, name: str) -> str:
+  acts = jax.eval_shape(
+    lambda net, image: net(image),
+    net,
+    jax.ShapeDtypeStruct(net.input_shape, jnp.float32),
+  )
+  if name in acts:
+    return name
+  known = [info.name for info in net.layers] or sorted(acts)
+  hint = spelling.hint(name, known)
+  raise ValueError(
+    f'layer {name!r} is not in the network. Layers: {", ".join(known)}.{hint}'
+  )
+
+
+def _preprocessing(
+  config: config_dict.ConfigDict, size: tuple[int, int]
+) -> preprocessing.Preprocessing:
+  try:
+    if config.preprocessing:
+      how = preprocessing.parse(config.preprocessing)
+    else:
+      how = preprocessing.own(config.model, size)
+    preprocessing.check(how, size)
+  except ValueError as error:
+    words = str(error).replace('--prep', '--config.prep')
+    raise ValueError(words) from error
+  return how
+
+
+def _optimizer(
+  config: config_dict.ConfigDict, table, code: tuple[int, int, int]
+) -> optax.GradientTransformation:
+  """The optimizer, which must do with a gradient and parameters."""
+  optimizer = fields.link(config, 'optimizer', fields.knobs(config))
+
+  def update(key):
+    params = generators.init(key, table, code)
+    return optimizer.update(params, optimizer.init(params), params)
+
+  try:
+    jax.eval_shape(update, jax.random.key(0))
+  except TypeError as error:
+    why = str(error).splitlines()[0]
+    raise ValueError(
+      f'config.optimizer is {config.optimizer!r}, which needs more than a '
+      f"gradient: expected one as 'adam(rate)' ({why})"
+    ) from error
+  return optimizer
