@@ -33,8 +33,11 @@ ARGUMENTS = {
   'yosinski2015': ('1', '2', '3', '4'),
 }
 OF_OTHERS = ('generator',)  # not of experiments.run
+SAME = ('lbfgs_higher', 'dgn_lbfgs_lower')  # programs as of the other form
 FILES = [
-  (path.stem, argument)
+  pytest.param(
+    path.stem, argument, marks=[pytest.mark.slow] if argument in SAME else []
+  )
   for path in sorted(CONFIGS.glob('*.py'))
   if path.stem not in OF_OTHERS
   for argument in ARGUMENTS.get(path.stem, (None,))

@@ -131,8 +131,21 @@ ACT_MAX = {
 }
 
 
-@pytest.mark.parametrize('generator', [VECTOR, MAP], ids=['vector', 'map'])
-@pytest.mark.parametrize('case', ACT_MAX)
+def cases(names, quick):
+  """Of codes that are vectors, and of maps; some take their time."""
+  return [
+    pytest.param(
+      name,
+      generator,
+      id=f'{name}-{"map" if generator.of_map else "vector"}',
+      marks=[] if name == quick or generator is VECTOR else [pytest.mark.slow],
+    )
+    for name in names
+    for generator in (VECTOR, MAP)
+  ]
+
+
+@pytest.mark.parametrize('case, generator', cases(ACT_MAX, 'bounds and decay'))
 def test_act_max_is_the_twin(case, generator, bounds):
   knobs, options = ACT_MAX[case]
   given = {'bounds': 'inf', 'decay': 0.0, 'rate_start': 2.0, 'rate_end': 2.0}
@@ -226,8 +239,7 @@ DGN = {
 }
 
 
-@pytest.mark.parametrize('generator', [VECTOR, MAP], ids=['vector', 'map'])
-@pytest.mark.parametrize('case', DGN)
+@pytest.mark.parametrize('case, generator', cases(DGN, 'everything'))
 def test_dgn_gd_is_the_twin(case, generator, bounds):
   knobs, options = DGN[case]
   given = {'bounds': bounds, **knobs}
@@ -245,6 +257,7 @@ def test_dgn_gd_is_the_twin(case, generator, bounds):
   assert np.abs(np.diff(codes, axis=0)).max() > 0.1
 
 
+@pytest.mark.slow
 def test_dgn_lbfgs_is_scipys(bounds):
   acts = network.AlexNet()
   tried = []
