@@ -200,14 +200,15 @@ def _summary(layer: str, start: str, scores: Scores) -> list[str]:
   }
   lines = []
   for program, (found, ours) in programs.items():
-    below, above = (found[:, 0] < low).sum(), (found[:, 0] > high).sum()
+    apart = (found[:, 0] < low).sum(), (found[:, 0] > high).sum()
+    apart = '{}, {}'.format(*apart) if ours else ''
     theirs = np.broadcast_to(scores.theirs[:, None], found.shape)
     enough = (found >= theirs - LESS * np.abs(theirs)).sum()
     lines.append(
       f'| `{layer}` | {start} | {program} | {found.size} '
       f'| {enough} ({100 * enough / found.size:.0f} %) '
       f'| {np.median(found / theirs):.3f} '
-      f'| {found.sum() / theirs.sum():.3f} | {f"{below}, {above}" if ours else ""} |'
+      f'| {found.sum() / theirs.sum():.3f} | {apart} |'
     )
   return lines
 
