@@ -386,6 +386,6 @@ def test_conv5_of_alexnet_is_inverted(tmp_path):
     config.steps, config.every = 60, 60
   result = run((config, training.plan(config)), tmp_path / 'w')
   errors = result['pixel_error']
-  # A minute: 0.62 of the mean image's error; it ends at half of it.
+  # It is 0.65 of the mean image's error, after 1,600 steps 0.49.
   assert errors['reconstruction'] < 0.75 * errors['mean_image']
   assert result['better_than_mean_image'] > 40
