@@ -14,7 +14,6 @@ import zlib
 
 from jaxtyping import UInt8
 import numpy as np
-from PIL import Image
 
 from vizjax import datasets
 from vizjax import preprocessing
@@ -127,12 +126,7 @@ class _Resized:
 
   def __getitem__(self, place: Any) -> np.ndarray:
     image = self.data[self.numbers[place]].image
-    size, short = self.how.size, min(image.shape[:2])
-    h, w = (
-      size if self.how.warp else size * n // short for n in image.shape[:2]
-    )
-    filter = preprocessing.FILTERS[self.how.filter]
-    return np.asarray(Image.fromarray(image).resize((w, h), filter))
+    return np.asarray(preprocessing.resized(self.how, image))
 
 
 def _crop(image: np.ndarray, shape: tuple[int, int], rng: Any) -> np.ndarray:

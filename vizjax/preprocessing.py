@@ -130,6 +130,17 @@ def apply(
     ValueError: the network's input is larger than what it is cut from.
   """
   check(preprocessing, shape)
+  whole = resized(preprocessing, image)
+  sizes = whole.size[::-1]
+  top, left = ((a - b) // 2 for a, b in zip(sizes, shape, strict=True))
+  box = (left, top, left + shape[1], top + shape[0])
+  return np.asarray(whole.crop(box), np.float32)
+
+
+def resized(
+  preprocessing: Preprocessing, image: UInt8[np.ndarray, 'h w 3']
+) -> Image.Image:
+  """A photograph before it is cut; the long side is rounded down."""
   h, w = image.shape[:2]
   size, short = preprocessing.size, min(h, w)
   # In whole numbers, as torchvision has it: int(256 * long / short).
@@ -138,12 +149,9 @@ def apply(
     if preprocessing.warp
     else (size * h // short, size * w // short)
   )
-  resized = Image.fromarray(image).resize(
+  return Image.fromarray(image).resize(
     sizes[::-1], FILTERS[preprocessing.filter]
   )
-  top, left = ((a - b) // 2 for a, b in zip(sizes, shape, strict=True))
-  box = (left, top, left + shape[1], top + shape[0])
-  return np.asarray(resized.crop(box), np.float32)
 
 
 def check(preprocessing: Preprocessing, shape: tuple[int, int]) -> None:
