@@ -18,6 +18,7 @@ from ml_collections import config_dict
 import numpy as np
 import optax
 
+from vizjax import classifiers
 from vizjax import core
 from vizjax import crops
 from vizjax import datasets
@@ -26,7 +27,6 @@ from vizjax import generators
 from vizjax import inversion
 from vizjax import models
 from vizjax import preprocessing
-from vizjax import spelling
 from vizjax.models import files
 from vizjax.models import layers
 
@@ -125,8 +125,9 @@ def plan(config: config_dict.ConfigDict) -> Plan:
     raise ValueError(
       f'config.model takes images of {net.input_shape}, expected 3 channels'
     )
-  layer = _layer(net, config.layer)
-  comparator = _layer(net, config.comparator or layer)
+  layer, comparator = config.layer, config.comparator or config.layer
+  for name in (layer, comparator):
+    classifiers.shapes(net, name)  # or an error with the nearest
   net = models.cut(net, (layer, comparator))
   size = net.input_shape[:2]
   code = inversion.code_shape(net, layer)
@@ -284,21 +285,6 @@ def _check(config: config_dict.ConfigDict) -> None:
       "config.data is '', expected photographs: type --config.data=DIR, a "
       'folder of images, or tfds:NAME[:SPLIT]'
     )
-
-
-def _layer(net: core.Model, name: str) -> str:
-  acts = jax.eval_shape(
-    lambda net, image: net(image),
-    net,
-    jax.ShapeDtypeStruct(net.input_shape, jnp.float32),
-  )
-  if name in acts:
-    return name
-  known = [info.name for info in net.layers] or sorted(acts)
-  hint = spelling.hint(name, known)
-  raise ValueError(
-    f'layer {name!r} is not in the network. Layers: {", ".join(known)}.{hint}'
-  )
 
 
 def _preprocessing(
