@@ -19,11 +19,11 @@ minutes on two cores of a CPU, the 4,000 steps of this file 40.
   ... --config.adversarial_weight=0.1
 """
 
-from vizjax import training
+from vizjax.training import plans
 
 
 def get_config():
-  config = training.config()
+  config = plans.config()
 
   # Which layer, and by which photographs.
   config.model = "load('alexnet_features')"

@@ -17,8 +17,8 @@ from absl import logging
 from ml_collections import config_flags
 
 from experiments import launch
-from vizjax import training
-from vizjax import training_runs
+from vizjax.training import plans
+from vizjax.training import runs
 
 _CONFIG = config_flags.DEFINE_config_file(
   'config', None, 'A file of configs/, and overrides as --config.KNOB=VALUE.'
@@ -32,16 +32,16 @@ def main() -> None:
   config, workdir = _CONFIG.value, _WORKDIR.value
   if not _DRY_RUN.value and not workdir:
     raise ValueError('--workdir is missing: type --workdir=DIR')
-  plan = training.plan(config)
-  print(training.describe(config, plan), flush=True)
+  plan = plans.plan(config)
+  print(plans.describe(config, plan), flush=True)
   if _DRY_RUN.value:
     return
   path = config_flags.get_config_filename(flags.FLAGS['config'])
   source = pathlib.Path(path.split(':')[0]).read_text()  # FILE:ARGUMENT
   bar = _Bar(config)
-  result = training_runs.execute(config, plan, workdir, bar.report, source)
+  result = runs.execute(config, plan, workdir, bar.report, source)
   bar.close()
-  for line in training_runs.words(result):
+  for line in runs.words(result):
     print(line)
   print(f'generator: {pathlib.Path(workdir) / result["generator"]}')
   print(
@@ -57,7 +57,7 @@ class _Bar:
     self.config = config
     self.bar = None
 
-  def report(self, progress: training_runs.Progress) -> None:
+  def report(self, progress: runs.Progress) -> None:
     if self.bar is None:
       self.bar = self._open(progress.step - 1)
     losses = progress.losses.items()

@@ -43,7 +43,7 @@ MAY_TOUCH_IT = {
   'vizjax/models/zoo.py',
   'vizjax/store.py',
   'vizjax/targets.py',
-  'vizjax/training_runs.py',
+  'vizjax/training/runs.py',
 }
 
 

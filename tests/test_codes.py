@@ -11,6 +11,7 @@ from vizjax import build
 from vizjax import codes
 from vizjax import core
 from vizjax import images
+from vizjax import parameterizations
 from vizjax import store
 from vizjax import sweep
 from vizjax.models import zoo
@@ -238,6 +239,18 @@ def test_pictures_of_any_range_become_images():
   picture = prior(code[None, None])['deconv0'][2:14, 2:14, ::-1]
   expected = 127.5 * picture + 127.5
   np.testing.assert_allclose(image, expected, rtol=1e-5, atol=1e-3)
+
+
+def test_a_generator_without_a_table_ends_with_what_it_names_last():
+  def apply(params, code):
+    del params
+    first = jnp.broadcast_to(code, (16, 16, 3))  # sorts behind 'picture'
+    return {'wide': first, 'picture': 2 * first}
+
+  prior = core.Model({}, jnp.zeros(3), apply, (1, 1, 3))
+  render = parameterizations.generator(prior, toynets.net()).render
+  image = render(jnp.arange(3.0)) - toynets.net().mean[None, None]
+  np.testing.assert_allclose(image[5, 7], [0, 2, 4], atol=1e-4)
 
 
 def test_what_is_not_a_picture_is_refused():

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from vizjax import crops
 from vizjax import datasets
 from vizjax import preprocessing
+from vizjax.training import crops
 
 HELD = (2, 6, 13, 16, 17)  # of 20: the smallest CRC-32 of '0' to '19'
 

@@ -10,8 +10,8 @@ import optax
 import pytest
 
 from vizjax import generators
-from vizjax import inversion
 from vizjax import models
+from vizjax.training import inversion
 
 
 @functools.cache

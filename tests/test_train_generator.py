@@ -14,12 +14,12 @@ import pytest
 import test_configs
 import test_launchers
 
-from vizjax import crops
 from vizjax import datasets
 from vizjax import generators
 from vizjax import store
-from vizjax import training
-from vizjax import training_runs
+from vizjax.training import crops
+from vizjax.training import plans
+from vizjax.training import runs
 
 FIXTURES = pathlib.Path(__file__).parent.parent.parent / 'shared' / 'fixtures'
 
@@ -37,7 +37,7 @@ def folder(tmp_path_factory):
 
 
 def configured(folder, **fields):
-  config = training.config()
+  config = plans.config()
   config.model = 'toynets.net()'
   config.layer = 'relu2'
   config.data = str(folder)
@@ -56,12 +56,12 @@ def configured(folder, **fields):
 def planned(folder):
   """A configuration with two losses, and its plan."""
   config = configured(folder, feature_weight=0.5)
-  return config, training.plan(config)
+  return config, plans.plan(config)
 
 
 def run(planned, workdir, report=lambda progress: None):
   with jax.numpy_rank_promotion('raise'):
-    return training_runs.execute(*planned, str(workdir), report, 'source')
+    return runs.execute(*planned, str(workdir), report, 'source')
 
 
 @pytest.fixture(scope='module')
@@ -74,7 +74,7 @@ def undisturbed(planned, tmp_path_factory):
 
 def test_the_constants_are_means_of_the_crops(planned):
   config, plan = planned
-  found = training.constants(config, plan)
+  found = plans.constants(config, plan)
   size = plan.net.input_shape[:2]
   batches = crops.batches(plan.data, plan.kept, plan.how, size, seed=0, size=4)
   images = np.concatenate([next(batches) for _ in range(3)]).astype(float)
@@ -123,7 +123,7 @@ def test_the_result_is_measured_on_what_is_held_out(planned, undisturbed):
   codes = [net(jnp.float32(image))['relu2'] for image in shown]
   made = [generator(code)['picture'] for code in codes]
   made = np.clip(np.array(made) + np.array(net.mean), 0, 255)
-  mean = training.constants(config, plan).image
+  mean = plans.constants(config, plan).image
   others = {'reconstruction': made, 'mean_image': mean[None]}
   errors = {
     name: ((shown - other) ** 2).mean((1, 2, 3))
@@ -187,12 +187,12 @@ def stopping(function, calls):
   'module, name',
   [
     (store, 'claim'),
-    (training.crops, 'batches'),
-    (training_runs, '_checkpoints'),
-    (training_runs, '_note'),
-    (training_runs, '_draw'),
+    (plans.crops, 'batches'),
+    (runs, '_checkpoints'),
+    (runs, '_note'),
+    (runs, '_draw'),
     (generators, 'write'),
-    (training_runs, '_result'),
+    (runs, '_result'),
   ],
 )
 def test_killed_between_any_two_writes_the_numbers_are_the_same(
@@ -250,8 +250,8 @@ def test_a_damaged_checkpoint_is_told(planned, tmp_path):
 
 
 def test_losses_that_are_no_numbers_end_it(planned, tmp_path, monkeypatch):
-  constants = training.constants(*planned)._replace(image_variance=np.nan)
-  monkeypatch.setattr(training, 'constants', lambda config, plan: constants)
+  constants = plans.constants(*planned)._replace(image_variance=np.nan)
+  monkeypatch.setattr(plans, 'constants', lambda config, plan: constants)
   with pytest.raises(ValueError, match='before 3 are not finite.*config.rate'):
     run(planned, tmp_path / 'w')
   assert not (tmp_path / 'w' / 'generator.npz').exists()
@@ -264,7 +264,7 @@ def test_a_damaged_photograph_is_named(folder, tmp_path):
   names = [example.id for example in datasets.open(str(folder))]
   kept = next(n for i, n in enumerate(names) if i not in held)
   config = configured(tmp_path)
-  plan = training.plan(config)
+  plan = plans.plan(config)
   (tmp_path / kept).write_bytes(b'damaged')
   with pytest.raises(ValueError, match=f"{kept}' cannot be decoded") as error:
     run((config, plan), tmp_path / 'w')
@@ -272,7 +272,7 @@ def test_a_damaged_photograph_is_named(folder, tmp_path):
   assert not (tmp_path / 'w').exists()
   (tmp_path / names[held[0]]).write_bytes(b'damaged')
   with pytest.raises(ValueError, match=f"{names[held[0]]}' cannot be decoded"):
-    training.plan(config)
+    plans.plan(config)
 
 
 BAD = {
@@ -300,7 +300,7 @@ BAD = {
 def test_what_is_wrong_is_told_in_one_line(name, folder):
   fields, words = BAD[name]
   with pytest.raises(ValueError, match=words) as error:
-    training.plan(configured(folder, **fields))
+    plans.plan(configured(folder, **fields))
   assert '\n' not in str(error.value)
 
 
@@ -308,18 +308,18 @@ def test_what_is_wrong_is_told_in_one_line(name, folder):
 def test_a_missing_extra_is_told(library, folder, monkeypatch):
   monkeypatch.setitem(sys.modules, library, None)
   with pytest.raises(ValueError, match=r"pip install 'vizjax\[train\]'"):
-    training.plan(configured(folder))
+    plans.plan(configured(folder))
 
 
 def test_the_config_is_one(folder):
   config = test_configs.load('generator')
-  assert set(config) == set(training.config())
+  assert set(config) == set(plans.config())
   with config.unlocked():
     config.update(model='toynets.net()', layer='fc3', data=str(folder))
     config.update(held_out=4, comparator='relu2')
-  plan = training.plan(config)
+  plan = plans.plan(config)
   assert plan.code == (1, 1, 5)
-  assert 'fc3' in training.describe(config, plan)
+  assert 'fc3' in plans.describe(config, plan)
 
 
 def start(folder, workdir, *more):
@@ -384,7 +384,7 @@ def test_conv5_of_alexnet_is_inverted(tmp_path):
   with config.unlocked():
     config.data = str(FIXTURES / 'imagenet500')
     config.steps, config.every = 60, 60
-  result = run((config, training.plan(config)), tmp_path / 'w')
+  result = run((config, plans.plan(config)), tmp_path / 'w')
   errors = result['pixel_error']
   # It is 0.65 of the mean image's error, after 1,600 steps 0.49.
   assert errors['reconstruction'] < 0.75 * errors['mean_image']

@@ -185,8 +185,14 @@ def _picture(prior: core.Model, layer: str | None) -> str:
   """The layer that a generator ends with, or the one that was named."""
   names = [info.name for info in prior.layers]
   if not names:
-    image = jax.ShapeDtypeStruct(prior.input_shape, jnp.result_type(prior.mean))
-    names = list(jax.eval_shape(lambda m, x: m(x), prior, image))
+
+    def traced(prior, code):
+      acts = prior(code)
+      names.extend(acts)  # in its own order; what comes out of JAX is sorted
+      return acts
+
+    code = jax.ShapeDtypeStruct(prior.input_shape, jnp.result_type(prior.mean))
+    jax.eval_shape(traced, prior, code)
   if layer is None:
     return names[-1]
   if layer not in names:

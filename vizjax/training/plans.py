@@ -1,10 +1,10 @@
 """What a generator is trained by: a configuration, checked, and its steps.
 
-  plan = training.plan(config)
-  for state, found in training.steps(config, plan, method, scales, state):
+  plan = plans.plan(config)
+  for state, found in plans.steps(config, plan, method, scales, state):
     ...
 
-`training_runs` does that in a workdir.
+`runs` does that in a workdir.
 """
 
 from collections.abc import Iterator
@@ -20,15 +20,15 @@ import optax
 
 from vizjax import classifiers
 from vizjax import core
-from vizjax import crops
 from vizjax import datasets
 from vizjax import fields
 from vizjax import generators
-from vizjax import inversion
 from vizjax import models
 from vizjax import preprocessing
 from vizjax.models import files
 from vizjax.models import layers
+from vizjax.training import crops
+from vizjax.training import inversion
 
 # Crops that the constants are means of: about so many, or all photographs.
 _CROPS = 1000

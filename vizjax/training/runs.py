@@ -1,15 +1,15 @@
 """Training a generator in a workdir, safe against crashes.
 
-  plan = training.plan(config)
-  result = training_runs.execute(config, plan, workdir)
+  plan = plans.plan(config)
+  result = runs.execute(config, plan, workdir)
 
-  WORKDIR/config.json          written first, as by a sweep
-  WORKDIR/constants.npz        what the losses are measured against
-  WORKDIR/checkpoints/STEP/    Orbax's, the last two
-  WORKDIR/losses.csv           means of the steps since the row before
-  WORKDIR/grids/STEP.png       held-out photographs over their reconstructions
-  WORKDIR/generator.npz        of the last checkpoint: `generators.trained`
-  WORKDIR/result.json          written last
+  workdir/config.json          written first, as by a sweep
+  workdir/constants.npz        what the losses are measured against
+  workdir/checkpoints/STEP/    Orbax's, the last two
+  workdir/losses.csv           means of the steps since the row before
+  workdir/grids/STEP.png       held-out photographs over their reconstructions
+  workdir/generator.npz        of the last checkpoint: `generators.trained`
+  workdir/result.json          written last
 
 Executing again after a crash goes on from the last checkpoint, to the same
 numbers.
@@ -28,12 +28,12 @@ import numpy as np
 
 from vizjax import generators
 from vizjax import images
-from vizjax import inversion
 from vizjax import store
 from vizjax import sweep
-from vizjax import training
 from vizjax.models import arrays
 from vizjax.models import files
+from vizjax.training import inversion
+from vizjax.training import plans
 
 # Fields that change nothing in the numbers.
 FREE = ('every', 'shown', 'readers')
@@ -52,15 +52,15 @@ class Run(NamedTuple):
   """All that an execution needs besides the state."""
 
   config: config_dict.ConfigDict
-  plan: training.Plan
-  constants: training.Constants
+  plan: plans.Plan
+  constants: plans.Constants
   method: inversion.Method
   place: pathlib.Path
 
 
 def execute(
   config: config_dict.ConfigDict,
-  plan: training.Plan,
+  plan: plans.Plan,
   workdir: str,
   report: Callable[[Progress], None] = lambda progress: None,
   source: str = '',
@@ -69,7 +69,7 @@ def execute(
 
   Args:
     config: the configuration.
-    plan: from `training.plan`.
+    plan: from `plans.plan`.
     workdir: a new directory, or one of an earlier run of the same plan.
     report: is called after every step.
     source: text of the configuration's file, to be kept.
@@ -93,7 +93,7 @@ def execute(
   constants = _constants(config, plan, place / 'constants.npz')
   store.claim(workdir, provenance)
   arrays.write(place / 'constants.npz', {'mean': constants._asdict()})
-  method = training.method(config, plan, constants)
+  method = plans.method(config, plan, constants)
   run = Run(config, plan, constants, method, place)
   (place / 'grids').mkdir(exist_ok=True)
   with _checkpoints(place) as checkpoints:
@@ -125,7 +125,7 @@ def _train(run: Run, checkpoints: Any, report: Callable) -> inversion.State:
   state = _restored(run, checkpoints)
   first, config = int(state.step) + 1, run.config
   window, before = [], {}
-  steps = training.steps(config, run.plan, run.method, run.constants, state)
+  steps = plans.steps(config, run.plan, run.method, run.constants, state)
   for number, (latest, found) in enumerate(steps, first):
     state = latest
     # Waiting for the step before keeps the device busy and the bar honest.
@@ -203,17 +203,17 @@ def _orbax() -> Any:
 
 
 def _constants(
-  config: config_dict.ConfigDict, plan: training.Plan, path: pathlib.Path
-) -> training.Constants:
+  config: config_dict.ConfigDict, plan: plans.Plan, path: pathlib.Path
+) -> plans.Constants:
   """Those of the workdir, or new ones."""
   if not path.is_file():
-    return training.constants(config, plan)
+    return plans.constants(config, plan)
   with files.reading(path, 'file of constants'):
-    return training.Constants(**arrays.read(path)['mean'])
+    return plans.Constants(**arrays.read(path)['mean'])
 
 
 def _provenance(
-  config: config_dict.ConfigDict, plan: training.Plan, source: str
+  config: config_dict.ConfigDict, plan: plans.Plan, source: str
 ) -> dict[str, Any]:
   values = config.to_dict()
   fixed = {name: v for name, v in values.items() if name not in FREE}

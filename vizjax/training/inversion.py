@@ -9,11 +9,9 @@ network, and that an adversary takes for photographs. The network is frozen; it
 and all numbers are arguments, never constants of the program.
 
 Losses are means over entries, divided by what the best constant answer has,
-so that 1 is no better than a constant. The paper's are sums over entries,
-under "Training details" with the weights 2e-6 for the image, 0.01 for the
-features of conv5 and 100 for the adversary. A weight of w there is one of
-w * entries * variance here: with pixels in 0-255 and relu5 of
-alexnet_features about 1,000 to 500 to 100. The adversarial loss is the same.
+so that 1 is no better than a constant. The paper's are sums over entries: a
+weight of w there is one of w * entries * variance here, but for the
+adversarial loss, which is the same.
 """
 
 from collections.abc import Mapping
@@ -32,7 +30,8 @@ from vizjax.models import deepsim
 from vizjax.models import tables
 
 # The adversary waits while its loss is below this part of the generator's
-# adversarial loss: Dosovitskiy and Brox 2016, "Training details".
+# adversarial loss. So does that of the authors' program, until the part is
+# five times as large.
 WAITS_BELOW = 0.1
 
 
