@@ -3,9 +3,11 @@
 And the bar by which it tells how far it is.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+import contextlib
 import logging
 import os
+import signal
 import sys
 import warnings
 from typing import Any
@@ -57,6 +59,28 @@ def run(
       os._exit(130)  # without waiting for what the device still computes
 
   app.run(guarded, flags_parser=parse)
+
+
+@contextlib.contextmanager
+def patient() -> Iterator[Callable[[], bool]]:
+  """Gives a function that says whether Ctrl-C was pressed once.
+
+  What runs can then stop where it leaves nothing half done. Pressed again, it
+  stops at once.
+  """
+  pressed = []
+
+  def handle(number, frame):
+    if pressed:
+      signal.default_int_handler(number, frame)
+    pressed.append(number)
+    print('stopping after this step; once more: at once', file=sys.stderr)
+
+  before = signal.signal(signal.SIGINT, handle)
+  try:
+    yield lambda: bool(pressed)
+  finally:
+    signal.signal(signal.SIGINT, before)
 
 
 def bar(line: str, **options: Any) -> tqdm.tqdm:

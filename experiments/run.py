@@ -15,7 +15,9 @@ from ml_collections import config_flags
 import tqdm
 
 from experiments import launch
+from vizjax import descriptions
 from vizjax import sweep
+from vizjax import watching
 
 _CONFIG = config_flags.DEFINE_config_file(
   'config', None, 'A file of configs/, and overrides as --config.KNOB=VALUE.'
@@ -29,23 +31,31 @@ def main() -> None:
   if not _DRY_RUN.value and not _WORKDIR.value:
     raise ValueError('--workdir is missing: type --workdir=DIR')
   plans = sweep.plan(config)
-  for note in sweep.notes(config, plans):
+  for note in descriptions.notes(config, plans):
     print(note, file=sys.stderr)
   if _DRY_RUN.value:
-    print(sweep.describe(config, plans))
+    print(descriptions.plan(config, plans))
     return
   path = config_flags.get_config_filename(flags.FLAGS['config'])
   source = pathlib.Path(path.split(':')[0]).read_text()  # FILE:ARGUMENT
-  bar = _Bar(config.steps)
-  sweep.execute(config, plans, _WORKDIR.value, bar.report, source)
+  watch = watching.watcher(config, plans, _WORKDIR.value)
+  bar = _Bar(config, plans)
+  with launch.patient() as asked_to_stop:
+
+    def report(progress):
+      bar.report(progress)
+      if asked_to_stop():
+        raise KeyboardInterrupt
+
+    sweep.execute(config, plans, _WORKDIR.value, report, source, watch)
   bar.close()
 
 
 class _Bar:
   """A bar for each layer on a terminal; elsewhere a line now and then."""
 
-  def __init__(self, steps: int):
-    self.steps = steps
+  def __init__(self, config, plans):
+    self.steps = {p.layer: sweep.steps(config, p) for p in plans}
     self.bar = None
     self.layer = None
 
@@ -67,8 +77,8 @@ class _Bar:
     return launch.bar(
       '{desc}:{postfix}, {percentage:.0f}%, {rate_fmt}, {remaining} left',
       desc=progress.layer,
-      total=progress.count * self.steps,
-      initial=progress.units * self.steps,
+      total=progress.count * self.steps[progress.layer],
+      initial=progress.units * self.steps[progress.layer],
       unit=' image steps',
     )
 

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 
 from vizjax import images
+from vizjax import multiscale
 from vizjax import store
 from vizjax import sweep
 
 CONFIGS = pathlib.Path(__file__).parent.parent / 'configs'
 ARGUMENTS = {
+  'cnn_vis': ('example1', 'example11', 'neuron'),  # of one form each
   'cnnpref': (
     'gd_lower',
     'gd_higher',
@@ -22,6 +24,7 @@ ARGUMENTS = {
     'dgn_lbfgs_lower',
     'dgn_lbfgs_higher',
   ),
+  'deepdream': ('plain', 'guided', 'zoom', 'own'),
   'nguyen2016': (
     'activate_output',
     'places',
@@ -33,7 +36,11 @@ ARGUMENTS = {
   'yosinski2015': ('1', '2', '3', '4'),
 }
 OF_OTHERS = ('generator',)  # not of experiments.run
-SAME = ('lbfgs_higher', 'dgn_lbfgs_lower')  # programs as of the other form
+SAME = (
+  'lbfgs_higher',
+  'dgn_lbfgs_lower',
+  'plain',
+)  # programs as of the other form
 FILES = [
   pytest.param(
     path.stem, argument, marks=[pytest.mark.slow] if argument in SAME else []
@@ -65,6 +72,8 @@ def test_every_config_runs(name, argument, tmp_path):
     if 'prior' in config.parameterization:
       config.prior = 'toynets.prior()'
       config.bounds = '4'
+    if config.scales:
+      make_large(config, tmp_path)
     if 'encoded' in config.data:
       config.encoder, config.code_layer = 'toynets.net()', 'fc3'
       config.photograph = str(tmp_path / 'pepper.png')
@@ -78,6 +87,47 @@ def test_every_config_runs(name, argument, tmp_path):
   scores = store.read(kept, 'trace/score')
   assert np.isfinite(scores).all()
   assert (scores[:, -1] != scores[:, 0]).all()
+
+
+def make_large(config, folder):
+  """Two sizes or octaves, of two photographs or two units."""
+  for name in 'ab':
+    pixels = np.random.RandomState(ord(name)).uniform(0, 255, (24, 28, 3))
+    images.write(str(folder / f'{name}.png'), pixels)
+  config.mean = None
+  if 'neuron' not in config.objective:
+    config.units, config.replicates = None, 2
+  if 'octave_n' in config:
+    config.photograph, config.replicates = str(folder / '?.png'), 1
+    config.octave_n = 2
+    config.frames = min(config.frames, 2)
+    config.guide = str(folder / 'b.png')
+  else:
+    config.tile, config.num_sizes = 12, 2
+    config.initial_size, config.final_size = '12x20', '14x22'
+    if not config.start:
+      config.photograph = str(folder / 'a.png')
+
+
+@pytest.mark.parametrize('number', range(1, 14))
+def test_the_examples_of_cnn_vis_have_their_sizes(number):
+  config = load('cnn_vis', f'example{number}')
+  # The rows and columns of the photographs, by the published results.
+  bases = {
+    10: (1248, 1874),
+    11: (1059, 1887),
+    12: (1600, 2560),
+    13: (1050, 1680),
+  }
+  base = bases.get(number, (3820, 3000))
+  ends = [
+    multiscale.size(config[name], base, name)
+    for name in ('initial_size', 'final_size')
+  ]
+  last = multiscale.between(*ends, config.num_sizes, config.resize_type)[-1]
+  published = {7: (573, 450), 8: (573, 450), 9: (955, 750), 10: (936, 1405),
+               11: (1059, 1887), 12: (800, 1280), 13: (525, 840)}  # fmt: skip
+  assert last == published.get(number, (1080, 1920))
 
 
 def test_yosinski_names_its_four_sets():

@@ -13,6 +13,7 @@ import toynets
 from vizjax import build
 from vizjax import core
 from vizjax import store
+from vizjax import descriptions
 from vizjax import sweep
 
 # The same float32 network compiled in another program, over the largest
@@ -409,7 +410,7 @@ def test_more_units_are_inside_a_wider_image():
 def test_the_plan_is_told_in_words():
   c = config(layer='conv1,fc3', units='0:3', replicates=2, transforms='')
   plans = sweep.plan(c)
-  text = sweep.describe(c, plans)
+  text = descriptions.plan(c, plans)
   for name in ('model', 'objective', 'optimizer', 'transforms', 'steps'):
     assert any(
       line.split(None, 1) == [name, str(c[name] or '-')]
@@ -435,7 +436,7 @@ def test_a_plan_writes_nothing_and_computes_nothing(tmp_path, monkeypatch):
     'vizjax.parallel.runner', lambda *a, **k: pytest.fail('compiled')
   )
   c = config(units='0:2@2x3,4@0x5')
-  sweep.describe(c, sweep.plan(c))
+  descriptions.plan(c, sweep.plan(c))
   assert list(tmp_path.iterdir()) == []
 
 
@@ -488,12 +489,12 @@ def test_a_group_of_units_is_the_same_by_file_and_by_formula(tmp_path):
 def test_a_place_that_was_chosen_for_the_user_is_told():
   c = build.config()
   c.update(model='toynets.net()', layer='conv2,fc3', box=False, steps=1)
-  (note,) = sweep.notes(c, sweep.plan(c))
+  (note,) = descriptions.notes(c, sweep.plan(c))
   assert note.startswith('conv2: units at row 3, column 3, the centre')
   assert '--config.units=0@0x0' in note
   for told in ({'units': '1@2x2', 'layer': 'conv2'}, {'box': True}):
     other = c.copy_and_resolve_references()
     other.update(told)
-    assert sweep.notes(other, sweep.plan(other)) == []
+    assert descriptions.notes(other, sweep.plan(other)) == []
   c.objective = 'channel(layer)'
-  assert sweep.notes(c, sweep.plan(c)) == []
+  assert descriptions.notes(c, sweep.plan(c)) == []

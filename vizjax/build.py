@@ -33,7 +33,7 @@ from vizjax import targets
 from vizjax import transforms
 
 # Terms that read one channel, one position, or nothing but the image.
-_OF_A_CHANNEL = {'neuron', 'channel'}
+_OF_A_CHANNEL = {'neuron', 'channel', 'amplify_neuron'}
 _OF_A_POSITION = {'neuron', 'direction_neuron'}
 _OF_THE_IMAGE = {'total_variation', 'p_norm', 'l1', 'l2', 'l2_norm', 'std'}
 
@@ -75,12 +75,13 @@ def config() -> config_dict.ConfigDict:
   c.optimizer = 'sgd(1.)'
   c.projections = ''
   c.procedure = ''  # a published program that is not of the usual form
-  c.steps = 100  # evaluations
+  c.scales = ''  # several sizes: grown(model, '224x224', '896x896', 5)
+  c.steps = 100  # evaluations, at each size
 
   # What is kept.
   c.activation = ''  # measured without transforms; '': the objective
   c.trace = ''  # further records: 'norm = l2_norm(), std = std()'
-  c.result = 'best'  # or 'last': which image of a run is kept
+  c.result = 'best'  # or 'last', or 'next': after the last update
   c.keep = ''  # further ones, as 'last': image, score and step of each
   c.image_dtype = 'float32'  # or 'float16', 'uint8'
   c.save_every = placeholder(int)  # keep a frame every so many steps
@@ -88,7 +89,11 @@ def config() -> config_dict.ConfigDict:
   # How to run it.
   c.box = True  # synthesize a single unit on what it sees, where that is exact
   c.views = 'mean'  # or 'sum': how the scores of several views are joined
+  c.tile_batch = placeholder(int)  # views at a time; None: as many as fit
+  c.memory = 2.0  # GB for the activations of views; None for any
   c.batch = 64  # units at a time
+  c.every = placeholder(int)  # show how far it is every so many steps
+  c.show = 'print+save'  # and how: print, save, show, plot_pix
   return c
 
 
@@ -98,7 +103,7 @@ class Program(NamedTuple):
   Attributes:
     recipe: how an image is made.
     clean: the same without transforms, scoring config.activation.
-    result: 'best' or 'last'.
+    result: 'best', 'last' or 'next'.
     keep: further snapshots.
     frame: the sizes of the image and of what the network sees.
     target: (runs, rows) -> Target, stacked over rows.
@@ -118,13 +123,14 @@ def check(config: config_dict.ConfigDict) -> None:
   Raises:
     ValueError: with the field, its value, and what was expected.
   """
-  for name in ('steps', 'batch', 'replicates', 'save_every'):
+  counts = ('steps', 'batch', 'replicates', 'save_every', 'every', 'tile_batch')
+  for name in counts:
     if config[name] is not None and config[name] < 1:
       raise ValueError(
         f'config.{name} is {config[name]!r}, expected a whole number >= 1'
       )
   choices = {
-    'result': ('best', 'last'),
+    'result': ('best', 'last', 'next'),
     'views': tuple(_VIEWS),
     'image_dtype': ('float32', 'float16', 'uint8'),
   }
@@ -146,7 +152,7 @@ def model(config: config_dict.ConfigDict) -> core.Model:
   net = fields.link(config, 'model', fields.knobs(config))
   if config.mean is None:
     return net
-  shape = _shape(config) or net.input_shape[:2]
+  shape = fields.shape(config) or net.input_shape[:2]
   mean = targets.mean(config.mean, (*shape, net.input_shape[2]))
   return dataclasses.replace(net, mean=jnp.asarray(mean, net.mean.dtype))
 
@@ -182,16 +188,26 @@ def layers(config: config_dict.ConfigDict, net: core.Model) -> tuple[str, ...]:
 
 
 def runs(
-  config: config_dict.ConfigDict, net: core.Model, layer: str
+  config: config_dict.ConfigDict,
+  net: core.Model,
+  layer: str,
+  photographs: int = 0,
 ) -> runs_.Runs:
-  """The table of what is to be made of a layer."""
+  """The table of what is to be made of a layer.
+
+  Args:
+    config: the configuration.
+    net: from `model`.
+    layer: one of `layers`.
+    photographs: to start from; several are a run each.
+  """
   cut, frame = _cut(config, net, layer, boxed=False)
   act = _maps(cut, frame.view)[layer]
-  count = _count(config, act)
+  count = _count(config, act, photographs)
   labels = net.labels if len(net.labels) == count else ()
   size = act[:-1] or (1, 1)
   units = runs_.units(config.units, layer, count, *size, labels)
-  boxable = config.box and _shape(config) is None and net.mean.ndim == 1
+  boxable = config.box and fields.shape(config) is None and net.mean.ndim == 1
   field = _field(config, net, layer) if boxable else None
   return runs_.table(layer, units, config.replicates, field, frame.view)
 
@@ -248,9 +264,9 @@ def program(
   cut, frame = _cut(config, net, layer, boxed)
   canvas = (*frame.canvas, cut.input_shape[2])
   # To a formula, `model` is the network on an image of the size at hand.
-  sized = dataclasses.replace(cut, input_shape=canvas)
+  model_here = dataclasses.replace(cut, input_shape=canvas)
   others = networks(config) if others is None else others
-  knobs = fields.knobs(config, sized, layer, others)
+  knobs = fields.knobs(config, model_here, layer, others)
   optimizer = fields.links(config, 'optimizer', knobs)
   if not optimizer:
     raise ValueError("config.optimizer is '', expected one, as 'adam(0.05)'")
@@ -269,12 +285,16 @@ def program(
     projections=fields.links(config, 'projections', knobs),
     trace=fields.trace(config, knobs, procedure.trace),
     views=_VIEWS[config.views],
+    tile_batch=config.tile_batch,
     procedure=procedure,
   )
+  clean = transforms.crop(*frame.view)
+  if fields.tiled(config):
+    clean = transforms.tiles(*frame.view, moving=False)
   measured = 'activation' if config.activation.strip() else 'objective'
   clean = dataclasses.replace(
     recipe,
-    transforms=(transforms.crop(*frame.view),),
+    transforms=(clean,),
     objective=fields.link(config, measured, knobs),
     trace=(),
     procedure=core.ASCENT,
@@ -314,7 +334,7 @@ def _cut(
     net = models.cut(net, tuple(mentioned & known))
   knobs = fields.knobs(config, net, layer)
   links = fields.links(config, 'transforms', knobs)
-  shape = _shape(config)
+  shape = fields.shape(config)
   h, w, channels = net.input_shape
   if shape is None:
     frame = geometry.made_for(links, (h, w), channels)
@@ -348,14 +368,19 @@ def _field(
   return fields_of['layer'] if of_a_position(config) else None
 
 
-def _count(config: config_dict.ConfigDict, act: tuple[int, ...]) -> int:
+def _count(
+  config: config_dict.ConfigDict, act: tuple[int, ...], photographs: int
+) -> int:
   """How many units a layer has for this objective."""
   called = {name for name, _ in fields.calls(config)}
   stacks = sources.stacks(config, act)
+  if photographs > 1:
+    stacks = [*stacks, photographs]
   if stacks and called & _OF_A_CHANNEL:
     raise ValueError(
-      'a file of several directions or masks takes the place of the units, '
-      'so neuron() and channel() cannot be used beside it'
+      'several directions, masks or photographs take the place of the units, '
+      f'so {", ".join(sorted(called & _OF_A_CHANNEL))}() cannot be used '
+      'beside them'
     )
   if stacks:
     return min(stacks)
@@ -371,15 +396,3 @@ def _maps(
   image = jax.ShapeDtypeStruct(size, jnp.float32)
   acts = jax.eval_shape(lambda net, image: net(image), net, image)
   return {name: act.shape for name, act in acts.items()}
-
-
-def _shape(config: config_dict.ConfigDict) -> tuple[int, int] | None:
-  if config.shape is None:
-    return None
-  parts = config.shape.split('x')
-  if len(parts) != 2 or not all(p.isdecimal() and int(p) for p in parts):
-    raise ValueError(
-      f'config.shape is {config.shape!r}, expected HxW, as 224x224'
-    )
-  h, w = map(int, parts)
-  return h, w

@@ -164,13 +164,64 @@ def score(
     key = jax.random.fold_in(draw.key, i)
     views = transform(draw._replace(key=key), views)
 
-  def score_view(view):
+  def score_view(view, image, params):
     acts = activations(recipe, view, image, params)
     records = {name: term(acts, draw.target) for name, term in recipe.trace}
     return recipe.objective(acts, draw.target), records
 
-  values, records = jax.vmap(score_view)(views)
-  return recipe.views(values), jax.tree.map(lambda r: r.mean(0), records)
+  if recipe.tile_batch is None or recipe.tile_batch >= len(views):
+    over_views = jax.vmap(score_view, (0, None, None))
+    values, records = over_views(views, image, params)
+    value = recipe.views(values)
+  else:
+    value, records = _in_parts(recipe, score_view, views, image, params)
+  return value, jax.tree.map(lambda r: r.mean(0), records)
+
+
+def _in_parts(
+  recipe: 'Recipe',
+  score_view: Callable,
+  views: Float[Array, 'v h w c'],
+  *shared: PyTree,
+) -> tuple[Float[Array, ''], dict[str, Array]]:
+  """The score of many views, a part of them at a time.
+
+  Reverse mode would keep the activations of every part till the end. So the
+  gradient of a part is taken beside its score, and what is returned is linear
+  in views and image: it has the value and the first derivative of the score.
+  """
+  count = len(views)
+  parts = -(-count // recipe.tile_batch)
+  each = -(-count // parts)
+  here, shared_here = jax.lax.stop_gradient((views, shared))
+  # A part that is not full is filled up with views that weigh nothing.
+  weights = jax.grad(recipe.views)(jnp.zeros(count, views.dtype))
+  weights = jnp.pad(weights, (0, parts * each - count))
+  rows = jnp.arange(parts * each).reshape(parts, each)
+
+  def part(sums, rows):
+    def total(views, shared):
+      over_views = jax.vmap(lambda view: score_view(view, *shared))
+      values, records = over_views(views)
+      return weights[rows] @ values, (values, records)
+
+    views_of_it = here[rows % count]
+    slopes, found = jax.grad(total, (0, 1), has_aux=True)(
+      views_of_it, shared_here
+    )
+    return jax.tree.map(jnp.add, sums, slopes[1]), (slopes[0], *found)
+
+  zeros = jax.tree.map(jnp.zeros_like, shared_here)
+  sums, found = jax.lax.scan(part, zeros, rows)
+  flat = lambda a: a.reshape(-1, *a.shape[2:])[:count]
+  slopes, values, records = jax.tree.map(flat, found)
+
+  def linear(slope, there, here):
+    return jnp.sum(slope * (there - here))
+
+  rest = jax.tree.map(linear, sums, shared, shared_here)
+  value = recipe.views(values) + linear(slopes, views, here)
+  return sum(jax.tree.leaves(rest), value), records
 
 
 def activations(
@@ -278,7 +329,8 @@ class Recipe:
     transforms: applied in order to the rendered image before the network.
     projections: applied in order to the parameters after the update.
     trace: further terms to record at every step, by name.
-    views: brings the scores [v] of the views together.
+    views: brings the scores [v] of the views together; linear in them.
+    tile_batch: views that go through the network at a time; None for all.
     procedure: a program that is not of this form brings its own.
   """
 
@@ -290,6 +342,7 @@ class Recipe:
   projections: tuple[Partial, ...] = ()
   trace: tuple[tuple[str, Term], ...] = static(default=())
   views: Callable = static(default=jnp.mean)
+  tile_batch: int | None = static(default=None)
   procedure: Procedure = static(default=ASCENT)
 
 

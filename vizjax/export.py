@@ -262,13 +262,13 @@ def _layer(
   done = store.read(kept, store.DONE) > 0
   (rows,) = np.nonzero(wanted & done)
   units, replicates = store.read(kept, 'unit'), store.read(kept, 'replicate')
-  placed = '@' in (provenance['config']['units'] or '')
-  several = provenance['config']['replicates'] > 1
+  config = provenance['config']
+  placed = '@' in (config['units'] or '')
+  several = config['replicates'] > 1
   stems, captions = [], []
   for row in rows:
     (channel, y, x), replicate = units[row], replicates[row]
-    stem = f'{kept.path.name}_{channel:04d}'
-    stems.append(stem + f'_r{replicate}' * several + f'_y{y}x{x}' * placed)
+    stems.append(runs.stem(name, channel, y, x, replicate, config))
     label = ''.join(f' {label.split(",")[0]}' for label in labels[channel:][:1])
     place = f' ({y}, {x})' * placed + f' #{replicate}' * several
     captions.append(f'{channel}{label}{place}')

@@ -12,13 +12,17 @@ from ml_collections import config_dict
 import optax
 from optax import schedules
 
+from vizjax import cnn_vis
+from vizjax import cnn_vis_images
 from vizjax import cnnpref
 from vizjax import codes
 from vizjax import core
+from vizjax import deepdream
 from vizjax import formula
 from vizjax import generators
 from vizjax import lbfgsb
 from vizjax import models
+from vizjax import multiscale
 from vizjax import objectives
 from vizjax import optimizers
 from vizjax import parameterizations
@@ -35,17 +39,24 @@ _FIELDS = {
   'encoder': ((models,), core.Model),
   'parameterization': ((parameterizations,), core.Parameterization),
   'transforms': ((transforms,), Partial),
-  'objective': ((objectives,), Callable),
-  'activation': ((objectives,), Callable),
-  'trace': ((objectives,), Callable),
+  'objective': ((objectives, deepdream), Callable),
+  'activation': ((objectives, deepdream), Callable),
+  'trace': ((objectives, deepdream), Callable),
   'optimizer': (
     (optimizers, lbfgsb, codes, optax),
     optax.GradientTransformation,
   ),
   'projections': ((projections, codes, schedules), Partial),
-  'procedure': ((toolbox, cnnpref, synthesizing, schedules), core.Procedure),
-  'data': ((targets, codes), Callable),
-  'start': ((targets,), Callable),
+  'procedure': (
+    (toolbox, cnnpref, synthesizing, cnn_vis, schedules),
+    core.Procedure,
+  ),
+  'scales': (
+    (multiscale, cnn_vis_images, deepdream),
+    multiscale.Scales,
+  ),
+  'data': ((targets, codes, deepdream), Callable),
+  'start': ((targets, cnn_vis_images), Callable),
   'direction': ((targets,), Callable),
   'mask': ((targets,), Callable),
 }
@@ -151,6 +162,26 @@ def calls(config: config_dict.ConfigDict) -> list[tuple[str, set[Any]]]:
     for name, arguments in found
     if name != 'record'
   ]
+
+
+def tiled(config: config_dict.ConfigDict) -> bool:
+  """Whether the network sees an image tile by tile."""
+  text = config.transforms
+  called = formula.calls(text) if text.strip() else []
+  return any(name == 'tiles' for name, _ in called)
+
+
+def shape(config: config_dict.ConfigDict) -> tuple[int, int] | None:
+  """(h, w) of config.shape, or None for the network's own."""
+  if config.shape is None:
+    return None
+  parts = config.shape.split('x')
+  if len(parts) != 2 or not all(p.isdecimal() and int(p) for p in parts):
+    raise ValueError(
+      f'config.shape is {config.shape!r}, expected HxW, as 224x224'
+    )
+  h, w = map(int, parts)
+  return h, w
 
 
 def strings(config: config_dict.ConfigDict) -> list[str]:

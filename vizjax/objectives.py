@@ -27,12 +27,7 @@ def neuron(layer: str, read: str | None = None) -> core.Term:
   """
 
   def term(acts, target):
-    value = _at(_layer(acts, layer), target)
-    if read is None:
-      return value
-    return value + jax.lax.stop_gradient(
-      _at(_layer(acts, read), target) - value
-    )
+    return _at(_read(acts, layer, read), target)
 
   return term
 
@@ -71,6 +66,51 @@ def dream(layer: str) -> core.Term:
   def term(acts, target):
     del target
     return jnp.mean(_layer(acts, layer) ** 2) / 2
+
+  return term
+
+
+def amplify_layer(
+  layer: str,
+  l1: core.Number,
+  l2: core.Number,
+  clip: core.Number,
+  read: str | None = None,
+) -> core.Term:
+  """What cnn-vis climbs: the sum of l1 a|a| / 2 and l2 h(a) over a layer.
+
+  Its gradient is l1 |a| + l2 clip(a, -g, g), and h(a) the Huber function of
+  that bound g: a^2 / 2 up to it, linear beyond.
+
+  Args:
+    layer: its name; the gradient enters here.
+    l1: weight of the first part.
+    l2: weight of the second.
+    clip: g.
+    read: the layer whose values are taken, as in `neuron`.
+  """
+
+  def term(acts, target):
+    del target
+    act = _read(acts, layer, read)
+    size = jnp.abs(act)
+    huber = jnp.where(size < clip, act**2 / 2, clip * (size - clip / 2))
+    return jnp.sum(l1 * act * size / 2 + l2 * huber)
+
+  return term
+
+
+def amplify_neuron(layer: str, read: str | None = None) -> core.Term:
+  """The sum of one channel over the map of a layer (cnn-vis).
+
+  Args:
+    layer: its name; the gradient enters here.
+    read: the layer whose values are taken, as in `neuron`.
+  """
+
+  def term(acts, target):
+    act = _read(acts, layer, read)
+    return jnp.sum(jnp.take(act, target['unit'].channel, axis=-1))
 
   return term
 
@@ -222,6 +262,14 @@ def _layer(acts: core.Acts, name: str) -> Array:
       f'the objective reads layer {name!r}, expected one of: {known}'
     )
   return acts[name]
+
+
+def _read(acts: core.Acts, name: str, read: str | None) -> Array:
+  """The values of one layer with the derivatives of another."""
+  act = _layer(acts, name)
+  if read is None or read == name:
+    return act
+  return act + jax.lax.stop_gradient(_layer(acts, read) - act)
 
 
 def _at(act: Array, target: core.Target) -> Float[Array, '']:

@@ -63,7 +63,8 @@ def runner(
   Args:
     recipe: how an image is made.
     clean: the same without transforms; its score is the 'activation'.
-    result: 'best' or 'last', the snapshot that is kept.
+    result: the snapshot that is kept: 'best', 'last', or 'next', the image
+      after the last update, whose score is its 'activation'.
     mesh: of `local_mesh`; the batch must be a multiple of its size.
     keep: further snapshots: 'best', 'last', or of the recipe's procedure.
   """
@@ -126,7 +127,7 @@ def fields(
   Args:
     recipe: how an image is made.
     clean: the same without transforms.
-    result: 'best' or 'last'.
+    result: 'best', 'last' or 'next'.
     target: of one run.
     steps: evaluations of the whole run.
     keep: further snapshots.
@@ -142,18 +143,18 @@ def fields(
   return jax.eval_shape(run, recipe, clean, target)
 
 
-def steps_per_call(steps: int, every: int | None = None) -> int:
+def steps_per_call(steps: int, *every: int | None) -> int:
   """How many steps one call of `advance` makes, the same in every call.
 
-  A divisor of `steps` (and of `every`), so that one compilation serves. On
-  the CPU, where a call is a loop of steps, one.
+  A divisor of `steps` (and of each `every`), so that one compilation serves.
+  On the CPU, where a call is a loop of steps, one.
   """
   if _on_cpu():
     return 1
   return max(
     n
     for n in range(1, LONGEST_CALL + 1)
-    if steps % n == 0 and (every is None or every % n == 0)
+    if all(number is None or number % n == 0 for number in (steps, *every))
   )
 
 
@@ -172,6 +173,8 @@ def _finish(
   snapshot = _snapshot(state, result)
   draw = core.Draw(jax.random.key(0), state.step, target)  # nothing is drawn
   activation, _ = core.score(clean, snapshot.params, draw)
+  if result == 'next':
+    snapshot = snapshot._replace(score=activation)
   found = _described(recipe, snapshot) | {'activation': activation}
   for name in keep:
     for field, value in _described(recipe, _snapshot(state, name)).items():
@@ -182,6 +185,8 @@ def _finish(
 def _snapshot(state: core.State, name: str) -> core.Snapshot:
   if name in ('best', 'last'):
     return getattr(state, name)
+  if name == 'next':
+    return core.Snapshot(state.params, state.last.score, state.step)
   return state.extra[name]
 
 

@@ -7,8 +7,9 @@
 'flamingo,"black stork, Ciconia nigra"'     classes by name
 """
 
+from collections.abc import Mapping
 import csv
-from typing import NamedTuple
+from typing import Any, NamedTuple
 import zlib
 
 import jax
@@ -122,6 +123,25 @@ def keys(runs: Runs, rows: np.ndarray, seed: int) -> Key[Array, 'b']:
     return key
 
   return jax.vmap(key)(jnp.asarray(numbers, jnp.uint32))
+
+
+def stem(
+  layer: str,
+  channel: int,
+  y: int,
+  x: int,
+  replicate: int,
+  config: Mapping[str, Any],
+) -> str:
+  """The name of a run's files: <layer>_<channel>[_r<replicate>][_y<y>x<x>].
+
+  The replicate is named where there are several, the position where
+  config.units names one.
+  """
+  several = config['replicates'] > 1
+  placed = '@' in (config['units'] or '')
+  name = f'{layer.replace("/", "--")}_{channel:04d}'
+  return name + f'_r{replicate}' * several + f'_y{y}x{x}' * placed
 
 
 def _named(part: str) -> bool:

@@ -3,6 +3,7 @@
   WORKDIR/config.json                  written first, whole or not at all
   WORKDIR/<layer>/image/ score/ ...    zarr3 arrays [n, ...]; '/' is '--'
   WORKDIR/<layer>/done/                [n]: 1 once all else is written
+  WORKDIR/<layer>/.batch<chunk>.npz    a batch that was interrupted
 
 The chunk along the first axis is the unit of work and of commit. A crash at
 any moment leaves a chunk done or not done; the same command does the rest.
@@ -26,7 +27,7 @@ CONFIG = 'config.json'
 _KEYS = ('config', 'fingerprint')
 
 # What may change between the runs of one workdir.
-FREE = ('batch',)
+FREE = ('batch', 'tile_batch', 'memory', 'every', 'show')
 
 
 class Store(NamedTuple):
@@ -200,6 +201,11 @@ def write(store: Store, number: int, arrays: Mapping[str, np.ndarray]) -> None:
   for future in futures:
     future.result()
   store.arrays[DONE][part].write(np.ones(len(where), np.uint8)).result()
+
+
+def interrupted(store: Store, number: int) -> pathlib.Path:
+  """Where a batch of a chunk is kept that could not be finished."""
+  return store.path / f'.batch{number}.npz'
 
 
 def read(store: Store, name: str, rows: Any = slice(None)) -> np.ndarray:

@@ -1,7 +1,6 @@
 """Many runs, from a configuration to a store: plan, then execute.
 
   plans = sweep.plan(config)
-  print(sweep.describe(config, plans))
   sweep.execute(config, plans, workdir)
 
 Executing again after a crash does what is missing and nothing else.
@@ -9,6 +8,7 @@ Executing again after a crash does what is missing and nothing else.
 
 from collections.abc import Callable, Iterator
 from concurrent import futures
+import functools
 import math
 import platform
 from importlib import metadata
@@ -19,28 +19,14 @@ from ml_collections import config_dict
 import numpy as np
 
 import vizjax
+from vizjax import batches
 from vizjax import build
 from vizjax import fields
 from vizjax import images
 from vizjax import parallel
 from vizjax import runs
+from vizjax import stages
 from vizjax import store
-
-# The fields that a plan shows.
-_METHOD = (
-  'model',
-  'prior',
-  'data',
-  'parameterization',
-  'transforms',
-  'objective',
-  'activation',
-  'optimizer',
-  'projections',
-  'procedure',
-  'steps',
-)
-_RARE = ('prior', 'data', 'procedure')  # not shown where they are empty
 
 _PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'numpy')
 
@@ -50,7 +36,7 @@ class LayerPlan(NamedTuple):
 
   layer: str
   runs: runs.Runs
-  programs: dict[bool, build.Program]  # by whether runs are boxed
+  stages: dict[bool, stages.Stages]  # by whether runs are boxed
   columns: dict[str, np.ndarray]  # [n, ...] what is known beforehand
   fields: dict[str, tuple[tuple[int, ...], Any]]  # shape of a row, dtype
   chunk: int  # runs that are committed together
@@ -75,58 +61,11 @@ def plan(config: config_dict.ConfigDict) -> list[LayerPlan]:
   """
   net = build.model(config)
   others = build.networks(config)
+  scales = stages.scales(config, net)
   return [
-    _plan_layer(config, net, others, layer)
+    _plan_layer(config, net, others, scales, layer)
     for layer in build.layers(config, net)
   ]
-
-
-def describe(config: config_dict.ConfigDict, plans: list[LayerPlan]) -> str:
-  """The plan in words: units, batches, bytes, steps and formulas."""
-  lines = [
-    f'{name:<16} {config[name] or "-"}'
-    for name in _METHOD
-    if config[name] or name not in _RARE
-  ]
-  total = 0
-  for p in plans:
-    count = len(p.runs.channel)
-    row = sum(
-      math.prod(shape) * np.dtype(dtype).itemsize
-      for shape, dtype in p.fields.values()
-    )
-    total += count * row
-    frames = [program.frame for program in p.programs.values()]
-    sizes = ', '.join(
-      '{}x{} seen as {}x{}'.format(*frame.canvas, *frame.view)
-      for frame in frames
-    )
-    lines.append(
-      f'{p.layer:<16} {count} images of {sizes}; '
-      f'{math.ceil(count / p.chunk)} batches of {p.chunk}; '
-      f'{_bytes(count * row)}'
-    )
-  count = sum(len(p.runs.channel) for p in plans)
-  lines.append(
-    f'{"in all":<16} {count} images, {count * config.steps} steps, '
-    f'{_bytes(total)} before compression'
-  )
-  return '\n'.join(lines)
-
-
-def notes(config: config_dict.ConfigDict, plans: list[LayerPlan]) -> list[str]:
-  """What was chosen for the user and may be worth a look, a line each."""
-  if config.box or '@' in (config.units or ''):
-    return []
-  lines = []
-  for p in plans:
-    y, x = int(p.runs.y[0]), int(p.runs.x[0])
-    if (y or x) and build.of_a_position(config):
-      lines.append(
-        f'{p.layer}: units at row {y}, column {x}, the centre of the map; for '
-        f'another place type --config.units={p.runs.channel[0]}@0x0'
-      )
-  return lines
 
 
 def execute(
@@ -135,6 +74,7 @@ def execute(
   workdir: str,
   report: Callable[[Progress], None] = lambda progress: None,
   source: str = '',
+  watch: Callable[[LayerPlan, batches.Moment], None] | None = None,
 ) -> None:
   """Makes what is missing in a workdir.
 
@@ -142,8 +82,10 @@ def execute(
     config: the configuration.
     plans: from `plan`.
     workdir: a new directory, or one of an earlier run of the same plan.
-    report: is called after every few steps.
+    report: is called after every few steps. If it raises KeyboardInterrupt,
+      the batch at hand is kept as it is, and goes on when executed again.
     source: text of the configuration's file, to be kept.
+    watch: is shown where a batch stands, every config.every steps.
 
   Raises:
     ValueError: the workdir belongs to something else.
@@ -165,13 +107,18 @@ def execute(
     for p in plans:
       path = store.directory(workdir, p.layer)
       kept = store.create(path, p.fields, len(p.runs.channel), p.chunk)
-      for number, arrays in _chunks(config, p, kept, mesh, report):
+      for number, arrays in _chunks(config, p, kept, mesh, report, watch):
         # The last chunk is written while this one was computed.
         if pending is not None:
           pending.result()
-        pending = writer.submit(store.write, kept, number, arrays)
+        pending = writer.submit(_commit, kept, number, arrays)
     if pending is not None:
       pending.result()
+
+
+def steps(config: config_dict.ConfigDict, p: LayerPlan) -> int:
+  """Steps of a run of a layer, at all its sizes."""
+  return config.steps * max(len(each.programs) for each in p.stages.values())
 
 
 def versions() -> dict[str, str]:
@@ -185,16 +132,25 @@ def versions() -> dict[str, str]:
   }
 
 
-def _plan_layer(config, net, others, layer: str) -> LayerPlan:
-  table = build.runs(config, net, layer)
-  programs = {
-    bool(boxed): build.program(
-      config, net, layer, boxed=bool(boxed), others=others
+def _plan_layer(config, net, others, scales, layer: str) -> LayerPlan:
+  last = stages.last(config, scales)
+  photographs = () if scales is None else scales.photographs
+  table = build.runs(last, net, layer, len(photographs))
+  count = len(table.channel)
+  chunk = math.ceil(count / math.ceil(count / config.batch))
+  found = {
+    bool(boxed): stages.of(
+      config,
+      net,
+      layer,
+      others,
+      scales,
+      boxed=bool(boxed),
+      runs=_each(config, chunk),
     )
     for boxed in np.unique(table.boxed)
   }
-  count = len(table.channel)
-  frames = {boxed: p.frame for boxed, p in programs.items()}
+  frames = {boxed: each.programs[-1].frame for boxed, each in found.items()}
   # What is written of every run besides what its program gives.
   columns = {
     # channel, row, column
@@ -205,38 +161,61 @@ def _plan_layer(config, net, others, layer: str) -> LayerPlan:
     # Height and width of what `image` holds of it.
     'size': np.array([frames[bool(b)].canvas for b in table.boxed], np.int32),
     # The part of that which the unit sees.
-    'seen': build.seen(config, net, table, frames),
+    'seen': build.seen(last, net, table, frames),
   }
   rows = {
     name: (column.shape[1:], np.int32) for name, column in columns.items()
   }
-  for boxed, program in programs.items():
-    for name, like in _outputs(config, program, table, boxed).items():
+  for boxed, each in found.items():
+    for name, like in _outputs(config, each, table, boxed).items():
       shape, _ = rows.get(name, (like.shape, None))
       rows[name] = (tuple(map(max, shape, like.shape)), like.dtype)
   for name, (shape, _) in rows.items():
     if name.split('/')[-1] == 'image':
       rows[name] = (shape, config.image_dtype)
   image, _ = rows['image']
-  if config.save_every is not None:
-    frames = math.ceil(config.steps / config.save_every)
+  frames = max(_frames(config, each) for each in found.values())
+  if frames:
     rows['frames'] = ((frames, *image), config.image_dtype)
-  chunk = math.ceil(count / math.ceil(count / config.batch))
   channels = {info.name: info.channels for info in net.layers}.get(layer)
   labels = net.labels if len(net.labels) == channels else ()
-  return LayerPlan(layer, table, programs, columns, rows, chunk, labels)
+  if len(photographs) > 1:
+    labels = tuple(photograph.name for photograph in photographs)
+  return LayerPlan(layer, table, found, columns, rows, chunk, labels)
 
 
-def _outputs(config, program: build.Program, table, boxed: bool) -> dict:
+def _each(config, chunk: int) -> int:
+  """Runs that a device works on at a time.
+
+  Never one alone: XLA sums a batch of one in another order, and a unit would
+  score differently in its last digit.
+  """
+  return max(2, math.ceil(min(config.batch, chunk) / jax.local_device_count()))
+
+
+def _frames(config, each: stages.Stages) -> int:
+  """How many frames are kept of a run."""
+  programs = each.programs
+  count = 0
+  if config.save_every is not None:
+    count += len(programs) * math.ceil(config.steps / config.save_every)
+  if each.scales is not None and each.scales.film:
+    count += sum(program is programs[-1] for program in programs)
+  return count
+
+
+def _outputs(config, each: stages.Stages, table, boxed: bool) -> dict:
+  program = each.programs[-1]
   first = np.flatnonzero(table.boxed == boxed)[:1]
   target = jax.tree.map(lambda a: a[0], program.target(table, first))
+  target |= stages.example(each)
   try:
     return parallel.fields(
       program.recipe,
       program.clean,
       program.result,
       target,
-      steps=config.steps,
+      steps=config.steps * len(each.programs),
       keep=program.keep,
     )
   except TypeError as error:
@@ -246,23 +225,23 @@ def _outputs(config, program: build.Program, table, boxed: bool) -> dict:
 
 
 def _chunks(
-  config, p: LayerPlan, kept: store.Store, mesh, report
+  config, p: LayerPlan, kept: store.Store, mesh, report, watch
 ) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
   """The arrays of each chunk that is missing."""
   missing = store.missing(kept)
   if not missing:
     return  # without placing the weights on a device
-  devices = mesh.size
-  # A device never works on one run alone: XLA sums a batch of one in another
-  # order, and a unit would score differently in its last digit.
-  each = max(2, math.ceil(min(config.batch, kept.chunk) / devices))
-  batch = each * devices
-  runners = {
-    boxed: parallel.runner(
-      program.recipe, program.clean, program.result, mesh, program.keep
-    )
-    for boxed, program in p.programs.items()
-  }
+  batch = _each(config, kept.chunk) * mesh.size
+
+  runners = {}
+
+  def runner(program):
+    if id(program) not in runners:
+      runners[id(program)] = parallel.runner(
+        program.recipe, program.clean, program.result, mesh, program.keep
+      )
+    return runners[id(program)]
+
   done = kept.count - sum(len(store.rows(kept, n)) for n in missing)
   for number in missing:
     rows = np.array(store.rows(kept, number))
@@ -271,7 +250,7 @@ def _chunks(
       for name, (shape, dtype) in p.fields.items()
     }
     arrays |= {name: column[rows] for name, column in p.columns.items()}
-    for boxed, runner in runners.items():
+    for boxed, each in p.stages.items():
       where = np.flatnonzero(p.runs.boxed[rows] == boxed)
       for start in range(0, len(where), batch):
         part = where[start : start + batch]
@@ -282,9 +261,17 @@ def _chunks(
         def call(steps, done=done):
           report(Progress(p.layer, done, kept.count, steps))
 
-        targets = p.programs[boxed].target(p.runs, rows[full])
-        keys = runs.keys(p.runs, rows[full], config.seed)
-        results = _run(config, runner, targets, keys, len(part), call)
+        results = batches.run(
+          config,
+          p.runs,
+          each,
+          runner,
+          rows[full],
+          len(part),
+          store.interrupted(kept, number),
+          call,
+          watch and functools.partial(watch, p),
+        )
         for name, result in results.items():
           _put(arrays[name], part, result)
         done += len(part)
@@ -292,32 +279,11 @@ def _chunks(
     report(Progress(p.layer, done, kept.count, 0))
 
 
-def _run(
-  config, runner: parallel.Runner, targets, keys, count: int, call: Callable
-) -> dict[str, np.ndarray]:
-  """Everything that one batch gives, less what fills it up."""
-  every = config.save_every
-  per_call = parallel.steps_per_call(config.steps, every)
-  state = runner.start(targets, keys)
-  traces, frames = [], []
-  for step in range(0, config.steps, per_call):
-    if every is not None and step % every == 0:
-      frames.append(np.asarray(runner.frame(state))[:count])
-    state, trace = runner.advance(state, targets, keys, steps=per_call)
-    traces.append(trace)
-    # Waiting for the call before keeps the device busy and the bar honest.
-    jax.block_until_ready(traces[-2:][0])
-    call(count * per_call)
-  traces = jax.device_get(traces)
-  trace = {
-    f'trace/{name}': np.concatenate([t[name] for t in traces], 1)[:count]
-    for name in traces[0]
-  }
-  results = jax.device_get(runner.finish(state, targets))
-  results = {name: array[:count] for name, array in results.items()}
-  if frames:
-    results['frames'] = np.stack(frames, 1)
-  return results | trace
+def _commit(
+  kept: store.Store, number: int, arrays: dict[str, np.ndarray]
+) -> None:
+  store.write(kept, number, arrays)
+  store.interrupted(kept, number).unlink(missing_ok=True)
 
 
 def _put(array: np.ndarray, rows: np.ndarray, values: np.ndarray) -> None:
@@ -339,16 +305,11 @@ def _fingerprint(config, plans: list[LayerPlan]) -> str:
   """A hash of the weights, and of the files that formulas name."""
   parts = []
   for p in plans:
-    for program in p.programs.values():
-      parts.append(program.recipe.model)
+    for each in p.stages.values():
+      recipe = each.programs[-1].recipe
+      parts.append(recipe.model)
       if config.prior.strip():
-        parts.append(program.recipe.parameterization)
+        parts.append(recipe.parameterization)
+      if each.scales is not None:
+        parts += [photograph.image for photograph in each.scales.photographs]
   return store.fingerprint(jax.tree.leaves(parts), fields.strings(config))
-
-
-def _bytes(number: float | int) -> str:
-  for unit in ('B', 'KB', 'MB', 'GB'):
-    if number < 1000:
-      return f'{number:.3g} {unit}'
-    number /= 1000
-  return f'{number:.3g} TB'

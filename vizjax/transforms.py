@@ -151,6 +151,75 @@ def random_crops(n: int, h: int, w: int) -> core.Transform:
   return Partial(transform)
 
 
+def tiles(h: int, w: int, moving: bool = True) -> core.Transform:
+  """Windows that cover every view: [v, H, W, c] -> [v n, h, w, c].
+
+  With config.views = 'sum' an image larger than a network's input is scored
+  window by window. Where windows overlap, the gradient of a pixel is divided
+  by their number, as with cnn-vis's pixel learning rates.
+
+  Args:
+    h: rows of a window.
+    w: columns.
+    moving: whether the windows lie elsewhere at every draw, one more of them
+      a side; else where `starts` has them. Fixed ones leave seams.
+  """
+  _whole('tiles', 1, h=h, w=w)
+
+  def corners(key, total, size):
+    fixed = starts(total, size)
+    if not moving or len(fixed) == 1:
+      return jnp.array(fixed)
+    stride = -(-(total - size) // (len(fixed) - 1))
+    shift = jax.random.randint(key, (), 0, stride)
+    regular = stride * jnp.arange(len(fixed) + 1) - shift
+    return jnp.clip(regular, 0, total - size)
+
+  def one(key, view):
+    keys = jax.random.split(key)
+    height, width, c = view.shape
+    rows, columns = (
+      corners(k, *sizes)
+      for k, sizes in zip(keys, ((height, h), (width, w)), strict=True)
+    )
+    share = 1 / (
+      _covered(rows, height, h)[:, None] * _covered(columns, width, w)[None]
+    )
+    share = jnp.broadcast_to(share[:, :, None], view.shape)
+    share = share.astype(view.dtype)
+    view = view * share + jax.lax.stop_gradient(view * (1 - share))
+    places = jnp.stack(jnp.meshgrid(rows, columns, indexing='ij'), -1)
+    return jax.vmap(
+      lambda at: jax.lax.dynamic_slice(view, (*at, 0), (h, w, c))
+    )(places.reshape(-1, 2))
+
+  def transform(draw, views):
+    _, height, width, c = views.shape
+    _fits('tiles', height - h + 1, width - w + 1)
+    keys = jax.vmap(lambda i: jax.random.fold_in(draw.key, i))(
+      jnp.arange(len(views))
+    )
+    return jax.vmap(one)(keys, views).reshape(-1, h, w, c)
+
+  return Partial(transform)
+
+
+def starts(total: int, size: int) -> list[int]:
+  """The first pixels of the windows that cover a side: the rule of cnn-vis.
+
+  As few as touch or overlap, evenly spaced, the last at the end; halves are
+  rounded up. No pixel is in three of them.
+
+  Args:
+    total: pixels of the side.
+    size: of a window, at most as many.
+  """
+  count = -(-total // size)
+  # floor(x + 1/2) of k (total - size) / (count - 1), in whole numbers.
+  gap, room = max(count - 1, 1), total - size
+  return [(2 * k * room + gap) // (2 * gap) for k in range(count)]
+
+
 def fit(
   view: Float[Array, 'h w c'], height: int, width: int
 ) -> Float[Array, 'k l c']:
@@ -224,6 +293,12 @@ def _turn(
     framed[row + 1, column] * (1 - right) + framed[row + 1, column + 1] * right
   )
   return upper * (1 - down) + lower * down + GREY
+
+
+def _covered(starts: Array, total: int, size: int) -> Array:
+  """[total]: how many windows each pixel of a side is in."""
+  at, starts = jnp.arange(total)[:, None], starts[None]
+  return jnp.sum((at >= starts) & (at < starts + size), 1)
 
 
 def _whole(name: str, least: int, **values: int) -> None:

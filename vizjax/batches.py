@@ -1,0 +1,272 @@
+"""One batch of runs from its start to its end: sizes, frames, pauses.
+
+A batch is made at one size after the other where its plan has several. After
+every few steps `report` is called; if it raises KeyboardInterrupt, what is
+made so far is kept in a file, and the next `run` of the same rows goes on.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+import pathlib
+import time
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from ml_collections import config_dict
+import numpy as np
+
+from vizjax import build
+from vizjax import core
+from vizjax import images
+from vizjax import multiscale
+from vizjax import parallel
+from vizjax import runs as runs_
+from vizjax import stages as stages_
+from vizjax.models import arrays
+
+# A batch of several sizes is also kept as it comes to a new one, but no sooner
+# than so many seconds after the last time.
+_BETWEEN = 60
+
+
+class Moment(NamedTuple):
+  """Where a batch stands.
+
+  Attributes:
+    rows: [b] of the table of runs.
+    stage: number of the size.
+    step: steps made at it.
+    trace: () -> {name: [b, steps of all sizes so far, ...]}.
+    images: () -> [b, h, w, c] that would be evaluated next.
+  """
+
+  rows: np.ndarray
+  stage: int
+  step: int
+  trace: Callable[[], dict[str, np.ndarray]]
+  images: Callable[[], np.ndarray]
+
+
+class _Kept(NamedTuple):
+  """What a batch goes on from."""
+
+  stage: int
+  step: int
+  state: Sequence[Any]  # leaves of core.State; () at the start of a stage
+  traces: list[dict[str, Any]]  # {name: [b, k, ...]}, one after the other
+  frames: list[np.ndarray]  # [b, h, w, c] of the stage they were made at
+  originals: list[Any]  # photographs [b], None for runs without
+  given: dict[str, np.ndarray]  # start and reference of this stage
+
+
+def run(
+  config: config_dict.ConfigDict,
+  table: runs_.Runs,
+  stages: stages_.Stages,
+  runner: Callable[[build.Program], parallel.Runner],
+  rows: np.ndarray,
+  count: int,
+  path: pathlib.Path,
+  report: Callable[[int], None],
+  watch: Callable[[Moment], None] | None = None,
+) -> dict[str, np.ndarray]:
+  """Everything that a batch gives, less what fills it up.
+
+  Args:
+    config: the configuration.
+    table: of the runs.
+    stages: how they are made.
+    runner: gives the runner of a program, the same one each time.
+    rows: [b] of the table; the last is repeated to fill the batch up.
+    count: how many are no repetition.
+    path: where it is kept if it is interrupted.
+    report: is called with the number of steps of single runs just made.
+    watch: is shown every config.every steps of a size, and an interruption.
+
+  Returns:
+    {name: [count, ...]}: of `parallel.Runner.finish`, 'trace/NAME', and
+    'frames' where there are some.
+  """
+  every = config.save_every
+  per_call = parallel.steps_per_call(config.steps, every, config.every)
+  now = _read(path, rows) or _first(stages, table.channel[rows])
+  report(count * (now.stage * config.steps + now.step))
+  kept_at = time.monotonic()
+  while True:
+    program = stages.programs[now.stage]
+    work = runner(program)
+    targets = program.target(table, rows) | _cast(program, now.given)
+    keys = _keys(config, table, stages, rows, now.stage)
+    state = _restored(work.start(targets, keys), now.state)
+    for step in range(now.step, config.steps, per_call):
+      if every is not None and step % every == 0:
+        now.frames.append(np.asarray(work.frame(state)))
+      state, trace = work.advance(state, targets, keys, steps=per_call)
+      now.traces.append(trace)
+      now = now._replace(step=step + per_call)
+      # Waiting for the call before keeps the device busy and the bar honest.
+      jax.block_until_ready(now.traces[-2:][0])
+      try:
+        if watch is not None and now.step % config.every == 0:
+          watch(_moment(now, rows[:count], work, state))
+        report(count * per_call)
+      except KeyboardInterrupt:
+        _write(path, rows, now._replace(state=jax.tree.leaves(state)))
+        if watch is not None:
+          watch(_moment(now, rows[:count], work, state))
+        raise
+    if stages.scales is None:
+      break
+    image = np.asarray(work.frame(state))
+    if stages.scales.film and program is stages.programs[-1]:
+      now.frames.append(image)
+    if now.stage == len(stages.programs) - 1:
+      break
+    now = _entered(stages.scales, now, image)
+    if time.monotonic() - kept_at > _BETWEEN:
+      _write(path, rows, now)
+      kept_at = time.monotonic()
+  results = jax.device_get(work.finish(state, targets))
+  results |= {f'trace/{n}': t for n, t in _joined(now.traces).items()}
+  if now.frames:
+    size = program.frame.canvas
+    results['frames'] = np.stack([_sized(f, size) for f in now.frames], 1)
+  return {name: array[:count] for name, array in results.items()}
+
+
+def _moment(
+  now: _Kept, rows: np.ndarray, work: parallel.Runner, state: core.State
+) -> Moment:
+  def trace():
+    joined = _joined(now.traces)
+    return {name: array[: len(rows)] for name, array in joined.items()}
+
+  def images():
+    return np.asarray(work.frame(state))[: len(rows)]
+
+  return Moment(rows, now.stage, now.step, trace, images)
+
+
+def _first(stages: stages_.Stages, channels: np.ndarray) -> _Kept:
+  """Before the first step."""
+  originals = [None] * len(channels)
+  if stages.scales is None:
+    return _Kept(0, 0, (), [], [], originals, {})
+  photographs = stages.scales.photographs
+  if photographs:
+    # With several photographs the units are their numbers.
+    originals = [photographs[c % len(photographs)].image for c in channels]
+  now = _Kept(-1, 0, (), [], [], originals, {})
+  return _entered(stages.scales, now, [None] * len(channels))
+
+
+def _entered(scales: multiscale.Scales, now: _Kept, image: Any) -> _Kept:
+  """At the start of the next stage, from the images of this one."""
+  stage = now.stage + 1
+  entries = [
+    scales.enter(stage, original, one)
+    for original, one in zip(now.originals, image, strict=True)
+  ]
+  given = {
+    name: np.stack([getattr(entry, name) for entry in entries])
+    for name in ('start', 'reference')
+    if getattr(entries[0], name) is not None
+  }
+  originals = [entry.original for entry in entries]
+  return now._replace(
+    stage=stage, step=0, state=(), originals=originals, given=given
+  )
+
+
+def _cast(
+  program: build.Program, given: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+  dtype = jnp.result_type(program.recipe.model.mean)
+  return {name: array.astype(dtype) for name, array in given.items()}
+
+
+def _keys(
+  config: config_dict.ConfigDict,
+  table: runs_.Runs,
+  stages: stages_.Stages,
+  rows: np.ndarray,
+  stage: int,
+) -> jax.Array:
+  """Every size draws by keys of its own; the first by those of the runs."""
+  if stages.scales is not None and len(stages.scales.photographs) > 1:
+    # A photograph is dreamed as if it were the only one.
+    table = table._replace(channel=np.zeros_like(table.channel))
+  keys = runs_.keys(table, rows, config.seed)
+  if not stage:
+    return keys
+  return jax.vmap(lambda key: jax.random.fold_in(key, stage))(keys)
+
+
+def _restored(state: core.State, leaves: Sequence[np.ndarray]) -> core.State:
+  if not leaves:
+    return state
+  fresh, tree = jax.tree.flatten(state)
+  placed = [
+    jax.device_put(leaf, like.sharding)
+    for leaf, like in zip(leaves, fresh, strict=True)
+  ]
+  return jax.tree.unflatten(tree, placed)
+
+
+def _joined(traces: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
+  traces = jax.device_get(traces)
+  return {
+    name: np.concatenate([trace[name] for trace in traces], 1)
+    for name in (traces[0] if traces else {})
+  }
+
+
+def _sized(frames: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+  """Frames of a smaller stage, [b, h, w, c], at the last size."""
+  if frames.shape[1:3] == size:
+    return frames
+  return np.stack([images.resize(frame, size) for frame in frames])
+
+
+def _write(path: pathlib.Path, rows: np.ndarray, now: _Kept) -> None:
+  """Keeps a batch; the file appears whole or not at all."""
+  originals = [one for one in now.originals if one is not None]
+  numbered = {'state': now.state, 'frames': now.frames, 'originals': originals}
+  arrays.write(
+    path,
+    {
+      'at': {'rows': rows, 'place': np.array([now.stage, now.step])},
+      'trace': _joined(now.traces),
+      'given': now.given,
+      **{
+        name: {str(i): array for i, array in enumerate(each)}
+        for name, each in numbered.items()
+      },
+    },
+  )
+
+
+def _read(path: pathlib.Path, rows: np.ndarray) -> _Kept | None:
+  """What was kept of the same rows, if anything."""
+  if not path.exists():
+    return None
+  try:
+    kept = arrays.read(path)
+    at = kept['at']
+  except (ValueError, KeyError):
+    raise ValueError(
+      f'{str(path)!r} is damaged: remove it, and the same command begins the '
+      'batch again'
+    ) from None
+  if not np.array_equal(at['rows'], rows):
+    return None  # of another config.batch, or another part of the chunk
+  stage, step = map(int, at['place'])
+  state, frames, originals = (
+    [kept.get(name, {})[str(i)] for i in range(len(kept.get(name, {})))]
+    for name in ('state', 'frames', 'originals')
+  )
+  traces = [kept['trace']] if 'trace' in kept else []
+  originals = originals or [None] * len(rows)
+  return _Kept(
+    stage, step, state, traces, frames, originals, kept.get('given', {})
+  )

@@ -1,0 +1,151 @@
+"""The stages of a run: its sizes, a program for each, and what fits in memory.
+
+  scales = stages.scales(config, net)
+  found = stages.of(config, net, 'conv4', others, scales)
+
+Without config.scales there is one stage.
+"""
+
+from collections.abc import Mapping
+import dataclasses
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from ml_collections import config_dict
+
+from vizjax import build
+from vizjax import core
+from vizjax import fields
+from vizjax import multiscale
+
+# Arrays of the size of all activations that a gradient needs: the activations,
+# and what goes back through them. Measured on the CPU: alexnet_features to
+# conv4 takes 1.4, vgg16_features to conv4_2 1.6 times that (batches of 4).
+_TIMES = 2
+
+
+class Stages(NamedTuple):
+  """How runs are made.
+
+  Attributes:
+    programs: of each stage; the same one where a size comes again.
+    scales: what is between them, or None where there is but one.
+  """
+
+  programs: tuple[build.Program, ...]
+  scales: multiscale.Scales | None = None
+
+
+def scales(
+  config: config_dict.ConfigDict, net: core.Model
+) -> multiscale.Scales | None:
+  """The sizes that images are made at, if config.scales names some.
+
+  Raises:
+    ValueError: config.shape is given besides, or a size is none.
+    OSError: a photograph cannot be read.
+  """
+  if not config.scales.strip():
+    return None
+  if config.shape is not None:
+    raise ValueError(
+      f'config.shape is {config.shape!r} and config.scales {config.scales!r}: '
+      'expected one of them; the sizes are those of config.scales'
+    )
+  return fields.link(config, 'scales', {**fields.knobs(config), 'model': net})
+
+
+def last(
+  config: config_dict.ConfigDict, scales: multiscale.Scales | None
+) -> config_dict.ConfigDict:
+  """The configuration of the last stage: what a result is of."""
+  return config if scales is None else _sized(config, scales.sizes[-1])
+
+
+def of(
+  config: config_dict.ConfigDict,
+  net: core.Model,
+  layer: str,
+  others: Mapping[str, core.Model],
+  scales: multiscale.Scales | None,
+  *,
+  boxed: bool,
+  runs: int,
+) -> Stages:
+  """The programs of some runs of a layer, one for each size.
+
+  Args:
+    config: the configuration.
+    net: from `build.model`.
+    layer: one of `build.layers`.
+    others: from `build.networks`.
+    scales: from `scales`.
+    boxed: on the unit's receptive field, or on the whole image.
+    runs: that a device works on at a time.
+  """
+
+  def program(config):
+    made = build.program(config, net, layer, boxed=boxed, others=others)
+    return _fitting(config, made, runs)
+
+  if scales is None:
+    return Stages((program(config),))
+  sizes = dict.fromkeys(scales.sizes)
+  programs = {size: program(_sized(config, size)) for size in sizes}
+  return Stages(tuple(programs[size] for size in scales.sizes), scales)
+
+
+def example(stages: Stages) -> dict[str, jax.ShapeDtypeStruct]:
+  """What the target of the last stage holds besides that of its program."""
+  if stages.scales is None:
+    return {}
+  program, photographs = stages.programs[-1], stages.scales.photographs
+  model = program.recipe.model
+  shape = (*program.frame.canvas, model.input_shape[2])
+  like = jax.ShapeDtypeStruct(shape, jnp.result_type(model.mean))
+  names = ['start'] if photographs or len(stages.programs) > 1 else []
+  names += ['reference'] if photographs else []
+  return dict.fromkeys(names, like)
+
+
+def _fitting(
+  config: config_dict.ConfigDict, program: build.Program, runs: int
+) -> build.Program:
+  """The program with as many views at a time as config.memory allows."""
+  tiled = fields.tiled(config)
+  if config.tile_batch is not None or config.memory is None or not tiled:
+    return program
+  view = program.frame.view
+  need = _TIMES * runs * _activations(program.recipe.model, view) / 1e9  # GB
+  count = int(config.memory / need)
+  if count < 1:
+    raise ValueError(
+      f'config.memory is {config.memory:g} GB, but one tile of '
+      f'{view[0]} x {view[1]} takes {need:.2g} GB for {runs} images at a time: '
+      f'type --config.memory={math.ceil(need * 100) / 100:g}, a smaller '
+      '--config.batch, or smaller tiles'
+    )
+  recipe, clean = (
+    dataclasses.replace(one, tile_batch=count)
+    for one in (program.recipe, program.clean)
+  )
+  return program._replace(recipe=recipe, clean=clean)
+
+
+def _activations(model: core.Model, view: tuple[int, int]) -> int:
+  """Bytes of all activations for a view (h, w)."""
+  shape = (*view, model.input_shape[2])
+  image = jax.ShapeDtypeStruct(shape, jnp.result_type(model.mean))
+  acts = jax.eval_shape(lambda model, image: model(image), model, image)
+  return sum(act.size * act.dtype.itemsize for act in acts.values())
+
+
+def _sized(
+  config: config_dict.ConfigDict, size: tuple[int, int]
+) -> config_dict.ConfigDict:
+  copy = config.copy_and_resolve_references()
+  with copy.unlocked():
+    copy.shape = '{}x{}'.format(*size)
+  return copy
