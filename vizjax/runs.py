@@ -9,7 +9,7 @@
 
 from collections.abc import Mapping
 import csv
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, SupportsIndex
 import zlib
 
 import jax
@@ -127,10 +127,10 @@ def keys(runs: Runs, rows: np.ndarray, seed: int) -> Key[Array, 'b']:
 
 def stem(
   layer: str,
-  channel: int,
-  y: int,
-  x: int,
-  replicate: int,
+  channel: SupportsIndex,
+  y: SupportsIndex,
+  x: SupportsIndex,
+  replicate: SupportsIndex,
   config: Mapping[str, Any],
 ) -> str:
   """The name of a run's files: <layer>_<channel>[_r<replicate>][_y<y>x<x>].
