@@ -12,6 +12,7 @@ import glob
 import math
 import os
 from typing import NamedTuple
+import warnings
 
 import numpy as np
 from PIL import Image
@@ -188,9 +189,20 @@ def photographs(paths: str | None) -> tuple[Photograph, ...]:
     for name in names or [path]:
       stem = os.path.splitext(os.path.basename(name))[0]
       image = images.read(name)
+      _tell_mode(name)
       size = found[0].image.shape[:2] if found else image.shape[:2]
       found.append(Photograph(stem, _fitted(image, size)))
   return tuple(found)
+
+
+def _tell_mode(name: str) -> None:
+  with Image.open(name) as image:
+    mode = image.mode
+  if mode != 'RGB':
+    warnings.warn(
+      f'{name!r} is of mode {mode}, taken as RGB without transparency',
+      stacklevel=2,
+    )
 
 
 def _fitted(image: np.ndarray, size: Size) -> np.ndarray:

@@ -15,6 +15,7 @@ import zlib
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
+from ml_collections import config_dict
 import numpy as np
 
 from vizjax import classes
@@ -131,7 +132,7 @@ def stem(
   y: SupportsIndex,
   x: SupportsIndex,
   replicate: SupportsIndex,
-  config: Mapping[str, Any],
+  config: Mapping[str, Any] | config_dict.ConfigDict,
 ) -> str:
   """The name of a run's files: <layer>_<channel>[_r<replicate>][_y<y>x<x>].
 

@@ -21,6 +21,12 @@ from jaxtyping import Array, Float, Key
 
 from vizjax import core
 
+# Multiples of these two, less their whole parts, fill a square evenly: powers
+# of 1 / 1.3247..., the root of x^3 = x + 1 (Roberts 2018,
+# https://extremelearning.com.au/unreasonable-effectiveness-of-quasirandom-
+# sequences).
+_EVENLY = (0.7548776662466927, 0.5698402909980532)
+
 GREY = 127.5  # the middle of 0-255: lucid pads with 0.5 of 1
 
 
@@ -161,33 +167,33 @@ def tiles(h: int, w: int, moving: bool = True) -> core.Transform:
   Args:
     h: rows of a window.
     w: columns.
-    moving: whether the windows lie elsewhere at every draw, one more of them
-      a side; else where `starts` has them. Fixed ones leave seams.
+    moving: whether the windows lie elsewhere at every step, one more of them
+      a side; else where `starts` has them. Fixed ones leave seams. The
+      offsets are spread evenly, not drawn: all are used equally often.
   """
   _whole('tiles', 1, h=h, w=w)
 
-  def corners(key, total, size):
+  def corners(step, total, size, ratio):
     fixed = starts(total, size)
     if not moving or len(fixed) == 1:
       return jnp.array(fixed)
     stride = -(-(total - size) // (len(fixed) - 1))
-    shift = jax.random.randint(key, (), 0, stride)
+    part = (ratio * step + 0.5) % 1
+    shift = jnp.floor(stride * part).astype(int)
     regular = stride * jnp.arange(len(fixed) + 1) - shift
     return jnp.clip(regular, 0, total - size)
 
-  def one(key, view):
-    keys = jax.random.split(key)
+  def one(step, view):
     height, width, c = view.shape
-    rows, columns = (
-      corners(k, *sizes)
-      for k, sizes in zip(keys, ((height, h), (width, w)), strict=True)
-    )
+    rows = corners(step, height, h, _EVENLY[0])
+    columns = corners(step, width, w, _EVENLY[1])
     share = 1 / (
       _covered(rows, height, h)[:, None] * _covered(columns, width, w)[None]
     )
     share = jnp.broadcast_to(share[:, :, None], view.shape)
     share = share.astype(view.dtype)
-    view = view * share + jax.lax.stop_gradient(view * (1 - share))
+    here = jax.lax.stop_gradient(view)
+    view = here + share * (view - here)  # the view, with that derivative
     places = jnp.stack(jnp.meshgrid(rows, columns, indexing='ij'), -1)
     return jax.vmap(
       lambda at: jax.lax.dynamic_slice(view, (*at, 0), (h, w, c))
@@ -196,10 +202,8 @@ def tiles(h: int, w: int, moving: bool = True) -> core.Transform:
   def transform(draw, views):
     _, height, width, c = views.shape
     _fits('tiles', height - h + 1, width - w + 1)
-    keys = jax.vmap(lambda i: jax.random.fold_in(draw.key, i))(
-      jnp.arange(len(views))
-    )
-    return jax.vmap(one)(keys, views).reshape(-1, h, w, c)
+    tiled = jax.vmap(lambda view: one(draw.step, view))(views)
+    return tiled.reshape(-1, h, w, c)
 
   return Partial(transform)
 

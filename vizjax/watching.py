@@ -29,6 +29,7 @@ from vizjax import batches
 from vizjax import cnn_vis
 from vizjax import images
 from vizjax import runs
+from vizjax import stages
 from vizjax import sweep
 from vizjax.models import files
 
@@ -82,17 +83,14 @@ def watcher(
 
 
 def _print(config: config_dict.ConfigDict, p: sweep.LayerPlan, moment) -> None:
-  each = p.stages[bool(p.runs.boxed[moment.rows[0]])]
+  each = _stages(p, moment)
   h, w = each.programs[moment.stage].frame.canvas
-  sizes = len(each.programs)
+  traces = {n: t for n, t in moment.trace().items() if t.ndim == 2}
+  names = sorted(traces, key=lambda name: (name != 'score', name))
   for row, stem in enumerate(_stems(config, p, moment.rows)):
-    records = [
-      f'{name} {trace[row, -1]:.6g}'
-      for name, trace in moment.trace().items()
-      if trace.ndim == 2
-    ]
+    records = [f'{name} {traces[name][row, -1]:.6g}' for name in names]
     tqdm.tqdm.write(
-      f'{stem}: size {moment.stage + 1}/{sizes}, {h}x{w}, step '
+      f'{stem}: size {moment.stage + 1}/{len(each.programs)}, {h}x{w}, step '
       f'{moment.step}/{config.steps}: {", ".join(records)}',
       file=sys.stdout,
     )
@@ -156,9 +154,13 @@ def _window() -> Callable[[sweep.LayerPlan, batches.Moment], None]:
 
 def _pictures(p: sweep.LayerPlan, moment: batches.Moment) -> list[np.ndarray]:
   """The images of a batch as the program shows them."""
-  each = p.stages[bool(p.runs.boxed[moment.rows[0]])]
+  each = _stages(p, moment)
   found = [images.rgb(image) for image in moment.images()]
   return found if each.scales is None else [*map(each.scales.shown, found)]
+
+
+def _stages(p: sweep.LayerPlan, moment: batches.Moment) -> stages.Stages:
+  return p.stages[bool(p.runs.boxed[moment.rows[0]])]
 
 
 def _stems(

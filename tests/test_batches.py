@@ -1,0 +1,139 @@
+"""A batch that is interrupted goes on to the same numbers."""
+
+import numpy as np
+import pytest
+
+from test_configs import load
+from vizjax import batches
+from vizjax import build
+from vizjax import images
+from vizjax import store
+from vizjax import sweep
+
+
+@pytest.fixture(scope='module')
+def photographs(tmp_path_factory):
+  folder = tmp_path_factory.mktemp('photographs')
+  for name in 'ab':
+    pixels = np.random.RandomState(ord(name)).uniform(0, 255, (22, 26, 3))
+    images.write(folder / f'{name}.png', pixels)
+  return str(folder / '*.png')
+
+
+def dream(photographs, **knobs):
+  """Two octaves of three steps, of two photographs."""
+  c = load('deepdream', 'own')
+  c.model, c.layer = 'toynets.net()', 'conv2'
+  c.photograph, c.octave_n, c.steps, c.jitter = photographs, 2, 3, 5
+  c.every, c.save_every = None, 2
+  c.update(knobs)
+  return c
+
+
+def plain(**knobs):
+  """Four units of one size, whose optimizer has a state."""
+  c = build.config()
+  c.model, c.layer, c.units = 'toynets.net()', 'conv2', '0:4'
+  c.transforms, c.optimizer, c.steps = 'jitter(2)', 'adam(9.)', 4
+  c.update(knobs)
+  return c
+
+
+def everything(workdir):
+  kept = store.open_(workdir / 'conv2')
+  return {name: store.read(kept, name) for name in kept.arrays}
+
+
+def execute(c, workdir, report=lambda progress: None):
+  sweep.execute(c, sweep.plan(c), str(workdir), report)
+  return everything(workdir)
+
+
+def interrupting(calls):
+  """A report that raises at its nth call."""
+  left = [calls]
+
+  def report(progress):
+    left[0] -= progress.steps > 0
+    if left[0] == 0:
+      raise KeyboardInterrupt
+
+  return report
+
+
+def equal(found, expected):
+  assert set(found) == set(expected)
+  for name in expected:
+    np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
+
+
+@pytest.mark.parametrize('calls', (1, 3, 4, 5))
+def test_octaves_go_on_from_any_step(calls, photographs, tmp_path):
+  c = dream(photographs)
+  with pytest.raises(KeyboardInterrupt):
+    execute(c, tmp_path / 'w', interrupting(calls))
+  kept = tmp_path / 'w' / 'conv2' / '.batch0.npz'
+  assert kept.exists()
+  made = []
+  found = execute(c, tmp_path / 'w', lambda progress: made.append(progress))
+  # What was made before is told first, and then every step.
+  assert [p.steps for p in made if p.steps] == [2 * calls] + [2] * (6 - calls)
+  assert not kept.exists()
+  equal(found, execute(c, tmp_path / 'whole'))
+
+
+def test_a_batch_of_units_goes_on(tmp_path):
+  c = plain()
+  with pytest.raises(KeyboardInterrupt):
+    execute(c, tmp_path / 'w', interrupting(2))
+  equal(execute(c, tmp_path / 'w'), execute(c, tmp_path / 'whole'))
+
+
+def test_a_batch_of_other_units_begins_again(tmp_path):
+  c = plain(batch=4)
+  with pytest.raises(KeyboardInterrupt):
+    execute(c, tmp_path / 'w', interrupting(2))
+  other = plain(batch=2)
+  equal(execute(other, tmp_path / 'w'), execute(c, tmp_path / 'whole'))
+
+
+def test_what_is_kept_is_damaged(tmp_path):
+  c = plain()
+  with pytest.raises(KeyboardInterrupt):
+    execute(c, tmp_path / 'w', interrupting(2))
+  (tmp_path / 'w' / 'conv2' / '.batch0.npz').write_bytes(b'PK nothing')
+  with pytest.raises(ValueError, match='batch0.npz.*damaged: remove it'):
+    execute(c, tmp_path / 'w')
+
+
+def test_several_sizes_are_kept_as_they_begin(
+  photographs, tmp_path, monkeypatch
+):
+  # As if each took more than a minute; the power fails at the last step.
+  monkeypatch.setattr(batches, '_BETWEEN', -1)
+  c = dream(photographs)
+
+  class PowerFails(Exception):
+    pass
+
+  def report(progress, left=[6]):  # noqa: B006
+    left[0] -= progress.steps > 0
+    if left[0] == 0:
+      raise PowerFails
+
+  with pytest.raises(PowerFails):
+    execute(c, tmp_path / 'w', report)
+  made = []
+  found = execute(c, tmp_path / 'w', lambda progress: made.append(progress))
+  assert [p.steps for p in made if p.steps] == [6, 2, 2, 2]
+  equal(found, execute(c, tmp_path / 'whole'))
+
+
+def test_frames_of_all_sizes_are_brought_to_the_last(photographs, tmp_path):
+  found = execute(dream(photographs), tmp_path / 'w')
+  assert found['frames'].shape == (2, 4, 22, 26, 3)
+  assert found['trace/score'].shape == (2, 6)
+  start = images.resize(images.read(photographs.replace('*', 'a')), (16, 19))
+  first = images.resize(start, (22, 26))
+  # A frame is before its step: the first is the photograph, if coarser.
+  assert np.abs(found['frames'][0, 0] - first).mean() < 12
