@@ -22,6 +22,8 @@ CONFIGS = {
     ('nguyen2016', 'activate_output'),
     ('nguyen2016', 'real_image'),
   ],
+  'cnn-vis': [('cnn_vis', 'example1'), ('cnn_vis', 'neuron')],
+  'DeepDream': [('deepdream', 'plain'), ('deepdream', 'zoom')],
   'lucid and lucent': [('olah2017', None)],
   'Class visualisation': [('simonyan2013', None), ('cs231n', None)],
 }

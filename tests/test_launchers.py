@@ -259,3 +259,47 @@ def test_nan_in_the_weights_is_recorded_not_raised(tmp_path):
   page = (workdir / 'atlas' / 'conv2.html').read_text()
   assert page.count('class="nonfinite"') == 1
   assert 'not a finite number' in page
+
+
+def poster(workdir):
+  """A hundred steps at either of two sizes, of which the first is shown."""
+  return start(
+    '-m',
+    'experiments.run',
+    '--config=configs/cnn_vis.py:own',
+    '--config.model=toynets.net()',
+    '--config.layer=conv2',
+    '--config.tile=12',
+    '--config.initial_size=30x40',
+    '--config.final_size=40x55',
+    '--config.num_sizes=2',
+    '--config.every=10',
+    '--config.show=save',
+    f'--workdir={workdir}',
+  )
+
+
+@pytest.mark.slow
+def test_ctrl_c_saves_the_picture_and_the_same_command_goes_on(tmp_path):
+  assert finish(poster(tmp_path / 'whole'))[0] == 0
+  process = poster(tmp_path / 'w')
+  while not (tmp_path / 'w' / 'shown').exists() and process.poll() is None:
+    pass
+  process.send_signal(signal.SIGINT)
+  code, _, err = finish(process)
+  assert code == 130, err
+  assert 'the same command goes on' in err.splitlines()[-1]
+  names = {path.name for path in (tmp_path / 'w' / 'shown').iterdir()}
+  assert any(name.startswith('conv2_0000_1_') for name in names)
+  kept = tmp_path / 'w' / 'conv2' / '.batch0.npz'
+  assert kept.exists()
+  code, _, err = finish(poster(tmp_path / 'w'))
+  assert code == 0, err
+  assert not kept.exists()
+  made, whole = (
+    store.open_(tmp_path / name / 'conv2') for name in ('w', 'whole')
+  )
+  for name in whole.arrays:
+    np.testing.assert_array_equal(
+      store.read(made, name), store.read(whole, name), err_msg=name
+    )
