@@ -45,6 +45,7 @@ _NOISE = {
 _PLACES = {'model': "load('places205_googlenet')"}
 _PHOTOGRAPH = {
   'start': '',
+  'photograph': '',  # has to be given
   'decay_rate': 0.9,
   'alpha': 2.0,
   'p_reg': 0.5,

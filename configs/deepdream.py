@@ -55,7 +55,7 @@ def get_config(form='plain'):
   config.model = "load('bvlc_googlenet')"
   config.mean = '122,116,104'
   config.layer = 'inception_4c/output'
-  config.photograph = config_dict.placeholder(str)  # or several: 'DIR/*.jpg'
+  config.photograph = ''  # has to be given; or several: 'DIR/*.jpg'
   config.guide = config_dict.placeholder(str)  # a photograph, of `guided`
 
   # The knobs.
@@ -82,6 +82,6 @@ def get_config(form='plain'):
   config.box = False
   config.every = 10
   config.show = 'save'
-  config.batch = 4  # photographs at a time
+  config.batch = 1  # photographs at a time
   config.update(FORMS[form])
   return config

@@ -25,7 +25,7 @@ def dream(photographs, **knobs):
   c = load('deepdream', 'own')
   c.model, c.layer = 'toynets.net()', 'conv2'
   c.photograph, c.octave_n, c.steps, c.jitter = photographs, 2, 3, 5
-  c.every, c.save_every = None, 2
+  c.every, c.save_every, c.batch = None, 2, 4
   c.update(knobs)
   return c
 

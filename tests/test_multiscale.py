@@ -80,6 +80,8 @@ def test_a_name_with_brackets_is_a_name(tmp_path):
 
 def test_photographs_that_are_not_there_are_told(tmp_path):
   assert multiscale.photographs(None) == ()
+  with pytest.raises(ValueError, match='type --config.photograph=FILE'):
+    multiscale.photographs('')
   with pytest.raises(OSError, match='none.png'):
     multiscale.photographs(str(tmp_path / 'none.png'))
   with pytest.raises(ValueError, match='the name of no file'):

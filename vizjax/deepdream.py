@@ -22,7 +22,7 @@ def octaves(
   model: core.Model,
   number: int,
   scale: core.Number,
-  photograph: str | None,
+  photograph: str,
   size: str | None = None,
   frames: int = 1,
   zoom: core.Number = 0.05,
@@ -46,10 +46,6 @@ def octaves(
   """
   del model
   _check(number, scale, frames, zoom)
-  if photograph is None:
-    raise ValueError(
-      'DeepDream starts from a photograph: type --config.photograph=FILE'
-    )
   found = multiscale.photographs(photograph)
   own = found[0].image.shape[:2]
   largest = multiscale.size(size, own, 'size')

@@ -173,10 +173,18 @@ def photographs(paths: str | None) -> tuple[Photograph, ...]:
 
   Of all but the first the middle is taken, in the proportions of the first.
 
+  Args:
+    paths: as above; None for none.
+
   Raises:
     OSError: one cannot be read.
     ValueError: one is no image, or there is none of that name.
   """
+  if paths is not None and not paths.strip():
+    raise ValueError(
+      f'the photograph is {paths!r}, expected a file: type '
+      '--config.photograph=FILE'
+    )
   found = []
   for path in filter(None, map(str.strip, (paths or '').split(','))):
     path = os.path.expanduser(path)

@@ -188,8 +188,11 @@ def _each(config, chunk: int) -> int:
   """Runs that a device works on at a time.
 
   Never one alone: XLA sums a batch of one in another order, and a unit would
-  score differently in its last digit.
+  score differently in its last digit. But large images are made one by one
+  where the config says so, then all of them.
   """
+  if config.batch == 1 and config.scales.strip():
+    return 1
   return max(2, math.ceil(min(config.batch, chunk) / jax.local_device_count()))
 
 
