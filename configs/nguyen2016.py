@@ -29,13 +29,12 @@ The networks and the bounds have to be fetched once, all but those of `own`:
 Expected of `own` with the generator of configs/generator.py and bounds of one
 standard deviation (act_range --sigmas=1): units 0 to 63 of conv5 reach 93 to
 304, in the middle 161; those of configs/demo.py on pixels 87 to 379, 205, and
-those of yosinski2015.py:3 1.5 to 24.5, 8. Each is one thing on a grey ground,
-some 120 pixels wide, in soft light, where pixels give a texture: a white
-muzzle with eyes and nose (0, 55), a can (2, 14), black spots on white fur (15),
-a disc with a rim (6, 29), an eye (59, 63), a spiral (39), a table with legs
-(38); edges are frayed, with sparks of colour. With three standard deviations
-they reach 190 to 470, and are black and white. 64 units take 14 minutes on two
-cores of a CPU.
+those of yosinski2015.py:3 1.5 to 24.5, 8. Each is one thing in the middle of a
+grey ground: the face of an animal (0, 55), a tin (14), a pot and what is in it
+(45), a white head with black spots (15), a green ball (8); others are rings and
+blobs with frayed edges and sparks of colour. With three standard deviations
+the first six reach 245 to 474, and are black and white. 64 units take 14
+minutes on two cores of a CPU.
 
 Pictures as the scripts make them: experiments.export --format=synthesizing.
 """
