@@ -81,15 +81,10 @@ def made(c, tmp_path, report=lambda steps: None):
       program.recipe, program.clean, program.result, mesh, ()
     )
 
+  rows = np.zeros(mesh.size * 2, int)
+  batch = batches.Batch(c, table, found, rows, 1, tmp_path / 'kept.npz')
   results = batches.run(
-    c,
-    table,
-    found,
-    lambda program: runner(program.frame.canvas),
-    np.zeros(mesh.size * 2, int),
-    1,
-    tmp_path / 'kept.npz',
-    report,
+    batch, lambda program: runner(program.frame.canvas), report
   )
   return {name: array[0] for name, array in results.items()}
 

@@ -59,27 +59,37 @@ class _Kept(NamedTuple):
   given: dict[str, np.ndarray]  # start and reference of this stage
 
 
+class Batch(NamedTuple):
+  """What is to be made together.
+
+  Attributes:
+    config: the configuration.
+    table: of the runs.
+    stages: how they are made.
+    rows: [b] of the table; the last is repeated to fill the batch up.
+    count: how many are no repetition.
+    path: where it is kept if it is interrupted.
+  """
+
+  config: config_dict.ConfigDict
+  table: runs_.Runs
+  stages: stages_.Stages
+  rows: np.ndarray
+  count: int
+  path: pathlib.Path
+
+
 def run(
-  config: config_dict.ConfigDict,
-  table: runs_.Runs,
-  stages: stages_.Stages,
+  batch: Batch,
   runner: Callable[[build.Program], parallel.Runner],
-  rows: np.ndarray,
-  count: int,
-  path: pathlib.Path,
   report: Callable[[int], None],
   watch: Callable[[Moment], None] | None = None,
 ) -> dict[str, np.ndarray]:
   """Everything that a batch gives, less what fills it up.
 
   Args:
-    config: the configuration.
-    table: of the runs.
-    stages: how they are made.
+    batch: what is made.
     runner: gives the runner of a program, the same one each time.
-    rows: [b] of the table; the last is repeated to fill the batch up.
-    count: how many are no repetition.
-    path: where it is kept if it is interrupted.
     report: is called with the number of steps of single runs just made.
     watch: is shown every config.every steps of a size, and an interruption.
 
@@ -87,77 +97,96 @@ def run(
     {name: [count, ...]}: of `parallel.Runner.finish`, 'trace/NAME', and
     'frames' where there are some.
   """
-  every = config.save_every
-  per_call = parallel.steps_per_call(config.steps, every, config.every)
-  now = _read(path, rows) or _first(stages, table.channel[rows])
-  report(count * (now.stage * config.steps + now.step))
+  programs, scales = batch.stages.programs, batch.stages.scales
+  now = _read(batch) or _first(batch)
+  report(batch.count * (now.stage * batch.config.steps + now.step))
   kept_at = time.monotonic()
   while True:
-    program = stages.programs[now.stage]
+    program = programs[now.stage]
     work = runner(program)
-    targets = program.target(table, rows) | _cast(program, now.given)
-    keys = _keys(config, table, stages, rows, now.stage)
-    state = _restored(work.start(targets, keys), now.state)
-    for step in range(now.step, config.steps, per_call):
-      if every is not None and step % every == 0:
-        now.frames.append(np.asarray(work.frame(state)))
-      state, trace = work.advance(state, targets, keys, steps=per_call)
-      now.traces.append(trace)
-      now = now._replace(step=step + per_call)
-      # Waiting for the call before keeps the device busy and the bar honest.
-      jax.block_until_ready(now.traces[-2:][0])
-      try:
-        if watch is not None and now.step % config.every == 0:
-          watch(_moment(now, rows[:count], work, state))
-        report(count * per_call)
-      except KeyboardInterrupt:
-        _write(path, rows, now._replace(state=jax.tree.leaves(state)))
-        if watch is not None:
-          watch(_moment(now, rows[:count], work, state))
-        raise
-    if stages.scales is None:
+    targets = program.target(batch.table, batch.rows)
+    targets |= _cast(program, now.given)
+    now, state = _worked(batch, work, targets, now, report, watch)
+    last = now.stage == len(programs) - 1
+    if scales is not None:
+      image = np.asarray(work.frame(state))
+      if scales.film and program is programs[-1]:
+        now.frames.append(image)
+    if last:
       break
-    image = np.asarray(work.frame(state))
-    if stages.scales.film and program is stages.programs[-1]:
-      now.frames.append(image)
-    if now.stage == len(stages.programs) - 1:
-      break
-    now = _entered(stages.scales, now, image)
+    now = _entered(scales, now, image)
     if time.monotonic() - kept_at > _BETWEEN:
-      _write(path, rows, now)
+      _write(batch, now)
       kept_at = time.monotonic()
   results = jax.device_get(work.finish(state, targets))
   results |= {f'trace/{n}': t for n, t in _joined(now.traces).items()}
   if now.frames:
     size = program.frame.canvas
     results['frames'] = np.stack([_sized(f, size) for f in now.frames], 1)
-  return {name: array[:count] for name, array in results.items()}
+  return {name: array[: batch.count] for name, array in results.items()}
+
+
+def _worked(
+  batch: Batch,
+  work: parallel.Runner,
+  targets: core.Target,
+  now: _Kept,
+  report: Callable[[int], None],
+  watch: Callable[[Moment], None] | None,
+) -> tuple[_Kept, core.State]:
+  """The end of a stage, from where it stands."""
+  config = batch.config
+  every = config.save_every
+  per_call = parallel.steps_per_call(config.steps, every, config.every)
+  keys = _keys(batch, now.stage)
+  state = _restored(work.start(targets, keys), now.state)
+  for step in range(now.step, config.steps, per_call):
+    if every is not None and step % every == 0:
+      now.frames.append(np.asarray(work.frame(state)))
+    state, trace = work.advance(state, targets, keys, steps=per_call)
+    now.traces.append(trace)
+    now = now._replace(step=step + per_call)
+    # Waiting for the call before keeps the device busy and the bar honest.
+    jax.block_until_ready(now.traces[-2:][0])
+    try:
+      if watch is not None and now.step % config.every == 0:
+        watch(_moment(batch, now, work, state))
+      report(batch.count * per_call)
+    except KeyboardInterrupt:
+      _write(batch, now._replace(state=jax.tree.leaves(state)))
+      if watch is not None:
+        watch(_moment(batch, now, work, state))
+      raise
+  return now, state
 
 
 def _moment(
-  now: _Kept, rows: np.ndarray, work: parallel.Runner, state: core.State
+  batch: Batch, now: _Kept, work: parallel.Runner, state: core.State
 ) -> Moment:
+  count = batch.count
+
   def trace():
     joined = _joined(now.traces)
-    return {name: array[: len(rows)] for name, array in joined.items()}
+    return {name: array[:count] for name, array in joined.items()}
 
   def images():
-    return np.asarray(work.frame(state))[: len(rows)]
+    return np.asarray(work.frame(state))[:count]
 
-  return Moment(rows, now.stage, now.step, trace, images)
+  return Moment(batch.rows[:count], now.stage, now.step, trace, images)
 
 
-def _first(stages: stages_.Stages, channels: np.ndarray) -> _Kept:
+def _first(batch: Batch) -> _Kept:
   """Before the first step."""
+  channels, scales = batch.table.channel[batch.rows], batch.stages.scales
   originals = [None] * len(channels)
-  if stages.scales is None:
+  if scales is None:
     return _Kept(0, 0, (), [], [], originals, {})
-  photographs = stages.scales.photographs
+  photographs = scales.photographs
   if photographs:
     # With several photographs the units are their numbers.
     originals = [photographs[c % len(photographs)].image for c in channels]
   now = _Kept(-1, 0, (), [], [], originals, {})
-  return _entered(stages.scales, now, [None] * len(channels))
+  return _entered(scales, now, [None] * len(channels))
 
 
 def _entered(scales: multiscale.Scales, now: _Kept, image: Any) -> _Kept:
@@ -185,18 +214,13 @@ def _cast(
   return {name: array.astype(dtype) for name, array in given.items()}
 
 
-def _keys(
-  config: config_dict.ConfigDict,
-  table: runs_.Runs,
-  stages: stages_.Stages,
-  rows: np.ndarray,
-  stage: int,
-) -> jax.Array:
+def _keys(batch: Batch, stage: int) -> jax.Array:
   """Every size draws by keys of its own; the first by those of the runs."""
-  if stages.scales is not None and len(stages.scales.photographs) > 1:
+  table, scales = batch.table, batch.stages.scales
+  if scales is not None and len(scales.photographs) > 1:
     # A photograph is dreamed as if it were the only one.
     table = table._replace(channel=np.zeros_like(table.channel))
-  keys = runs_.keys(table, rows, config.seed)
+  keys = runs_.keys(table, batch.rows, batch.config.seed)
   if not stage:
     return keys
   return jax.vmap(lambda key: jax.random.fold_in(key, stage))(keys)
@@ -228,14 +252,14 @@ def _sized(frames: np.ndarray, size: tuple[int, int]) -> np.ndarray:
   return np.stack([images.resize(frame, size) for frame in frames])
 
 
-def _write(path: pathlib.Path, rows: np.ndarray, now: _Kept) -> None:
+def _write(batch: Batch, now: _Kept) -> None:
   """Keeps a batch; the file appears whole or not at all."""
   originals = [one for one in now.originals if one is not None]
   numbered = {'state': now.state, 'frames': now.frames, 'originals': originals}
   arrays.write(
-    path,
+    batch.path,
     {
-      'at': {'rows': rows, 'place': np.array([now.stage, now.step])},
+      'at': {'rows': batch.rows, 'place': np.array([now.stage, now.step])},
       'trace': _joined(now.traces),
       'given': now.given,
       **{
@@ -246,8 +270,9 @@ def _write(path: pathlib.Path, rows: np.ndarray, now: _Kept) -> None:
   )
 
 
-def _read(path: pathlib.Path, rows: np.ndarray) -> _Kept | None:
+def _read(batch: Batch) -> _Kept | None:
   """What was kept of the same rows, if anything."""
+  path, rows = batch.path, batch.rows
   if not path.exists():
     return None
   try:

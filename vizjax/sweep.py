@@ -264,14 +264,10 @@ def _chunks(
         def call(steps, done=done):
           report(Progress(p.layer, done, kept.count, steps))
 
+        place = store.interrupted(kept, number)
         results = batches.run(
-          config,
-          p.runs,
-          each,
+          batches.Batch(config, p.runs, each, rows[full], len(part), place),
           runner,
-          rows[full],
-          len(part),
-          store.interrupted(kept, number),
           call,
           watch and functools.partial(watch, p),
         )
