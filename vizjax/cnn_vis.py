@@ -259,7 +259,11 @@ def _amplified(
   def one(start):
     return jax.value_and_grad(loss)(_cut(image, start=start, tile=tile))
 
-  values, gradients = jax.lax.map(one, starts, batch_size=recipe.tile_batch)
+  # Equal parts; the last is filled up with windows from the beginning.
+  rows = core.parts(len(starts), recipe.tile_batch)
+  found = jax.lax.map(lambda part: jax.vmap(one)(starts[part]), rows)
+  flat = lambda a: a.reshape(-1, *a.shape[2:])[: len(starts)]
+  values, gradients = jax.tree.map(flat, found)
   return -values, gradients
 
 

@@ -191,28 +191,26 @@ def _in_parts(
   in views and image: it has the value and the first derivative of the score.
   """
   count = len(views)
-  parts = -(-count // recipe.tile_batch)
-  each = -(-count // parts)
+  rows = parts(count, recipe.tile_batch)
   here, shared_here = jax.lax.stop_gradient((views, shared))
-  # A part that is not full is filled up with views that weigh nothing.
+  # What fills up the last part weighs nothing.
   weights = jax.grad(recipe.views)(jnp.zeros(count, views.dtype))
-  weights = jnp.pad(weights, (0, parts * each - count))
-  rows = jnp.arange(parts * each).reshape(parts, each)
+  weights = jnp.pad(weights, (0, rows.size - count)).reshape(rows.shape)
 
-  def part(sums, rows):
+  def part(sums, rows_and_weights):
+    rows, weights = rows_and_weights
+
     def total(views, shared):
       over_views = jax.vmap(lambda view: score_view(view, *shared))
       values, records = over_views(views)
-      return weights[rows] @ values, (values, records)
+      return weights @ values, (values, records)
 
-    views_of_it = here[rows % count]
-    slopes, found = jax.grad(total, (0, 1), has_aux=True)(
-      views_of_it, shared_here
-    )
+    both = jax.grad(total, (0, 1), has_aux=True)
+    slopes, found = both(here[rows], shared_here)
     return jax.tree.map(jnp.add, sums, slopes[1]), (slopes[0], *found)
 
   zeros = jax.tree.map(jnp.zeros_like, shared_here)
-  sums, found = jax.lax.scan(part, zeros, rows)
+  sums, found = jax.lax.scan(part, zeros, (rows, weights))
   flat = lambda a: a.reshape(-1, *a.shape[2:])[:count]
   slopes, values, records = jax.tree.map(flat, found)
 
@@ -222,6 +220,20 @@ def _in_parts(
   rest = jax.tree.map(linear, sums, shared, shared_here)
   value = recipe.views(values) + linear(slopes, views, here)
   return sum(jax.tree.leaves(rest), value), records
+
+
+def parts(count: int, size: int | None) -> Int[Array, 'n k']:
+  """The numbers 0 to count - 1 in equal parts of at most so many.
+
+  The last part is filled up with numbers from the beginning.
+
+  Args:
+    count: how many.
+    size: of a part; None for one part.
+  """
+  number = 1 if size is None else -(-count // size)
+  each = -(-count // number)
+  return jnp.arange(number * each).reshape(number, each) % count
 
 
 def activations(
