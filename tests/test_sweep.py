@@ -498,3 +498,34 @@ def test_a_place_that_was_chosen_for_the_user_is_told():
     assert descriptions.notes(other, sweep.plan(other)) == []
   c.objective = 'channel(layer)'
   assert descriptions.notes(c, sweep.plan(c)) == []
+
+
+def test_the_next_image_is_that_after_the_last_update(tmp_path):
+  plain = {'layer': 'conv1', 'units': '0:2', 'transforms': '', 'trace': ''}
+  following = execute(
+    config(**plain, steps=3, result='next', keep='last'), tmp_path / 'a'
+  )['conv1']
+  longer = execute(config(**plain, steps=4, result='last'), tmp_path / 'b')
+  for name in ('image', 'activation', 'step'):
+    np.testing.assert_array_equal(following[name], longer['conv1'][name])
+  np.testing.assert_array_equal(following['score'], following['activation'])
+  assert (following['last/step'] == 2).all()
+
+
+def test_any_recipe_grows(tmp_path):
+  # Fourier images under Adam, from 12 to 20 rows, tile by tile.
+  c = config(
+    layer='conv1', units='1,3', parameterization='fourier(model)',
+    transforms='tiles(12, 12)', views='sum', objective='channel(layer)',
+    optimizer='adam(0.02)', tile_batch=2, steps=5,
+    scales="grown(model, None, '20x17', 2)",
+  )  # fmt: skip
+  found = execute(c, tmp_path)['conv1']
+  assert found['image'].shape == (2, 20, 17, 3)
+  assert found['trace/score'].shape == (2, 10)
+  assert (found['size'] == [20, 17]).all()
+  ends = found['trace/score'][:, [0, 4, 5, 9]]
+  assert (ends[:, 1] > ends[:, 0]).all()
+  assert (ends[:, 3] > ends[:, 2]).all()
+  with pytest.raises(ValueError, match='config.shape is .20x20.*config.scales'):
+    sweep.plan(config(shape='20x20', scales=c.scales))

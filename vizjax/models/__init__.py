@@ -85,13 +85,14 @@ def cut(model: core.Model, names: tuple[str, ...]) -> core.Model:
   """The model without the layers that these do not need.
 
   So a convolutional part runs at any size, though a fully connected layer
-  above it would not. A model without a layer table is returned as it is:
+  above it would not; one in a box stays in it. A model without a layer table is returned as it is:
   what is not read costs nothing once compiled.
   """
   table = _table(model)
   if table is None:
     return model
-  return _with_table(model, tables.cut(table, names), padded=True)
+  padded = model.apply.network.padded
+  return _with_table(model, tables.cut(table, names), padded)
 
 
 def rectifier(model: core.Model, name: str) -> str:
