@@ -256,7 +256,7 @@ def test_cut_keeps_what_a_layer_needs_and_nothing_else():
 def test_what_is_cut_from_a_box_stays_in_it(model):
   model = models.boxed(model, 'conv2')
   image = np.random.RandomState(0).uniform(0, 255, model.input_shape)
-  image = image.astype(np.float32)
+  image = jnp.asarray(image, jnp.float32)
   cut = models.cut(model, ('conv2',))
   np.testing.assert_array_equal(cut(image)['conv2'], model(image)['conv2'])
 
