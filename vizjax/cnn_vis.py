@@ -23,6 +23,9 @@ PIXELS = ((100, 100), (200, 200), (100, 200), (200, 100))
 # Squared differences below it count as it, in value and derivative.
 _FLAT = 1e-3
 
+# What is recorded of the losses of a window.
+_TOLD = ('p_loss', 'tv_loss', 'p', 'aux', 'tv')
+
 # Kernels of differences to the right and down, of valid correlations.
 _KERNELS = {
   'naive': ([[1, -1], [0, 0]], [[1, 0], [-1, 0]]),
@@ -95,8 +98,9 @@ def cnn_vis(
     losses = {'p_loss': p_loss, 'tv_loss': tv_loss}
     return losses, (p_reg * p, p_reg_aux * aux, weight * tv)
 
-  def moved(recipe, reference, coverage, now, image, window):
+  def moved(recipe, reference, coverage, now, carry, window):
     """The image after the update of one window, which may share corners."""
+    image, *_ = carry
     start, gradient, optimizer = window
     cut = functools.partial(_cut, start=start, tile=tile)
     before = cut(image)
@@ -109,48 +113,35 @@ def cnn_vis(
     image = jax.lax.dynamic_update_slice(image, after, (*start, 0))
     sizes = [jnp.mean(jnp.abs(a)) for a in added]
     told = losses | dict(zip(('p', 'aux', 'tv'), sizes, strict=True))
-    return image, (optimizer, told, update, after)
+    return (image, update, after, told), optimizer
 
   def step(recipe, state, target, key):
     del key
     image, now = state.params, state.step
-    size = image.shape
+    h, w, c = image.shape
     reference = jnp.zeros_like(image)
     if 'reference' in target:
       reference = core.center(recipe.model, target['reference'])
-    sets = windows(size[0], size[1], tile)
-    coverage = _coverage(size, tile, image.dtype)
-    optimizers, values = [], []
-    pixels = _pixels(image)
-    for starts, optimizer in zip(sets, state.extra, strict=True):
-      if not starts:
-        optimizers.append(optimizer)
-        continue
-      starts = jnp.array(starts)
-      found, gradients = _amplified(recipe, target, image, starts, tile)
-      values.append(found)
-      image, (optimizer, told, updates, afters) = jax.lax.scan(
-        functools.partial(moved, recipe, reference, coverage, now),
-        image,
-        (starts, gradients, optimizer),
-      )
+    coverage = _coverage(image.shape, tile, image.dtype)
+    move = functools.partial(moved, recipe, reference, coverage, now)
+    blank = jnp.zeros((tile, tile, c), image.dtype)
+    none = dict.fromkeys(_TOLD, jnp.zeros((), image.dtype))
+    carry = image, blank, blank, none
+    optimizers, score = [], 0
+    for starts, optimizer in zip(windows(h, w, tile), state.extra, strict=True):
+      if starts:
+        starts = jnp.array(starts)
+        values, gradients = _amplified(recipe, target, carry[0], starts, tile)
+        score += jnp.sum(values)
+        carry, optimizer = jax.lax.scan(
+          move, carry, (starts, gradients, optimizer)
+        )
       optimizers.append(optimizer)
-    size_of_step, last = jnp.abs(updates[-1]), afters[-1]
-    trace = {
-      'score': jnp.sum(jnp.concatenate(values)),
-      'gradient_norm': jnp.sqrt(jnp.sum(gradients**2)),
-      **jax.tree.map(lambda each: each[-1], told),
-      'amplify': jnp.mean(jnp.abs(gradients)),
-      'step_mean': jnp.mean(size_of_step),
-      'step_median': jnp.median(size_of_step),
-      'image_mean': jnp.mean(image),
-      'image_std': jnp.std(image),
-      'step_ratio': jnp.mean(size_of_step / jnp.abs(last)),
-      'pixels': pixels,
-    }
-    state = core.noted(state, state.params, trace['score'])
+    trace = {'score': score, **_told(*carry, gradients)}
+    trace['pixels'] = _pixels(image)
+    state = core.noted(state, image, score)
     return state._replace(
-      params=image, step=now + 1, extra=tuple(optimizers)
+      params=carry[0], step=now + 1, extra=tuple(optimizers)
     ), trace
 
   return core.Procedure(step, functools.partial(_extra, tile))
@@ -240,6 +231,26 @@ def _extra(
     return jax.tree.map(lambda a: jnp.broadcast_to(a, (count, *a.shape)), state)
 
   return tuple(repeated(len(starts)) for starts in windows(h, w, tile))
+
+
+def _told(
+  image: Float[Array, 'h w c'],
+  update: Float[Array, 't t c'],
+  after: Float[Array, 't t c'],
+  losses: dict[str, Float[Array, '']],
+  gradients: Float[Array, 'n t t c'],
+) -> dict[str, Float[Array, '']]:
+  """The records of a step: of its last window, its last set, the image."""
+  size = jnp.abs(update)
+  return losses | {
+    'gradient_norm': jnp.sqrt(jnp.sum(gradients**2)),
+    'amplify': jnp.mean(jnp.abs(gradients)),
+    'step_mean': jnp.mean(size),
+    'step_median': jnp.median(size),
+    'image_mean': jnp.mean(image),
+    'image_std': jnp.std(image),
+    'step_ratio': jnp.mean(size / jnp.abs(after)),
+  }
 
 
 def _amplified(

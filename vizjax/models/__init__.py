@@ -85,8 +85,8 @@ def cut(model: core.Model, names: tuple[str, ...]) -> core.Model:
   """The model without the layers that these do not need.
 
   So a convolutional part runs at any size, though a fully connected layer
-  above it would not; one in a box stays in it. A model without a layer table is returned as it is:
-  what is not read costs nothing once compiled.
+  above it would not. One in a box stays in it. A model without a layer table
+  is returned as it is: what is not read costs nothing once compiled.
   """
   table = _table(model)
   if table is None:
