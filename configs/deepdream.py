@@ -70,7 +70,7 @@ def get_config(form='plain'):
 
   # The method.
   config.scales = (
-    'octaves(model, octave_n, octave_scale, photograph, size, frames, zoom)'
+    'octaves(octave_n, octave_scale, photograph, size, frames, zoom)'
   )
   config.transforms = 'roll(jitter)'
   config.objective = 'dream(layer)'

@@ -11,6 +11,7 @@ from oracles import network
 from test_cnn_vis import made
 from test_configs import load
 from vizjax import build
+from vizjax import deepdream
 from vizjax import images
 from vizjax import runs
 from vizjax import stages
@@ -135,6 +136,33 @@ def execute(workdir, **knobs):
   sweep.execute(c, sweep.plan(c), str(workdir))
   kept = store.open_(workdir / 'conv2')
   return {name: store.read(kept, name) for name in kept.arrays}
+
+
+def test_photographs_of_other_sizes_are_brought_to_that_of_the_first(tmp_path):
+  draw = np.random.RandomState(0)
+  for name, size in (('a', (24, 30)), ('b', (12, 15)), ('c', (50, 40))):
+    images.write(tmp_path / f'{name}.png', draw.uniform(0, 255, (*size, 3)))
+  scales = deepdream.octaves(2, 1.5, str(tmp_path / '?.png'))
+  assert scales.sizes == ((16, 20), (24, 30))
+  for photograph in scales.photographs:
+    assert photograph.image.shape == (24, 30, 3)
+    entry = scales.enter(0, photograph.image, None)
+    assert entry.start.shape == (16, 20, 3)
+
+
+@pytest.mark.parametrize(
+  'arguments, match',
+  (
+    ((0, 1.4), 'number is 0'),
+    ((4, 1.0), 'scale is 1.0, expected more than 1'),
+    ((4, 1.4, None, 0), 'frames is 0'),
+    ((4, 1.4, None, 1, 1.0), 'zoom is 1.0'),
+  ),
+)
+def test_octaves_that_cannot_be_are_refused(arguments, match, photographs):
+  first, second, *others = arguments
+  with pytest.raises(ValueError, match=match):
+    deepdream.octaves(first, second, photographs[0], *others)
 
 
 def test_four_photographs_in_a_batch_are_each_alone(photographs, tmp_path):

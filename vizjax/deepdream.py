@@ -19,7 +19,6 @@ from vizjax import targets
 
 
 def octaves(
-  model: core.Model,
   number: int,
   scale: core.Number,
   photograph: str,
@@ -34,7 +33,6 @@ def octaves(
   kept, for a film.
 
   Args:
-    model: any.
     number: of octaves.
     scale: how many times a size is the one before.
     photograph: an image file, or several: 'a.jpg,b.jpg', 'DIR/*.jpg'.
@@ -44,15 +42,15 @@ def octaves(
     clip: whether images are kept within 0-255. If not, pictures of them are
       scaled so that 99.98 % of their numbers are below 255.
   """
-  del model
   _check(number, scale, frames, zoom)
   found = multiscale.photographs(photograph)
-  own = found[0].image.shape[:2]
-  largest = multiscale.size(size, own, 'size')
-  if largest != own:
-    found = tuple(
-      one._replace(image=images.resize(one.image, largest)) for one in found
-    )
+  largest = multiscale.size(size, found[0].image.shape[:2], 'size')
+  found = tuple(
+    one
+    if one.image.shape[:2] == largest
+    else one._replace(image=images.resize(one.image, largest))
+    for one in found
+  )
   blank = np.zeros((*largest, 1))
   sizes = tuple(base.shape[:2] for base in _bases(blank, number, scale))
 
