@@ -64,7 +64,9 @@ def saved(folder, name, size, mode='RGB'):
 def test_photographs_have_the_proportions_of_the_first(tmp_path):
   saved(tmp_path, 'a.png', (20, 30))
   saved(tmp_path, 'b.png', (50, 30))
-  first, second = multiscale.photographs(str(tmp_path / '*.png'))
+  found = multiscale.photographs(str(tmp_path / '*.png'))
+  assert [one.image.shape[:2] for one in found] == [(20, 30), (50, 30)]
+  first, second = multiscale.alike(found)
   assert (first.name, second.name) == ('a', 'b')
   assert first.image.shape == (20, 30, 3)
   assert second.image.shape == (20, 30, 3)

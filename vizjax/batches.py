@@ -104,7 +104,7 @@ def run(
   while True:
     program = programs[now.stage]
     work = runner(program)
-    targets = program.target(batch.table, batch.rows)
+    targets = program.target(batch.table, batch.rows, now.given)
     targets |= _cast(program, now.given)
     now, state = _worked(batch, work, targets, now, report, watch)
     last = now.stage == len(programs) - 1

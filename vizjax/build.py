@@ -10,7 +10,7 @@ Everything that a configuration can get wrong is found here, before an image
 is computed. Errors are ValueError, or OSError for files.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 import dataclasses
 import fnmatch
 from typing import NamedTuple
@@ -106,7 +106,7 @@ class Program(NamedTuple):
     result: 'best', 'last' or 'next'.
     keep: further snapshots.
     frame: the sizes of the image and of what the network sees.
-    target: (runs, rows) -> Target, stacked over rows.
+    target: (runs, rows, names not wanted) -> Target, stacked over rows.
   """
 
   recipe: core.Recipe
@@ -302,12 +302,14 @@ def program(
   act = _maps(cut, frame.view)[layer]
   arrays = sources.arrays(config, knobs, canvas, act, cut.mean.dtype)
 
-  def target(table: runs_.Runs, rows: np.ndarray) -> core.Target:
+  def target(
+    table: runs_.Runs, rows: np.ndarray, given: Collection[str] = ()
+  ) -> core.Target:
     y, x = table.y[rows], table.x[rows]
     if boxed:
       y, x = np.zeros_like(y), np.zeros_like(x)
     unit = core.Unit(table.channel[rows], y, x)
-    return {'unit': unit, **arrays(table, rows)}
+    return {'unit': unit, **arrays(table, rows, given)}
 
   known = ('best', 'last', *procedure.snapshots)
   keep = tuple(filter(None, map(str.strip, config.keep.split(','))))

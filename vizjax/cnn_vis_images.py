@@ -45,7 +45,7 @@ def cnn_vis_sizes(
     photograph: an image file, or several: 'a.jpg,b.jpg', 'DIR/*.jpg'.
     rescale_image: how pictures are shown, as `rescale` of `eight_bit`.
   """
-  photographs = multiscale.photographs(photograph)
+  photographs = multiscale.alike(multiscale.photographs(photograph))
   base = model.input_shape[:2]
   if photographs:
     base = photographs[0].image.shape[:2]
@@ -95,8 +95,9 @@ def cnn_vis_noise(
 
   def make(shape, seed):
     h, w, c = shape
-    drawn = np.random.RandomState(seed).randn(c, h, w)[::-1]
-    image = scale * drawn.transpose(1, 2, 0) + mean
+    image = np.random.RandomState(seed).randn(c, h, w)[::-1].transpose(1, 2, 0)
+    image *= scale
+    image += mean
     return ndimage.gaussian_filter(eight_bit(image, mean), blur).astype(float)
 
   return make
@@ -113,7 +114,13 @@ def eight_bit(
     rescale: whether the smallest of all numbers becomes 0 and the largest
       255; clipped otherwise.
   """
-  value = CONTRAST * (np.asarray(image, float) - mean) + mean
+  # In place: a poster in float64 is 50 MB.
+  value = np.array(image, float)
+  value -= mean
+  value *= CONTRAST
+  value += mean
   low, high = (value.min(), value.max()) if rescale else (0, 255)
-  value = np.clip(value, low, high) - low
-  return (value * (255 / max(high - low, 1e-12))).astype(np.uint8)
+  np.clip(value, low, high, out=value)
+  value -= low
+  value *= 255 / max(high - low, 1e-12)
+  return value.astype(np.uint8)

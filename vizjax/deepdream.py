@@ -37,6 +37,7 @@ def octaves(
     scale: how many times a size is the one before.
     photograph: an image file, or several: 'a.jpg,b.jpg', 'DIR/*.jpg'.
     size: 'HxW', or 'xF' times its size: of the largest; None for its own.
+      Of a photograph of other proportions the middle is taken.
     frames: of the film.
     zoom: what part of the height and width a frame lacks of the one before.
     clip: whether images are kept within 0-255. If not, pictures of them are
@@ -49,7 +50,7 @@ def octaves(
     one
     if one.image.shape[:2] == largest
     else one._replace(image=images.resize(one.image, largest))
-    for one in found
+    for one in multiscale.alike(found, largest)
   )
   blank = np.zeros((*largest, 1))
   sizes = tuple(base.shape[:2] for base in _bases(blank, number, scale))

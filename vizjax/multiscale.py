@@ -83,7 +83,7 @@ def grown(
     resize_type: 'geometric' or 'linear'.
     photograph: an image file, or several: 'a.jpg,b.jpg', 'DIR/*.jpg'.
   """
-  found = photographs(photograph)
+  found = alike(photographs(photograph))
   base = found[0].image.shape[:2] if found else model.input_shape[:2]
   first = size(initial_size, base, 'initial_size')
   last = size(final_size, base, 'final_size')
@@ -171,8 +171,6 @@ def between(
 def photographs(paths: str | None) -> tuple[Photograph, ...]:
   """The photographs of 'a.jpg,b.jpg' or 'DIR/*.jpg'.
 
-  Of all but the first the middle is taken, in the proportions of the first.
-
   Args:
     paths: as above; None for none.
 
@@ -198,8 +196,7 @@ def photographs(paths: str | None) -> tuple[Photograph, ...]:
       stem = os.path.splitext(os.path.basename(name))[0]
       image = images.read(name)
       _tell_mode(name)
-      size = found[0].image.shape[:2] if found else image.shape[:2]
-      found.append(Photograph(stem, _fitted(image, size)))
+      found.append(Photograph(stem, image))
   return tuple(found)
 
 
@@ -213,17 +210,29 @@ def _tell_mode(name: str) -> None:
     )
 
 
-def _fitted(image: np.ndarray, size: Size) -> np.ndarray:
-  """The middle of an image, of the same proportions as (h, w).
-
-  As much of it as there is; an image of these proportions is left as it is.
-  """
+def _middle(image: np.ndarray, size: Size) -> np.ndarray:
   h, w, _ = image.shape
   height, width = size
   rows = min(h, max(1, round(w * height / width)))
   columns = min(w, max(1, round(h * width / height)))
   top, left = (h - rows) // 2, (w - columns) // 2
   return image[top : top + rows, left : left + columns]
+
+
+def alike(
+  photographs: tuple[Photograph, ...], size: Size | None = None
+) -> tuple[Photograph, ...]:
+  """The middle of each, in the proportions of (h, w); as much as there is.
+
+  Args:
+    photographs: of any sizes.
+    size: (h, w); that of the first unless given.
+  """
+  if size is None and photographs:
+    size = photographs[0].image.shape[:2]
+  return tuple(
+    one._replace(image=_middle(one.image, size)) for one in photographs
+  )
 
 
 def resized(image: np.ndarray, size: Size, how: Image.Resampling) -> np.ndarray:

@@ -4,7 +4,7 @@ config.start, config.direction and config.mask are each a .npy file, with one
 array or one for each run, or a formula; config.data names further ones.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from ml_collections import config_dict
@@ -22,7 +22,7 @@ def arrays(
   act: tuple[int, ...],
   dtype: Any,
 ) -> Callable:
-  """(runs, rows) -> {name: [rows, ...]}.
+  """(runs, rows, given) -> {name: [rows, ...]}, but for the names given.
 
   Args:
     config: the configuration.
@@ -44,7 +44,9 @@ def arrays(
   for name, maker in fields.data(config, knobs).items():
     makers[name] = lambda row, seed, maker=maker: maker(canvas, seed)
 
-  def make(table: runs_.Runs, rows: np.ndarray) -> dict[str, np.ndarray]:
+  def make(
+    table: runs_.Runs, rows: np.ndarray, given: Collection[str] = ()
+  ) -> dict[str, np.ndarray]:
     pairs = [
       (row, config.seed + int(replicate))
       for row, replicate in zip(
@@ -53,6 +55,8 @@ def arrays(
     ]
     found = {}
     for name, maker in makers.items():
+      if name in given:
+        continue
       stack = np.stack([maker(*pair) for pair in pairs])
       whole = stack.dtype.kind in 'iu' and name not in shapes
       found[name] = stack.astype(np.int32 if whole else dtype)
