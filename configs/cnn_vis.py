@@ -20,6 +20,11 @@ batch_size, and `rate` learning_rate. GoogLeNet has to be fetched once:
   ... --config=configs/cnn_vis.py:example11 --config.photograph=sky.jpg
   ... --config.initial_size=x0.5 --config.final_size=x2 --config.num_sizes=3
 
+Expected of `own` with --config.steps=12: rows of green and red bubbles, some of
+them eyes, without a seam. With tile_batch=4 a step takes 17 seconds at 540 x
+960 and some 50 at 1080 x 1920 on two cores of a CPU; a process of one size
+takes 1.52 GB at the former and 1.77 GB at the latter.
+
 Pictures as the program writes them are in DIR/shown; the stored image lacks
 their 1.2-fold contrast.
 """
