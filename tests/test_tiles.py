@@ -1,6 +1,7 @@
 """Tiles: an image larger than a network's input, in bounded memory."""
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
@@ -197,7 +198,7 @@ def test_as_many_tiles_as_fit_go_through_at_once():
   few, many = planned(memory=2e-4), planned(memory=4e-4)
   assert 0 < few < many < 3 * few
   assert planned(memory=2e-4, tile_batch=3) == 3
-  assert planned(memory=None) is None
+  assert planned(memory=math.inf) is None
   assert planned(transforms='') is None
 
 

@@ -113,8 +113,8 @@ def _fitting(
   config: config_dict.ConfigDict, program: build.Program, runs: int
 ) -> build.Program:
   """The program with as many views at a time as config.memory allows."""
-  tiled = fields.tiled(config)
-  if config.tile_batch is not None or config.memory is None or not tiled:
+  unbounded = config.memory == math.inf or not fields.tiled(config)
+  if config.tile_batch is not None or unbounded:
     return program
   view = program.frame.view
   need = _TIMES * runs * _activations(program.recipe.model, view) / 1e9  # GB
