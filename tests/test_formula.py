@@ -205,7 +205,7 @@ def test_a_dotted_name_is_a_function_of_a_package():
     ('total_variaton()', "did you mean 'total_variation'?"),
     ('neuron(layr)', "no knob 'layr'; did you mean 'layer'?"),
     ('decey * l2()', "no knob 'decey'; did you mean 'decay'?"),
-    ('qqqqqq()', "no function 'qqqqqq'; there are argmax, channel, .*jitter"),
+    ('qqqqqq()', "no function 'qqqqqq'; there are amplify_layer, .*jitter"),
     ('qqqqqq', "no knob 'qqqqqq'; knobs: there are decay, layer, n"),
     (
       'vizjax.objectives.neurn(layer)',
