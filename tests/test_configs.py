@@ -40,6 +40,8 @@ SAME = (
   'lbfgs_higher',
   'dgn_lbfgs_lower',
   'plain',
+  'guided',
+  'neuron',
 )  # programs as of the other form
 FILES = [
   pytest.param(
