@@ -161,6 +161,7 @@ def test_everything_on_a_photograph_is_the_twins(
   equal_to_the_twin(found, expected)
 
 
+@pytest.mark.slow
 def test_a_neuron_from_noise_is_the_twins(tmp_path, x64):
   c = config(
     objective='amplify_neuron(layer, rectifier)',

@@ -42,6 +42,7 @@ SAME = (
   'plain',
   'guided',
   'neuron',
+  'example11',
 )  # programs as of the other form
 FILES = [
   pytest.param(

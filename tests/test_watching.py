@@ -1,5 +1,8 @@
 """What is shown of a run while it runs."""
 
+import contextlib
+import io
+
 import numpy as np
 from PIL import Image
 import pytest
@@ -30,9 +33,17 @@ def execute(c, workdir):
   return {name: store.read(kept, name) for name in kept.arrays}
 
 
-def test_records_are_printed(tmp_path, capsys):
-  found = execute(config(), tmp_path / 'w')
-  lines = capsys.readouterr().out.splitlines()
+@pytest.fixture(scope='module')
+def shown(tmp_path_factory):
+  """A run that shows all it can: its arrays, its folder, what it printed."""
+  workdir = tmp_path_factory.mktemp('shown') / 'w'
+  with contextlib.redirect_stdout(io.StringIO()) as out:
+    found = execute(config(show='print+save+plot_pix'), workdir)
+  return found, workdir / 'shown', out.getvalue().splitlines()
+
+
+def test_records_are_printed(shown):
+  found, _, lines = shown
   assert len(lines) == 4
   assert lines[0].startswith('conv2_0000: size 1/2, 12x103, step 2/4: score ')
   assert lines[3].startswith('conv2_0000: size 2/2, 13x105, step 4/4: score ')
@@ -43,22 +54,23 @@ def test_records_are_printed(tmp_path, capsys):
     assert float(text) == pytest.approx(value, rel=1e-5)
 
 
-def test_pictures_are_those_of_the_program(tmp_path):
-  found = execute(config(show='save'), tmp_path / 'w')
-  names = sorted(p.name for p in (tmp_path / 'w' / 'shown').iterdir())
-  assert names == [
+def test_pictures_are_those_of_the_program(shown):
+  found, folder, _ = shown
+  names = [
     f'conv2_0000_{size}_{step}.png' for size in (1, 2) for step in (2, 4)
   ]
-  with Image.open(tmp_path / 'w' / 'shown' / names[-1]) as picture:
-    shown = np.asarray(picture)
+  assert {path.name for path in folder.iterdir()} == {
+    *names, 'conv2_0000_pixels.png'
+  }  # fmt: skip
+  with Image.open(folder / names[-1]) as picture:
+    pixels = np.asarray(picture)
   expected = cnn_vis_images.eight_bit(found['image'][0], MEAN)
-  np.testing.assert_array_equal(shown, expected)
+  np.testing.assert_array_equal(pixels, expected)
 
 
-def test_the_history_of_pixels_is_plotted(tmp_path):
-  found = execute(config(show='plot_pix'), tmp_path / 'w')
-  path = tmp_path / 'w' / 'shown' / 'conv2_0000_pixels.png'
-  with Image.open(path) as picture:
+def test_the_history_of_pixels_is_plotted(shown):
+  found, folder, _ = shown
+  with Image.open(folder / 'conv2_0000_pixels.png') as picture:
     assert picture.size > (300, 300)
   # No pixel but those on the image has one: here none of the four.
   assert np.isnan(found['trace/pixels']).all()
