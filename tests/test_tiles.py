@@ -23,6 +23,7 @@ SIZE, TILE = 29, 12
 TILES = {
   'fixed': transforms.tiles(TILE, 10, moving=False),
   'moving': transforms.tiles(TILE, 10),
+  'overlapping': transforms.tiles(TILE, 10, 4),
 }
 
 
@@ -160,7 +161,7 @@ def test_moving_tiles_leave_no_seams():
       parameterizations.pixels(net, shape=(size, size)),
       objectives.layer('conv'),
       optax.chain(optimizers.normalize_by_mean_abs(), optax.sgd(0.02)),
-      (transforms.tiles(tile, tile, moving),),
+      (transforms.tiles(tile, tile, moving=moving),),
       views=jnp.sum,
     )
     target = {'start': jnp.full((size, size, 3), 50.0)}

@@ -17,7 +17,7 @@ import math
 import jax
 from jax.tree_util import Partial
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
 from vizjax import core
 
@@ -157,24 +157,34 @@ def random_crops(n: int, h: int, w: int) -> core.Transform:
   return Partial(transform)
 
 
-def tiles(h: int, w: int, moving: bool = True) -> core.Transform:
+def tiles(
+  h: int, w: int, overlap: int = 0, moving: bool = True
+) -> core.Transform:
   """Windows that cover every view: [v, H, W, c] -> [v n, h, w, c].
 
   With config.views = 'sum' an image larger than a network's input is scored
-  window by window. Where windows overlap, the gradient of a pixel is divided
-  by their number, as with cnn-vis's pixel learning rates.
+  window by window. Where windows overlap, each has a share in the gradient of
+  a pixel: the larger, the farther the pixel is from its border, up to
+  `overlap` pixels: what a network sees at a border is not what is there.
 
   Args:
     h: rows of a window.
     w: columns.
+    overlap: pixels that neighbors have in common, at least.
     moving: whether the windows lie elsewhere at every step, one more of them
-      a side; else where `starts` has them. Fixed ones leave seams. The
-      offsets are spread evenly, not drawn: all are used equally often.
+      a side; else where `starts` has them. The offsets are spread evenly, not
+      drawn: all are used equally often.
   """
   _whole('tiles', 1, h=h, w=w)
+  _whole('tiles', 0, overlap=overlap)
+  if overlap >= min(h, w):
+    raise ValueError(
+      f'tiles: overlap is {overlap}, expected less than the {h} x {w} pixels '
+      'of a window'
+    )
 
   def corners(step, total, size, ratio):
-    fixed = starts(total, size)
+    fixed = starts(total, size, overlap)
     if not moving or len(fixed) == 1:
       return jnp.array(fixed)
     stride = -(-(total - size) // (len(fixed) - 1))
@@ -187,17 +197,20 @@ def tiles(h: int, w: int, moving: bool = True) -> core.Transform:
     height, width, c = view.shape
     rows = corners(step, height, h, _EVENLY[0])
     columns = corners(step, width, w, _EVENLY[1])
-    share = 1 / (
-      _covered(rows, height, h)[:, None] * _covered(columns, width, w)[None]
+
+    def cut(y, x, of_rows, of_columns):
+      tile = jax.lax.dynamic_slice(view, (y, x, 0), (h, w, c))
+      here = jax.lax.stop_gradient(tile)
+      share = (of_rows[:, None] * of_columns[None])[:, :, None]
+      share = jnp.broadcast_to(share, tile.shape).astype(tile.dtype)
+      return here + share * (tile - here)  # the tile, with that derivative
+
+    shares = (
+      _shares(rows, height, h, overlap),
+      _shares(columns, width, w, overlap),
     )
-    share = jnp.broadcast_to(share[:, :, None], view.shape)
-    share = share.astype(view.dtype)
-    here = jax.lax.stop_gradient(view)
-    view = here + share * (view - here)  # the view, with that derivative
-    places = jnp.stack(jnp.meshgrid(rows, columns, indexing='ij'), -1)
-    return jax.vmap(
-      lambda at: jax.lax.dynamic_slice(view, (*at, 0), (h, w, c))
-    )(places.reshape(-1, 2))
+    across = jax.vmap(cut, (None, 0, None, 0))
+    return jax.vmap(across, (0, None, 0, None))(rows, columns, *shares)
 
   def transform(draw, views):
     _, height, width, c = views.shape
@@ -208,17 +221,19 @@ def tiles(h: int, w: int, moving: bool = True) -> core.Transform:
   return Partial(transform)
 
 
-def starts(total: int, size: int) -> list[int]:
+def starts(total: int, size: int, overlap: int = 0) -> list[int]:
   """The first pixels of the windows that cover a side: the rule of cnn-vis.
 
   As few as touch or overlap, evenly spaced, the last at the end; halves are
-  rounded up. No pixel is in three of them.
+  rounded up. Without `overlap`, which cnn-vis has not, no pixel is in three of
+  them.
 
   Args:
     total: pixels of the side.
     size: of a window, at most as many.
+    overlap: pixels that neighbors have in common, at least.
   """
-  count = -(-total // size)
+  count = max(-(-(total - overlap) // (size - overlap)), 1)
   # floor(x + 1/2) of k (total - size) / (count - 1), in whole numbers.
   gap, room = max(count - 1, 1), total - size
   return [(2 * k * room + gap) // (2 * gap) for k in range(count)]
@@ -299,10 +314,21 @@ def _turn(
   return upper * (1 - down) + lower * down + GREY
 
 
-def _covered(starts: Array, total: int, size: int) -> Array:
-  """[total]: how many windows each pixel of a side is in."""
-  at, starts = jnp.arange(total)[:, None], starts[None]
-  return jnp.sum((at >= starts) & (at < starts + size), 1)
+def _shares(
+  starts: Int[Array, 'n'], total: int, size: int, overlap: int
+) -> Float[Array, 'n size']:
+  """Of the pixels of a side, the part that each window has in them."""
+  most = max(overlap, 1)
+
+  def weight(pixel, start):
+    before = jnp.where(start == 0, most, pixel - start + 1)
+    after = jnp.where(start + size == total, most, start + size - pixel)
+    inside = (pixel >= start) & (pixel < start + size)
+    return jnp.where(inside, jnp.clip(jnp.minimum(before, after), 0, most), 0)
+
+  pixels = starts[:, None] + jnp.arange(size)[None]
+  of_all = jax.vmap(weight, (None, 0))(pixels, starts)  # [n, n, size]
+  return weight(pixels, starts[:, None]) / of_all.sum(0)
 
 
 def _whole(name: str, least: int, **values: int) -> None:
