@@ -46,17 +46,8 @@ def cnn_vis_sizes(
     rescale_image: how pictures are shown, as `rescale` of `eight_bit`.
   """
   photographs = multiscale.alike(multiscale.photographs(photograph))
-  base = model.input_shape[:2]
-  if photographs:
-    base = photographs[0].image.shape[:2]
-  ends = [
-    multiscale.size(text, base, name)
-    for text, name in (
-      (initial_size, 'initial_size'),
-      (final_size, 'final_size'),
-    )
-  ]
-  steps = multiscale.between(*ends, num_sizes, resize_type)
+  ends = initial_size, final_size
+  steps = multiscale.named(model, photographs, *ends, num_sizes, resize_type)
   mean = np.asarray(model.mean)
 
   def enter(stage, original, image):

@@ -1,6 +1,6 @@
 """An image made at several sizes, one after the other.
 
-  scales = grown('270x480', '1080x1920', 5)      # a field of a configuration
+  scales = grown(model, '270x480', '1080x1920', 5)   # a config's field
 
 Each size is worked for config.steps, and what was made at one is the start of
 the next. What is done between them is part of the published methods: a
@@ -84,10 +84,8 @@ def grown(
     photograph: an image file, or several: 'a.jpg,b.jpg', 'DIR/*.jpg'.
   """
   found = alike(photographs(photograph))
-  base = found[0].image.shape[:2] if found else model.input_shape[:2]
-  first = size(initial_size, base, 'initial_size')
-  last = size(final_size, base, 'final_size')
-  sizes = between(first, last, num_sizes, resize_type)
+  ends = initial_size, final_size
+  sizes = named(model, found, *ends, num_sizes, resize_type)
 
   def enter(stage, original, image):
     reference = None
@@ -97,6 +95,23 @@ def grown(
     return Entry(original, start, reference)
 
   return Scales(sizes, enter, found)
+
+
+def named(
+  model: core.Model,
+  photographs: tuple[Photograph, ...],
+  initial_size: str | None,
+  final_size: str | None,
+  num_sizes: int,
+  resize_type: str,
+) -> tuple[Size, ...]:
+  """Sizes by their texts: of the first photograph, or the model's input."""
+  base = model.input_shape[:2]
+  if photographs:
+    base = photographs[0].image.shape[:2]
+  first = size(initial_size, base, 'initial_size')
+  last = size(final_size, base, 'final_size')
+  return between(first, last, num_sizes, resize_type)
 
 
 def size(text: str | None, base: Size, name: str) -> Size:
@@ -200,25 +215,6 @@ def photographs(paths: str | None) -> tuple[Photograph, ...]:
   return tuple(found)
 
 
-def _tell_mode(name: str) -> None:
-  with Image.open(name) as image:
-    mode = image.mode
-  if mode != 'RGB':
-    warnings.warn(
-      f'{name!r} is of mode {mode}, taken as RGB without transparency',
-      stacklevel=2,
-    )
-
-
-def _middle(image: np.ndarray, size: Size) -> np.ndarray:
-  h, w, _ = image.shape
-  height, width = size
-  rows = min(h, max(1, round(w * height / width)))
-  columns = min(w, max(1, round(h * width / height)))
-  top, left = (h - rows) // 2, (w - columns) // 2
-  return image[top : top + rows, left : left + columns]
-
-
 def alike(
   photographs: tuple[Photograph, ...], size: Size | None = None
 ) -> tuple[Photograph, ...]:
@@ -240,3 +236,22 @@ def resized(image: np.ndarray, size: Size, how: Image.Resampling) -> np.ndarray:
   h, w = size
   picture = Image.fromarray(np.asarray(image, np.uint8))
   return np.asarray(picture.resize((w, h), how), np.float32)
+
+
+def _tell_mode(name: str) -> None:
+  with Image.open(name) as image:
+    mode = image.mode
+  if mode != 'RGB':
+    warnings.warn(
+      f'{name!r} is of mode {mode}, taken as RGB without transparency',
+      stacklevel=2,
+    )
+
+
+def _middle(image: np.ndarray, size: Size) -> np.ndarray:
+  h, w, _ = image.shape
+  height, width = size
+  rows = min(h, max(1, round(w * height / width)))
+  columns = min(w, max(1, round(h * width / height)))
+  top, left = (h - rows) // 2, (w - columns) // 2
+  return image[top : top + rows, left : left + columns]
