@@ -7,6 +7,7 @@ import pytest
 import conftest
 from vizjax import images
 from vizjax import multiscale
+from vizjax import photographs
 
 
 @pytest.mark.parametrize(
@@ -64,9 +65,9 @@ def saved(folder, name, size, mode='RGB'):
 def test_photographs_have_the_proportions_of_the_first(tmp_path):
   saved(tmp_path, 'a.png', (20, 30))
   saved(tmp_path, 'b.png', (50, 30))
-  found = multiscale.photographs(str(tmp_path / '*.png'))
+  found = photographs.read(str(tmp_path / '*.png'))
   assert [one.image.shape[:2] for one in found] == [(20, 30), (50, 30)]
-  first, second = multiscale.alike(found)
+  first, second = photographs.alike(found)
   assert (first.name, second.name) == ('a', 'b')
   assert first.image.shape == (20, 30, 3)
   assert second.image.shape == (20, 30, 3)
@@ -76,28 +77,28 @@ def test_photographs_have_the_proportions_of_the_first(tmp_path):
 
 def test_a_name_with_brackets_is_a_name(tmp_path):
   path = saved(tmp_path, 'a[1].png', (4, 5))
-  (found,) = multiscale.photographs(path)
+  (found,) = photographs.read(path)
   assert found.name == 'a[1]'
 
 
 def test_photographs_that_are_not_there_are_told(tmp_path):
-  assert multiscale.photographs(None) == ()
+  assert photographs.read(None) == ()
   with pytest.raises(ValueError, match='type --config.photograph=FILE'):
-    multiscale.photographs('')
+    photographs.read('')
   with pytest.raises(OSError, match='none.png'):
-    multiscale.photographs(str(tmp_path / 'none.png'))
+    photographs.read(str(tmp_path / 'none.png'))
   with pytest.raises(ValueError, match='the name of no file'):
-    multiscale.photographs(str(tmp_path / '*.jpg'))
+    photographs.read(str(tmp_path / '*.jpg'))
   (tmp_path / 'a.png').write_text('no image')
   with pytest.raises(ValueError, match='is not an image'):
-    multiscale.photographs(str(tmp_path / 'a.png'))
+    photographs.read(str(tmp_path / 'a.png'))
 
 
 @pytest.mark.parametrize('mode', ('L', 'RGBA'))
 def test_grey_and_transparent_ones_are_converted_and_said_so(mode, tmp_path):
   path = saved(tmp_path, 'a.png', (4, 5), mode)
   with pytest.warns(UserWarning, match=f'a.png.*{mode}.*RGB'):
-    (found,) = multiscale.photographs(path)
+    (found,) = photographs.read(path)
   assert found.image.shape == (4, 5, 3)
 
 

@@ -217,8 +217,9 @@ def _cast(
 def _keys(batch: Batch, stage: int) -> jax.Array:
   """Every size draws by keys of its own; the first by those of the runs."""
   table, scales = batch.table, batch.stages.scales
-  if scales is not None and len(scales.photographs) > 1:
-    # A photograph is dreamed as if it were the only one.
+  several = scales is not None and len(scales.photographs) > 1
+  if several or batch.config.each.strip():
+    # A photograph is worked on as if it were the only one.
     table = table._replace(channel=np.zeros_like(table.channel))
   keys = runs_.keys(table, batch.rows, batch.config.seed)
   if not stage:

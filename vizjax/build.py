@@ -66,7 +66,8 @@ def config() -> config_dict.ConfigDict:
   c.start = ''  # an image: photograph('a.jpg'); '': the parameterization's own
   c.direction = ''  # a .npy file [c] or [n, c], or a formula: 'one_hot(3)'
   c.mask = ''  # a .npy file [h, w, c] or [n, h, w, c], or a formula
-  c.data = ''  # what a procedure reads besides: 'shifts = legacy_shifts(32)'
+  c.data = ''  # what is read besides: 'content = activations(model, layer, a)'
+  c.each = ''  # knobs of several files, each a run: 'photograph'
 
   # The method.
   c.parameterization = 'pixels(model)'
@@ -103,7 +104,7 @@ class Program(NamedTuple):
   Attributes:
     recipe: how an image is made.
     clean: the same without transforms, scoring config.activation.
-    result: 'best', 'last' or 'next'.
+    result: 'best', 'last', 'next', or a snapshot of the procedure.
     keep: further snapshots.
     frame: the sizes of the image and of what the network sees.
     target: (runs, rows, names not wanted) -> Target, stacked over rows.
@@ -130,7 +131,6 @@ def check(config: config_dict.ConfigDict) -> None:
         f'config.{name} is {config[name]!r}, expected a whole number >= 1'
       )
   choices = {
-    'result': ('best', 'last', 'next'),
     'views': tuple(_VIEWS),
     'image_dtype': ('float32', 'float16', 'uint8'),
   }
@@ -312,11 +312,14 @@ def program(
     return {'unit': unit, **arrays(table, rows, given)}
 
   known = ('best', 'last', *procedure.snapshots)
-  keep = tuple(filter(None, map(str.strip, config.keep.split(','))))
-  for name in keep:
-    if name not in known:
+  keep = fields.names(config.keep)
+  for name, found, also in (
+    ('result', {config.result}, ('next',)),
+    ('keep', {*keep}, ()),
+  ):
+    if not found <= {*known, *also}:
       raise ValueError(
-        f'config.keep is {config.keep!r}, expected some of {known}'
+        f'config.{name} is {config[name]!r}, expected of {(*known, *also)}'
       )
   return Program(recipe, clean, config.result, keep, frame, target)
 
@@ -331,7 +334,8 @@ def _cut(
   elif not any('.' in name for name, _ in called):
     # A function from elsewhere may read any layer.
     rectifier = models.rectifier(net, layer)
-    mentioned = {layer, rectifier}.union(*(s for _, s in called))
+    texts = {s for _, found in called for s in found if isinstance(s, str)}
+    mentioned = {layer, rectifier}.union(*(fields.names(s) for s in texts))
     known = {info.name for info in net.layers}
     net = models.cut(net, tuple(mentioned & known))
   knobs = fields.knobs(config, net, layer)

@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from vizjax import core
 from vizjax import multiscale
+from vizjax import photographs
 from vizjax import targets
 
 _BILINEAR = Image.Resampling.BILINEAR
@@ -45,25 +46,25 @@ def cnn_vis_sizes(
     photograph: an image file, or several: 'a.jpg,b.jpg', 'DIR/*.jpg'.
     rescale_image: how pictures are shown, as `rescale` of `eight_bit`.
   """
-  photographs = multiscale.alike(multiscale.photographs(photograph))
+  found = photographs.alike(photographs.read(photograph))
   ends = initial_size, final_size
-  steps = multiscale.named(model, photographs, *ends, num_sizes, resize_type)
+  steps = multiscale.named(model, found, *ends, num_sizes, resize_type)
   mean = np.asarray(model.mean)
 
   def enter(stage, original, image):
     reference = None
     if original is not None:
-      reference = multiscale.resized(original, steps[stage], _BILINEAR)
+      reference = photographs.resized(original, steps[stage], _BILINEAR)
     if stage == 0:
       return multiscale.Entry(original, reference, reference)
     pixels = eight_bit(image, mean)
-    start = multiscale.resized(pixels, steps[stage], _BICUBIC)
+    start = photographs.resized(pixels, steps[stage], _BICUBIC)
     return multiscale.Entry(original, start, reference)
 
   return multiscale.Scales(
     steps,
     enter,
-    photographs,
+    found,
     shown=functools.partial(eight_bit, mean=mean, rescale=rescale_image),
   )
 

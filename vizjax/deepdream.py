@@ -15,6 +15,7 @@ from scipy import ndimage
 from vizjax import core
 from vizjax import images
 from vizjax import multiscale
+from vizjax import photographs
 from vizjax import targets
 
 
@@ -44,13 +45,13 @@ def octaves(
       scaled so that 99.98 % of their numbers are below 255.
   """
   _check(number, scale, frames, zoom)
-  found = multiscale.photographs(photograph)
+  found = photographs.read(photograph)
   largest = multiscale.size(size, found[0].image.shape[:2], 'size')
   found = tuple(
     one
     if one.image.shape[:2] == largest
     else one._replace(image=images.resize(one.image, largest))
-    for one in multiscale.alike(found, largest)
+    for one in photographs.alike(found, largest)
   )
   blank = np.zeros((*largest, 1))
   sizes = tuple(base.shape[:2] for base in _bases(blank, number, scale))
@@ -72,7 +73,7 @@ def octaves(
 
 def features(model: core.Model, layer: str, photograph: str) -> targets.Maker:
   """[positions, c]: a layer's activation for a photograph of its own size."""
-  (one,) = multiscale.photographs(photograph)
+  (one,) = photographs.read(photograph)
   image = jnp.asarray(one.image, jnp.result_type(model.mean))
   act = jax.jit(lambda model, image: model(image)[layer])(model, image)
   found = np.asarray(act).reshape(-1, act.shape[-1])

@@ -5,6 +5,7 @@ functions a formula may call, and what must come out, depends on its field.
 """
 
 from collections.abc import Callable, Mapping
+import itertools
 from typing import Any
 
 from jax.tree_util import Partial
@@ -18,15 +19,19 @@ from vizjax import cnnpref
 from vizjax import codes
 from vizjax import core
 from vizjax import deepdream
+from vizjax import features
 from vizjax import formula
 from vizjax import generators
 from vizjax import lbfgsb
 from vizjax import models
 from vizjax import multiscale
+from vizjax import neural_style
 from vizjax import objectives
 from vizjax import optimizers
 from vizjax import parameterizations
+from vizjax import photographs
 from vizjax import projections
+from vizjax import spelling
 from vizjax import synthesizing
 from vizjax import targets
 from vizjax import toolbox
@@ -39,24 +44,24 @@ _FIELDS = {
   'encoder': ((models,), core.Model),
   'parameterization': ((parameterizations,), core.Parameterization),
   'transforms': ((transforms,), Partial),
-  'objective': ((objectives, deepdream), Callable),
-  'activation': ((objectives, deepdream), Callable),
-  'trace': ((objectives, deepdream), Callable),
+  'objective': ((objectives, deepdream, features), Callable),
+  'activation': ((objectives, deepdream, features), Callable),
+  'trace': ((objectives, deepdream, features), Callable),
   'optimizer': (
     (optimizers, lbfgsb, codes, optax),
     optax.GradientTransformation,
   ),
   'projections': ((projections, codes, schedules), Partial),
   'procedure': (
-    (toolbox, cnnpref, synthesizing, cnn_vis, schedules),
+    (toolbox, cnnpref, synthesizing, cnn_vis, neural_style, schedules),
     core.Procedure,
   ),
   'scales': (
-    (multiscale, cnn_vis_images, deepdream),
+    (multiscale, cnn_vis_images, deepdream, neural_style),
     multiscale.Scales,
   ),
-  'data': ((targets, codes, deepdream), Callable),
-  'start': ((targets, cnn_vis_images), Callable),
+  'data': ((targets, codes, deepdream, features), Callable),
+  'start': ((targets, cnn_vis_images, neural_style), Callable),
   'direction': ((targets,), Callable),
   'mask': ((targets,), Callable),
 }
@@ -164,6 +169,11 @@ def calls(config: config_dict.ConfigDict) -> list[tuple[str, set[Any]]]:
   ]
 
 
+def names(text: str) -> tuple[str, ...]:
+  """The names of 'a, b, c'."""
+  return tuple(filter(None, map(str.strip, text.split(','))))
+
+
 def tiled(config: config_dict.ConfigDict) -> bool:
   """Whether the network sees an image tile by tile."""
   text = config.transforms
@@ -184,14 +194,49 @@ def shape(config: config_dict.ConfigDict) -> tuple[int, int] | None:
   return h, w
 
 
+def each(config: config_dict.ConfigDict) -> tuple[dict[str, str], ...]:
+  """The knobs of each run, by config.each; () where it is blank.
+
+  It names knobs that hold several files, as 'a.jpg,b.jpg' or 'DIR/*.jpg'. A
+  run has one of each, in all combinations; the first knob changes last.
+
+  Raises:
+    ValueError: there is no such knob, or it is the name of no file.
+  """
+  knobs = names(config.each)
+  for name in knobs:
+    if not isinstance(config.get(name, ''), str) or not config.get(name):
+      hint = '' if name in config else spelling.hint(name, list(config))
+      raise ValueError(
+        f'config.each is {config.each!r}, but config.{name} is '
+        f'{config.get(name)!r}: expected photographs, as --config.{name}='
+        f"'DIR/*.jpg'.{hint}"
+      )
+  values = [photographs.listed(config[name]) for name in knobs]
+  if not knobs:
+    return ()
+  return tuple(
+    dict(zip(knobs, one, strict=True)) for one in itertools.product(*values)
+  )
+
+
 def strings(config: config_dict.ConfigDict) -> list[str]:
   """What may be the path of a file, in the fields that read some."""
   fields = ('start', 'direction', 'mask', 'data', 'optimizer', 'projections')
   found = [config[field] for field in fields if config[field].endswith('.npy')]
   for literal, value in _arguments(config, fields):
     value = value if literal else config.get(value)
-    found += [value] if isinstance(value, str) else []
+    found += _files(value) if isinstance(value, str) else []
   return found
+
+
+def _files(text: str) -> list[str]:
+  """A text, and the files that it may stand for."""
+  try:
+    listed = photographs.listed(text)
+  except ValueError:
+    return [text]
+  return [text, *(part for one in listed for part in one.split('+'))]
 
 
 def networks(config: config_dict.ConfigDict) -> set[str]:

@@ -8,26 +8,17 @@ the next. What is done between them is part of the published methods: a
 """
 
 from collections.abc import Callable
-import glob
 import math
-import os
 from typing import NamedTuple
-import warnings
 
 import numpy as np
-from PIL import Image
 
 from vizjax import core
 from vizjax import images
+from vizjax import photographs
 
-Size = tuple[int, int]  # (h, w)
-
-
-class Photograph(NamedTuple):
-  """A photograph of its own size."""
-
-  name: str  # of the file
-  image: np.ndarray  # [H, W, 3], RGB, 0-255
+Size = photographs.Size
+_Photographs = tuple[photographs.Photograph, ...]
 
 
 class Entry(NamedTuple):
@@ -58,7 +49,7 @@ class Scales(NamedTuple):
 
   sizes: tuple[Size, ...]
   enter: Callable[[int, np.ndarray | None, np.ndarray | None], Entry]
-  photographs: tuple[Photograph, ...] = ()
+  photographs: _Photographs = ()
   film: bool = False
   shown: Callable[[np.ndarray], np.ndarray] = lambda image: image
 
@@ -83,7 +74,7 @@ def grown(
     resize_type: 'geometric' or 'linear'.
     photograph: an image file, or several: 'a.jpg,b.jpg', 'DIR/*.jpg'.
   """
-  found = alike(photographs(photograph))
+  found = photographs.alike(photographs.read(photograph))
   ends = initial_size, final_size
   sizes = named(model, found, *ends, num_sizes, resize_type)
 
@@ -99,7 +90,7 @@ def grown(
 
 def named(
   model: core.Model,
-  photographs: tuple[Photograph, ...],
+  found: _Photographs,
   initial_size: str | None,
   final_size: str | None,
   num_sizes: int,
@@ -107,8 +98,8 @@ def named(
 ) -> tuple[Size, ...]:
   """Sizes by their texts: of the first photograph, or the model's input."""
   base = model.input_shape[:2]
-  if photographs:
-    base = photographs[0].image.shape[:2]
+  if found:
+    base = found[0].image.shape[:2]
   first = size(initial_size, base, 'initial_size')
   last = size(final_size, base, 'final_size')
   return between(first, last, num_sizes, resize_type)
@@ -181,77 +172,3 @@ def between(
   ]
   h, w = (np.rint(line).astype(int).tolist() for line in lines)
   return tuple(zip(h, w, strict=True))
-
-
-def photographs(paths: str | None) -> tuple[Photograph, ...]:
-  """The photographs of 'a.jpg,b.jpg' or 'DIR/*.jpg'.
-
-  Args:
-    paths: as above; None for none.
-
-  Raises:
-    OSError: one cannot be read.
-    ValueError: one is no image, or there is none of that name.
-  """
-  if paths is not None and not paths.strip():
-    raise ValueError(
-      f'the photograph is {paths!r}, expected a file: type '
-      '--config.photograph=FILE'
-    )
-  found = []
-  for path in filter(None, map(str.strip, (paths or '').split(','))):
-    path = os.path.expanduser(path)
-    # A name may hold brackets: what is there is no pattern.
-    names = [path] if os.path.exists(path) else sorted(glob.glob(path))
-    if not names and glob.has_magic(path):
-      raise ValueError(
-        f"{path!r} is the name of no file, expected photographs, as 'DIR/*.jpg'"
-      )
-    for name in names or [path]:
-      stem = os.path.splitext(os.path.basename(name))[0]
-      image = images.read(name)
-      _tell_mode(name)
-      found.append(Photograph(stem, image))
-  return tuple(found)
-
-
-def alike(
-  photographs: tuple[Photograph, ...], size: Size | None = None
-) -> tuple[Photograph, ...]:
-  """The middle of each, in the proportions of (h, w); as much as there is.
-
-  Args:
-    photographs: of any sizes.
-    size: (h, w); that of the first unless given.
-  """
-  if size is None and photographs:
-    size = photographs[0].image.shape[:2]
-  return tuple(
-    one._replace(image=_middle(one.image, size)) for one in photographs
-  )
-
-
-def resized(image: np.ndarray, size: Size, how: Image.Resampling) -> np.ndarray:
-  """An image of 8 bits resized to (h, w) by Pillow, as one; then float32."""
-  h, w = size
-  picture = Image.fromarray(np.asarray(image, np.uint8))
-  return np.asarray(picture.resize((w, h), how), np.float32)
-
-
-def _tell_mode(name: str) -> None:
-  with Image.open(name) as image:
-    mode = image.mode
-  if mode != 'RGB':
-    warnings.warn(
-      f'{name!r} is of mode {mode}, taken as RGB without transparency',
-      stacklevel=2,
-    )
-
-
-def _middle(image: np.ndarray, size: Size) -> np.ndarray:
-  h, w, _ = image.shape
-  height, width = size
-  rows = min(h, max(1, round(w * height / width)))
-  columns = min(w, max(1, round(h * width / height)))
-  top, left = (h - rows) // 2, (w - columns) // 2
-  return image[top : top + rows, left : left + columns]

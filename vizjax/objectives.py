@@ -172,6 +172,22 @@ def total_variation(beta: core.Number = 2, of: str = 'centered') -> core.Term:
   return term
 
 
+def mean_variation(of: str = 'centered') -> core.Term:
+  """Mean square of differences downwards, and of those to the right, in sum.
+
+  Johnson et al. 2016, in the scale of neural-style: each mean is over its own
+  number of differences.
+  """
+
+  def term(acts, target):
+    del target
+    image = acts[of]
+    down, right = jnp.diff(image, axis=0), jnp.diff(image, axis=1)
+    return jnp.mean(down**2) + jnp.mean(right**2)
+
+  return term
+
+
 def p_norm(
   p: core.Number, scale: core.Number = 1.0, of: str = 'centered'
 ) -> core.Term:

@@ -93,6 +93,99 @@ def heavy_ball(
   return optax.GradientTransformation(init, update)
 
 
+def adam_reordered(
+  rate: core.Scheduled,
+  b1: core.Number = 0.9,
+  b2: core.Number = 0.999,
+  eps: core.Number = 1e-8,
+) -> optax.GradientTransformation:
+  """Adam as TensorFlow has it: eps is added to the root before correction.
+
+  x -= rate sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) + eps): the order at the
+  end of section 2 of Kingma and Ba 2015, https://arxiv.org/abs/1412.6980.
+  optax.adam has the one of their Algorithm 1.
+
+  Args:
+    rate: of a step.
+    b1: what is kept of the mean of gradients m.
+    b2: what is kept of the mean of their squares v.
+    eps: as above.
+  """
+
+  def init(params):
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    return zeros, zeros, jnp.array(0)
+
+  def update(updates, state, params=None):
+    del params
+    m, v, step = state
+    m = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, m, updates)
+    v = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g**2, v, updates)
+    by = core.at(rate, step)
+
+    def moved(m, v):
+      t = (step + 1).astype(m.dtype)
+      now = by * jnp.sqrt(1 - b2**t) / (1 - b1**t)
+      return -jnp.asarray(now, m.dtype) * m / (jnp.sqrt(v) + eps)
+
+    return jax.tree.map(moved, m, v), (m, v, step + 1)
+
+  return optax.GradientTransformation(init, update)
+
+
+def staged_momentum(
+  rate: core.Number, plan: str, momentum: core.Number = 0.9
+) -> optax.GradientTransformation:
+  """delta = momentum * delta - rate * gradient, anew at every other rate.
+
+  Mahendran and Vedaldi 2015, https://arxiv.org/abs/1412.0035: what has been
+  gathered is forgotten whenever the rate changes.
+
+  Args:
+    rate: what a step is per unit of gradient.
+    plan: factors of the rate, and for how many steps: '1x800,0.1x500'. The
+      last one lasts.
+    momentum: what is kept of the last delta.
+  """
+  factors, counts = _plan(plan)
+  ends = jnp.cumsum(jnp.array(counts))[:-1]
+
+  def init(params):
+    return jax.tree.map(jnp.zeros_like, params), jnp.array(0)
+
+  def update(updates, state, params=None):
+    del params
+    delta, step = state
+    stage, before = jnp.sum(step >= ends), jnp.sum(step - 1 >= ends)
+    now = rate * jnp.array(factors)
+    kept = jnp.where(now[stage] == now[before], momentum, 0)
+
+    def moved(d, g):
+      return (
+        jnp.asarray(kept, g.dtype) * d - jnp.asarray(now[stage], g.dtype) * g
+      )
+
+    delta = jax.tree.map(moved, delta, updates)
+    return delta, (delta, step + 1)
+
+  return optax.GradientTransformation(init, update)
+
+
+def _plan(text: str) -> tuple[list[float], list[int]]:
+  try:
+    pairs = [part.split('x') for part in text.split(',')]
+    factors = [float(factor) for factor, _ in pairs]
+    counts = [int(count) for _, count in pairs]
+    if min(counts) < 1:
+      raise ValueError
+  except ValueError:
+    raise ValueError(
+      f'the plan of rates is {text!r}, expected factors and numbers of steps, '
+      "as '1x800,0.1x500'"
+    ) from None
+  return factors, counts
+
+
 def _promise(
   desired: Callable, max_rate: core.Number
 ) -> optax.GradientTransformationExtraArgs:

@@ -1,12 +1,14 @@
 """The arrays that differ between runs, from the fields that describe them.
 
 config.start, config.direction and config.mask are each a .npy file, with one
-array or one for each run, or a formula; config.data names further ones.
+array or one for each run, or a formula; config.data names further ones. With
+config.each the formulas are evaluated for each run, with knobs of its own.
 """
 
 from collections.abc import Callable, Collection
 from typing import Any
 
+import jax
 from ml_collections import config_dict
 import numpy as np
 
@@ -36,13 +38,32 @@ def arrays(
     OSError: a file cannot be read.
   """
   shapes = {'start': canvas, 'direction': act[-1:], 'mask': act}
-  makers = {
-    name: _source(config, name, knobs, shape)
-    for name, shape in shapes.items()
-    if config[name]
-  }
-  for name, maker in fields.data(config, knobs).items():
-    makers[name] = lambda row, seed, maker=maker: maker(canvas, seed)
+  each = fields.each(config)
+
+  def made(knobs):
+    makers = {
+      name: _source(config, name, knobs, shape)
+      for name, shape in shapes.items()
+      if config[name]
+    }
+    for name, maker in fields.data(config, knobs).items():
+      makers[name] = lambda row, seed, maker=maker: maker(canvas, seed)
+    return makers
+
+  # What is wrong is found before anything is made.
+  first = made(knobs | each[0] if each else knobs)
+
+  def of(row, seed, given):
+    makers = made(knobs | each[row]) if each else first
+    return {
+      name: maker(row, seed)
+      for name, maker in makers.items()
+      if name not in given
+    }
+
+  def stacked(name, arrays):
+    whole = arrays[0].dtype.kind in 'iu' and name not in shapes
+    return np.stack(arrays).astype(np.int32 if whole else dtype)
 
   def make(
     table: runs_.Runs, rows: np.ndarray, given: Collection[str] = ()
@@ -53,21 +74,27 @@ def arrays(
         table.channel[rows], table.replicate[rows], strict=True
       )
     ]
-    found = {}
-    for name, maker in makers.items():
-      if name in given:
-        continue
-      stack = np.stack([maker(*pair) for pair in pairs])
-      whole = stack.dtype.kind in 'iu' and name not in shapes
-      found[name] = stack.astype(np.int32 if whole else dtype)
-    return found
+    # The last run fills a batch up: it is made once.
+    known = {pair: of(*pair, given) for pair in dict.fromkeys(pairs)}
+    found = [known[pair] for pair in pairs]
+    return {
+      name: jax.tree.map(
+        lambda *arrays, name=name: stacked(name, arrays),
+        *(arrays[name] for arrays in found),
+      )
+      for name in found[0]
+    }
 
   return make
 
 
 def stacks(config: config_dict.ConfigDict, act: tuple[int, ...]) -> list[int]:
-  """How many runs each file of several directions or masks is for."""
-  found = []
+  """How many runs each file of several directions or masks is for.
+
+  And config.each, where it is given.
+  """
+  each = fields.each(config)
+  found = [len(each)] if each else []
   for name, ndim in (('direction', 1), ('mask', len(act))):
     if config[name].endswith('.npy'):
       array = targets.load_npy(config[name])

@@ -24,6 +24,7 @@ from vizjax import build
 from vizjax import fields
 from vizjax import images
 from vizjax import parallel
+from vizjax import photographs as photographs_
 from vizjax import runs
 from vizjax import stages
 from vizjax import store
@@ -181,6 +182,11 @@ def _plan_layer(config, net, others, scales, layer: str) -> LayerPlan:
   labels = net.labels if len(net.labels) == channels else ()
   if len(photographs) > 1:
     labels = tuple(photograph.name for photograph in photographs)
+  each = fields.each(config)
+  if each:
+    labels = tuple(
+      ' + '.join(map(photographs_.stem, one.values())) for one in each
+    )
   return LayerPlan(layer, table, found, columns, rows, chunk, labels)
 
 

@@ -88,6 +88,53 @@ def window(top: int, left: int, height: int, width: int) -> Maker:
   return make
 
 
+def central(size: int) -> Maker:
+  """1 in the middle size x size positions of the map, 0 elsewhere."""
+
+  def make(shape, seed):
+    if len(shape) != 3 or not 1 <= size <= min(shape[:2]):
+      raise ValueError(
+        f'central({size}): expected a size that fits a map of shape {shape}'
+      )
+    top, left = (shape[0] - size) // 2, (shape[1] - size) // 2
+    return window(top, left, size, size)(shape, seed)
+
+  return make
+
+
+def channels(first: int, last: int) -> Maker:
+  """1 in the channels from the first to before the last, 0 elsewhere."""
+
+  def make(shape, seed):
+    del seed
+    if not 0 <= first < last <= shape[-1]:
+      raise ValueError(
+        f'channels({first}, {last}): expected a range of 0 to {shape[-1]}'
+      )
+    array = np.zeros(shape)
+    array[..., first:last] = 1
+    return array
+
+  return make
+
+
+def noise_of_norm(
+  model: core.Model, norm: core.Number, count: int = 1
+) -> Maker:
+  """The mean plus N(0, 1) scaled to the Euclidean norm `norm` / sqrt(count).
+
+  Mahendran and Vedaldi 2015 scale the noise of `count` images together.
+  NumPy's RandomState(seed) over [h, w, c].
+  """
+
+  def make(shape, seed):
+    noise = np.random.RandomState(seed).normal(size=shape)
+    scale = norm / np.sqrt(count) / np.linalg.norm(noise)
+    return np.asarray(model.mean) + scale * noise
+
+  return make
+
+
 def photograph(path: str) -> Maker:
   """An image file, resized to the wanted shape."""
   image = images.read(path)

@@ -24,6 +24,7 @@ __all__ = [
   'from_linen',
   'from_nnx',
   'load',
+  'pooled',
   'rectifier',
 ]
 
@@ -126,6 +127,40 @@ def boxed(model: core.Model, name: str) -> core.Model:
   small = _with_table(model, tables.cut(table, same), padded=False)
   shape = (field.y.size, field.x.size, model.input_shape[2])
   return dataclasses.replace(small, input_shape=shape)
+
+
+def pooled(model: core.Model, pooling: str) -> core.Model:
+  """The model with its maxima over windows as they are, or as means.
+
+  Gatys et al. 2016 take means for style transfer. They ignore the padding.
+
+  Args:
+    model: with a layer table.
+    pooling: 'max' for the model as it is, or 'avg'.
+
+  Raises:
+    ValueError: another pooling, or the model has no table.
+  """
+  table = _table(model)
+  if pooling not in ('max', 'avg') or table is None:
+    raise ValueError(
+      f"pooling is {pooling!r}, expected 'max' or 'avg', and a network with a "
+      'layer table'
+    )
+  if pooling == 'max':
+    return model
+
+  def mean(row):
+    if row.kind != 'max_pool':
+      return row
+    options = (*row.options, ('inside', True))
+    return row._replace(kind='average_pool', options=options)
+
+  table = tuple(map(mean, table))
+  kinds = {row.name: row.kind for row in table}
+  model = _with_table(model, table, model.apply.network.padded)
+  infos = (info._replace(kind=kinds[info.name]) for info in model.layers)
+  return dataclasses.replace(model, layers=tuple(infos))
 
 
 def _table(model: core.Model) -> tables.Table | None:

@@ -267,12 +267,18 @@ def max_pool(row: Row, x: Array) -> Array:
 
 
 def average_pool(row: Row, x: Array) -> Array:
-  """The mean of each window; padding counts, what is beyond it does not."""
+  """The mean of each window; padding counts, what is beyond it does not.
+
+  With option 'inside' padding does not count either, as in TensorFlow.
+  """
   kernel, stride, pad = _pooling(row, x)
   counts = []
   for n, k, s, p in zip(x.shape[:2], kernel, stride, pad, strict=True):
     starts = jnp.arange(_windows(n, k, s, p, row.option('ceil', False))) * s - p
-    counts.append(jnp.minimum(starts + k, n + p) - starts)
+    if row.option('inside', False):
+      counts.append(jnp.minimum(starts + k, n) - jnp.maximum(starts, 0))
+    else:
+      counts.append(jnp.minimum(starts + k, n + p) - starts)
   area = counts[0][:, None, None] * counts[1][None, :, None]
   total = _pool(row, x, 0.0, jax.lax.add)
   return total / jnp.broadcast_to(area, total.shape).astype(x.dtype)

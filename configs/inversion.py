@@ -1,0 +1,87 @@
+"""Feature inversion by other ways: an image with the features of a photograph.
+
+  fourier      Fourier coefficients of decorrelated colours, Adam
+  pixels       pixels, Adam, a weight on the variation
+  lbfgs        pixels within 0-255, L-BFGS-B
+  caricature   what the layer sees, more so: Olah et al. 2018
+  blog         the bare form: pixels, gradient descent, an L2 penalty
+  cs231n       of Stanford's course of 2016: the same, clipped and blurred
+
+  python -m experiments.run --config=configs/inversion.py \\
+    --config.photograph='DIR/*.jpg' --config.layer='conv*' --workdir=DIR
+  python -m experiments.export --format=grid --workdir=DIR
+
+`activation` in the store is the error: |a - a0|^2 / |a0|^2.
+"""
+
+from vizjax import build
+
+_DESCENT = {
+  'std': 1.0,  # grey levels of the start
+  'parameterization': 'pixels(model, std)',
+  'objective': '-feature_distance(layer) - penalty * l2()',
+  'optimizer': 'sgd(rate)',
+  'result': 'last',
+}
+FORMS = {
+  'fourier': {},
+  'pixels': {
+    'parameterization': 'pixels(model)',
+    'projections': 'clip_pixels(model)',
+    'rate': 2.0,
+    'tv_weight': 1e-7,
+  },
+  'lbfgs': {
+    'parameterization': 'pixels(model)',
+    'optimizer': 'lbfgsb_pixels(model)',
+    'tv_weight': 1e-7,
+    'steps': 200,
+  },
+  'caricature': {'objective': 'caricature(layer, power)'},
+  'blog': {**_DESCENT, 'rate': 1e-2, 'penalty': 1e-4},
+  'cs231n': {
+    **_DESCENT,
+    'rate': 1e-2,
+    'penalty': 1e-7,
+    'steps': 501,  # 500 updates
+    'projections': 'clip_pixels(model) | every(period, weighted_blur())',
+  },
+}
+
+
+def get_config(form='fourier'):
+  if form not in FORMS:
+    raise ValueError(
+      f'inversion.py:{form} is not one of its forms: type inversion.py:'
+      f'{", :".join(FORMS)}'
+    )
+  config = build.config()
+
+  # Which network, layers and photographs.
+  config.model = "load('alexnet_features')"
+  config.layer = 'conv3'
+  config.photograph = ''  # or several: 'DIR/*.jpg'
+  config.each = 'photograph'
+  config.fit = 'middle'  # what is too wide is cut; or 'whole': squeezed
+
+  # The knobs.
+  config.steps = 512
+  config.rate = 0.05  # of the optimizer
+  config.tv_weight = 0.0  # error per squared difference of grey levels
+  config.penalty = 0.0  # score per squared grey level
+  config.power = 1.0  # of the cosine, of a caricature
+  config.std = 0.01  # of the start
+  config.period = 1  # steps from blur to blur
+
+  # The method.
+  config.parameterization = 'fourier(model, std)'
+  config.data = 'content = activations(model, layer, photograph, fit)'
+  config.objective = '-feature_error(layer) - tv_weight * total_variation()'
+  config.optimizer = 'adam(rate)'
+  config.activation = 'feature_error(layer)'
+
+  # How to run it.
+  config.box = False
+  config.batch = 8  # images at a time
+  config.update(FORMS[form])
+  return config
