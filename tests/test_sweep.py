@@ -11,6 +11,7 @@ import pytest
 import toynets
 
 from vizjax import build
+from vizjax import geometry
 from vizjax import core
 from vizjax import store
 from vizjax import descriptions
@@ -462,7 +463,7 @@ def test_a_group_of_units_is_the_same_by_file_and_by_formula(tmp_path):
   c.update(model='toynets.net()', layer='conv2', objective='mask(layer)')
   c.update(box=False, steps=2, batch=2)
   net = build.model(c)
-  h, w, channels = shape = build._maps(net)['conv2']
+  h, w, channels = shape = geometry.maps(net)['conv2'].shape
   mask = np.zeros((2, *shape))
   mask[0, 3, 1, 1], mask[0, 2, 0, 2] = 1, -0.5
   mask[1, : h - 1, :2, channels - 1] = 2

@@ -23,7 +23,6 @@ SIZE, TILE = 29, 12
 TILES = {
   'fixed': transforms.tiles(TILE, 10, moving=False),
   'moving': transforms.tiles(TILE, 10),
-  'overlapping': transforms.tiles(TILE, 10, 4),
 }
 
 
@@ -113,6 +112,50 @@ def test_in_parts_it_is_the_same_score_and_gradient(tile_batch, views, x64):
     strict=True,
   ):
     np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize('h, w', ((12, 12), (20, 10)))
+def test_seamless_windows_are_the_whole_image(h, w, x64):
+  # The score and its gradient by every pixel, with the image in a frame of
+  # its mean: of one window, of several, at any step.
+  net = models.unpadded(models.cut(conftest.toy(), ('conv2',)))
+  net = jax.tree.map(lambda a: jnp.asarray(a, float), net)
+  image = jnp.asarray(np.random.RandomState(2).uniform(0, 255, (SIZE, 25, 3)))
+  windows = jax.jit(transforms.seamless(net, 'conv2', h, w))
+
+  def by_windows(image, step):
+    draw = core.Draw(jax.random.key(0), step, {})
+    seen = jax.vmap(lambda view: jnp.sum(net(view)['conv2'] ** 2))
+    return seen(windows(draw, image[None])).sum()
+
+  def at_once(image, y, x):
+    # conv2 sees 8 pixels, every second one is the first of a unit.
+    frame = ((8 + y, 8), (8 + x, 8), (0, 0))
+    framed = jnp.pad(core.center(net, image), frame)
+    act = net.apply(net.params, framed)['conv2']
+    beyond = net.apply(net.params, jnp.zeros((8, 8, 3)))['conv2']
+    outside = act.shape[0] * act.shape[1] * jnp.sum(beyond**2)
+    return jnp.sum(act**2) - outside
+
+  possible = [
+    jax.grad(at_once)(image, y, x) for y in range(2) for x in range(2)
+  ]
+  for step in range(4):
+    found = jax.jit(jax.grad(by_windows))(image, jnp.array(step))
+    scale = np.abs(found).max()
+    errors = [np.abs(found - one).max() / scale for one in possible]
+    assert min(errors) < 1e-12
+    assert sorted(errors)[1] > 1e-3  # it is one of the four
+
+
+def test_seamless_windows_are_of_whole_units():
+  net = models.unpadded(models.cut(conftest.toy(), ('conv2',)))
+  with pytest.raises(ValueError, match='sees 8 x 8 pixels, expected windows'):
+    transforms.seamless(net, 'conv2', 12, 7)
+  with pytest.raises(ValueError, match="'fc3' has no receptive field: use til"):
+    transforms.seamless(conftest.toy(), 'fc3', 12, 12)
+  with pytest.raises(ValueError, match='reads the layer table'):
+    models.unpadded(core.Model((), jnp.zeros(3), lambda p, x: {}, (8, 8, 3)))
 
 
 def test_memory_is_that_of_a_part():

@@ -15,7 +15,6 @@ import dataclasses
 import fnmatch
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from ml_collections import config_dict
 import numpy as np
@@ -172,7 +171,7 @@ def networks(config: config_dict.ConfigDict) -> dict[str, core.Model]:
 
 def layers(config: config_dict.ConfigDict, net: core.Model) -> tuple[str, ...]:
   """The layers that config.layer names, in the network's order."""
-  known = [info.name for info in net.layers] or list(_maps(net))
+  known = [info.name for info in net.layers] or list(geometry.maps(net))
   weighted = [info.name for info in net.layers if info.weighted] or known
   chosen = set()
   for pattern in map(str.strip, config.layer.split(',')):
@@ -202,7 +201,7 @@ def runs(
     photographs: to start from; several are a run each.
   """
   cut, frame = _cut(config, net, layer, boxed=False)
-  act = _maps(cut, frame.view)[layer]
+  act = geometry.maps(cut, frame.view)[layer].shape
   count = _count(config, act, photographs)
   labels = net.labels if len(net.labels) == count else ()
   size = act[:-1] or (1, 1)
@@ -299,7 +298,7 @@ def program(
     trace=(),
     procedure=core.ASCENT,
   )
-  act = _maps(cut, frame.view)[layer]
+  act = geometry.maps(cut, frame.view)[layer].shape
   arrays = sources.arrays(config, knobs, canvas, act, cut.mean.dtype)
 
   def target(
@@ -313,13 +312,13 @@ def program(
 
   known = ('best', 'last', *procedure.snapshots)
   keep = fields.names(config.keep)
-  for name, found, also in (
-    ('result', {config.result}, ('next',)),
-    ('keep', {*keep}, ()),
+  for field, found, those in (
+    ('result', {config.result}, (*known, 'next')),
+    ('keep', {*keep}, known),
   ):
-    if not found <= {*known, *also}:
+    if not found <= {*those}:
       raise ValueError(
-        f'config.{name} is {config[name]!r}, expected of {(*known, *also)}'
+        f'config.{field} is {config[field]!r}, expected one of {those}'
       )
   return Program(recipe, clean, config.result, keep, frame, target)
 
@@ -392,13 +391,3 @@ def _count(
     return min(stacks)
   elsewhere = any('.' in name for name in called)
   return act[-1] if elsewhere or called & _OF_A_CHANNEL else 1
-
-
-def _maps(
-  net: core.Model, shape: tuple[int, int] | None = None
-) -> dict[str, tuple[int, ...]]:
-  """The shape of every activation for an image of that size."""
-  size = net.input_shape if shape is None else (*shape, net.input_shape[2])
-  image = jax.ShapeDtypeStruct(size, jnp.float32)
-  acts = jax.eval_shape(lambda net, image: net(image), net, image)
-  return {name: act.shape for name, act in acts.items()}

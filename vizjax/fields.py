@@ -178,7 +178,7 @@ def tiled(config: config_dict.ConfigDict) -> bool:
   """Whether the network sees an image tile by tile."""
   text = config.transforms
   called = formula.calls(text) if text.strip() else []
-  return any(name == 'tiles' for name, _ in called)
+  return any(name in ('tiles', 'seamless') for name, _ in called)
 
 
 def shape(config: config_dict.ConfigDict) -> tuple[int, int] | None:

@@ -22,6 +22,21 @@ class Frame(NamedTuple):
   transforms: tuple[core.Transform, ...]
 
 
+def maps(
+  model: core.Model, size: Size | None = None
+) -> dict[str, jax.ShapeDtypeStruct]:
+  """Shape and dtype of every activation; nothing is computed.
+
+  Args:
+    model: the network.
+    size: (h, w) of the image; the network's own unless given.
+  """
+  h, w = model.input_shape[:2] if size is None else size
+  shape = (h, w, model.input_shape[2])
+  image = jax.ShapeDtypeStruct(shape, jnp.result_type(model.mean))
+  return jax.eval_shape(lambda model, image: model(image), model, image)
+
+
 def given(
   links: tuple[core.Transform, ...], canvas: Size, channels: int
 ) -> Frame:

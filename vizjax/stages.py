@@ -18,6 +18,7 @@ from ml_collections import config_dict
 from vizjax import build
 from vizjax import core
 from vizjax import fields
+from vizjax import geometry
 from vizjax import multiscale
 
 # What a tile takes in a step, over the bytes of its activations: measured on a
@@ -117,7 +118,9 @@ def _fitting(
   if config.tile_batch is not None or unbounded:
     return program
   view = program.frame.view
-  need = _TIMES * runs * _activations(program.recipe.model, view) / 1e9  # GB
+  acts = geometry.maps(program.recipe.model, view).values()
+  bytes_ = sum(act.size * act.dtype.itemsize for act in acts)
+  need = _TIMES * runs * bytes_ / 1e9  # GB
   count = int(config.memory / need)
   if count < 1:
     raise ValueError(
@@ -131,14 +134,6 @@ def _fitting(
     for one in (program.recipe, program.clean)
   )
   return program._replace(recipe=recipe, clean=clean)
-
-
-def _activations(model: core.Model, view: tuple[int, int]) -> int:
-  """Bytes of all activations for a view (h, w)."""
-  shape = (*view, model.input_shape[2])
-  image = jax.ShapeDtypeStruct(shape, jnp.result_type(model.mean))
-  acts = jax.eval_shape(lambda model, image: model(image), model, image)
-  return sum(act.size * act.dtype.itemsize for act in acts.values())
 
 
 def _sized(

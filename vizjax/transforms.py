@@ -157,40 +157,29 @@ def random_crops(n: int, h: int, w: int) -> core.Transform:
   return Partial(transform)
 
 
-def tiles(
-  h: int, w: int, overlap: int = 0, moving: bool = True
-) -> core.Transform:
+def tiles(h: int, w: int, moving: bool = True) -> core.Transform:
   """Windows that cover every view: [v, H, W, c] -> [v n, h, w, c].
 
   With config.views = 'sum' an image larger than a network's input is scored
-  window by window. Where windows overlap, each has a share in the gradient of
-  a pixel: the larger, the farther the pixel is from its border, up to
-  `overlap` pixels: what a network sees at a border is not what is there.
+  window by window. Windows that a pixel is in have equal shares in its
+  gradient. What a network sees at the border of a window is not what is there:
+  the seams are spread, not gone, as they are with `seamless`.
 
   Args:
     h: rows of a window.
     w: columns.
-    overlap: pixels that neighbors have in common, at least.
     moving: whether the windows lie elsewhere at every step, one more of them
       a side; else where `starts` has them. The offsets are spread evenly, not
       drawn: all are used equally often.
   """
   _whole('tiles', 1, h=h, w=w)
-  _whole('tiles', 0, overlap=overlap)
-  if overlap >= min(h, w):
-    raise ValueError(
-      f'tiles: overlap is {overlap}, expected less than the {h} x {w} pixels '
-      'of a window'
-    )
 
   def corners(step, total, size, ratio):
-    fixed = starts(total, size, overlap)
+    fixed = starts(total, size)
     if not moving or len(fixed) == 1:
       return jnp.array(fixed)
     stride = -(-(total - size) // (len(fixed) - 1))
-    part = (ratio * step + 0.5) % 1
-    shift = jnp.floor(stride * part).astype(int)
-    regular = stride * jnp.arange(len(fixed) + 1) - shift
+    regular = stride * jnp.arange(len(fixed) + 1) - _evenly(step, stride, ratio)
     return jnp.clip(regular, 0, total - size)
 
   def one(step, view):
@@ -205,10 +194,7 @@ def tiles(
       share = jnp.broadcast_to(share, tile.shape).astype(tile.dtype)
       return here + share * (tile - here)  # the tile, with that derivative
 
-    shares = (
-      _shares(rows, height, h, overlap),
-      _shares(columns, width, w, overlap),
-    )
+    shares = _shares(rows, height, h), _shares(columns, width, w)
     across = jax.vmap(cut, (None, 0, None, 0))
     return jax.vmap(across, (0, None, 0, None))(rows, columns, *shares)
 
@@ -221,19 +207,82 @@ def tiles(
   return Partial(transform)
 
 
-def starts(total: int, size: int, overlap: int = 0) -> list[int]:
+def seamless(model: core.Model, layer: str, h: int, w: int) -> core.Transform:
+  """Windows in which each unit of a layer is once: [v, H, W, c] -> [v n, ...].
+
+  For a network without padding, models.unpadded: the sum over windows of a sum
+  over the layer is then that over the image as a whole, to the last pixel and
+  with its gradient, whatever the size of a window. The image is framed in the
+  network's mean, so that all units that see any of it are there. The map lies
+  elsewhere at every step, by whole pixels, up to its stride.
+
+  It costs (h / step)^2 times what `tiles` do, for windows are a field less a
+  stride wider than the step from one to the next.
+
+  Args:
+    model: gives the mean and the field.
+    layer: the last that the objective reads.
+    h: rows of a window, at most; as many as whole units fill.
+    w: columns.
+
+  Raises:
+    ValueError: the layer has no field, or the window is smaller than it.
+  """
+  field = {info.name: info.field for info in model.layers}.get(layer)
+  if field is None:
+    raise ValueError(
+      f'seamless: layer {layer!r} has no receptive field: use tiles({h}, {w})'
+    )
+  if h < field.y.size or w < field.x.size:
+    raise ValueError(
+      f'seamless({h}, {w}): a unit of {layer} sees {field.y.size} x '
+      f'{field.x.size} pixels, expected windows of at least that'
+    )
+
+  def side(step, total, most, seen, ratio):
+    """The corners of windows along a side, their size, and the frame."""
+    apart = ((most - seen.size) // seen.stride + 1) * seen.stride
+    size = apart - seen.stride + seen.size
+    before = seen.size + seen.stride - 2
+    count = -(-(total + before) // apart)
+    shift = _evenly(step, seen.stride, ratio)
+    corners = apart * jnp.arange(count) + shift
+    last = apart * (count - 1) + seen.stride - 1 + size
+    return corners, size, (before, max(last - total - before, 0))
+
+  def one(mean, step, view):
+    rows, height, above = side(step, view.shape[0], h, field.y, _EVENLY[0])
+    columns, width, beside = side(step, view.shape[1], w, field.x, _EVENLY[1])
+    view = view - jnp.broadcast_to(mean, view.shape)
+    view = jnp.pad(view, (above, beside, (0, 0)))
+
+    def cut(y, x):
+      return jax.lax.dynamic_slice(
+        view, (y, x, 0), (height, width, view.shape[2])
+      )
+
+    across = jax.vmap(cut, (None, 0))
+    found = jax.vmap(across, (0, None))(rows, columns)
+    return found + jnp.broadcast_to(mean, found.shape)
+
+  def transform(mean, draw, views):
+    tiled = jax.vmap(lambda view: one(mean, draw.step, view))(views)
+    return tiled.reshape(-1, *tiled.shape[-3:])
+
+  return Partial(transform, model.mean)
+
+
+def starts(total: int, size: int) -> list[int]:
   """The first pixels of the windows that cover a side: the rule of cnn-vis.
 
   As few as touch or overlap, evenly spaced, the last at the end; halves are
-  rounded up. Without `overlap`, which cnn-vis has not, no pixel is in three of
-  them.
+  rounded up. No pixel is in three of them.
 
   Args:
     total: pixels of the side.
     size: of a window, at most as many.
-    overlap: pixels that neighbors have in common, at least.
   """
-  count = max(-(-(total - overlap) // (size - overlap)), 1)
+  count = -(-total // size)
   # floor(x + 1/2) of k (total - size) / (count - 1), in whole numbers.
   gap, room = max(count - 1, 1), total - size
   return [(2 * k * room + gap) // (2 * gap) for k in range(count)]
@@ -315,20 +364,17 @@ def _turn(
 
 
 def _shares(
-  starts: Int[Array, 'n'], total: int, size: int, overlap: int
+  starts: Int[Array, 'n'], total: int, size: int
 ) -> Float[Array, 'n size']:
   """Of the pixels of a side, the part that each window has in them."""
-  most = max(overlap, 1)
+  pixels = jnp.arange(total)[None]
+  inside = (pixels >= starts[:, None]) & (pixels < starts[:, None] + size)
+  return (1 / inside.sum(0))[starts[:, None] + jnp.arange(size)[None]]
 
-  def weight(pixel, start):
-    before = jnp.where(start == 0, most, pixel - start + 1)
-    after = jnp.where(start + size == total, most, start + size - pixel)
-    inside = (pixel >= start) & (pixel < start + size)
-    return jnp.where(inside, jnp.clip(jnp.minimum(before, after), 0, most), 0)
 
-  pixels = starts[:, None] + jnp.arange(size)[None]
-  of_all = jax.vmap(weight, (None, 0))(pixels, starts)  # [n, n, size]
-  return weight(pixels, starts[:, None]) / of_all.sum(0)
+def _evenly(step: Int[Array, ''], count: int, ratio: float) -> Int[Array, '']:
+  """One of 0 to count - 1 for each step, all equally often."""
+  return jnp.floor(count * ((ratio * step + 0.5) % 1)).astype(int)
 
 
 def _whole(name: str, least: int, **values: int) -> None:

@@ -26,6 +26,7 @@ __all__ = [
   'load',
   'pooled',
   'rectifier',
+  'unpadded',
 ]
 
 # Modules whose `load` finds weights in an installed package.
@@ -127,6 +128,21 @@ def boxed(model: core.Model, name: str) -> core.Model:
   small = _with_table(model, tables.cut(table, same), padded=False)
   shape = (field.y.size, field.x.size, model.input_shape[2])
   return dataclasses.replace(small, input_shape=shape)
+
+
+def unpadded(model: core.Model) -> core.Model:
+  """The model without all padding: units that would see some are not there.
+
+  Raises:
+    ValueError: the model has no layer table.
+  """
+  table = _table(model)
+  if table is None:
+    raise ValueError(
+      'unpadded() reads the layer table of a network, which this one lacks: '
+      "expected one of vizjax's own, as unpadded(load('alexnet_features'))"
+    )
+  return _with_table(model, table, padded=False)
 
 
 def pooled(model: core.Model, pooling: str) -> core.Model:
