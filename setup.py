@@ -53,7 +53,6 @@ setuptools.setup(
       'pytest-xdist>=3',
       'ruff',
       'safetensors>=0.4.3',
-      'scipy>=1.14',
     ],
   },
 )

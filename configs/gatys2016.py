@@ -24,11 +24,17 @@ from ml_collections import config_dict
 
 from vizjax import build
 
+# Its activations are smaller: of the order of one.
+_OWN = {
+  'network': 'vgg16_features',
+  'content_weight': 5e4,
+  'style_weight': 5e10,
+}
 FORMS = {
   'vgg19': {},
-  'own': {'network': 'vgg16_features'},
+  'own': _OWN,
   'lbfgs': {
-    'network': 'vgg16_features',
+    **_OWN,
     'optimizer': 'lbfgsb(None, None)',
     'procedure': '',
     'result': 'best',
@@ -43,30 +49,31 @@ def get_config(form='vgg19'):
       f'{", :".join(FORMS)}'
     )
   config = build.config()
-  text = config_dict.placeholder(str)
+  placeholder = config_dict.placeholder
 
   # Which photographs; several are runs of their own, in all pairs.
   config.content = ''
   config.style = ''  # or several to be blended: 'a.jpg+b.jpg'
   config.each = 'content,style'
-  config.style_blend_weights = text  # '0.8,0.2'; None for equal ones
-  config.style_scales = text  # '1,0.5': of the width; None for 1
-  config.width = config_dict.placeholder(int)  # None: as the content is
+  config.style_blend_weights = placeholder(str)  # '0.8,0.2'; None for equal ones
+  config.style_scales = placeholder(str)  # '1,0.5': of the width; None for 1
+  config.width = placeholder(int)  # None: as the content is
   config.num_sizes = 1  # each twice the one before
-  config.initial = text  # a photograph to start from
-  config.initial_noiseblend = config_dict.placeholder(float)
+  config.initial = placeholder(str)  # a photograph to start from
+  config.initial_noiseblend = placeholder(float)
 
   # Which network and layers.
   config.network = 'vgg19'
   config.pooling = 'max'  # or 'avg'
   config.layer = 'relu4_2'
+  config.content_layers = 'relu4_2,relu5_2'
   config.style_layers = 'relu1_1,relu2_1,relu3_1,relu4_1,relu5_1'
 
   # The knobs.
   config.iterations = 1000
-  config.checkpoint_iterations = config_dict.placeholder(int)
+  config.checkpoint_iterations = placeholder(int)
   config.content_weight = 5.0
-  config.content_weight_blend = 1.0  # of relu4_2; the rest is of relu5_2
+  config.content_weight_blend = 1.0  # of the first of content_layers
   config.style_weight = 500.0
   config.style_layer_weight_exp = 1.0
   config.tv_weight = 100.0
@@ -77,15 +84,14 @@ def get_config(form='vgg19'):
   config.model = 'pooled(load(network), pooling)'
   config.scales = 'style_sizes(content, width, num_sizes)'
   config.data = (
-    "content = activations(model, 'relu4_2,relu5_2', content, rounded=1), "
+    'content = activations(model, content_layers, content, rounded=1), '
     'style = grams(model, style_layers, style, style_scales), '
     'blend = blend(style, style_blend_weights)'
   )
   config.start = 'initial_image(model, content, initial, initial_noiseblend)'
   config.parameterization = 'pixels(model)'
   content = (
-    "content_weight * (content_weight_blend * content_loss('relu4_2')"
-    " + (1 - content_weight_blend) * content_loss('relu5_2'))"
+    'content_weight * content_loss(content_layers, content_weight_blend)'
   )
   style = 'style_weight * style_loss(style_layers, style_layer_weight_exp)'
   tv = 'tv_weight * mean_variation()'
@@ -98,7 +104,7 @@ def get_config(form='vgg19'):
 
   # How to run it.
   config.box = False
-  config.batch = 4  # images at a time
+  config.batch = 1  # images at a time; more on a GPU
   config.every = 50
   config.show = 'save'
   config.update(FORMS[form])

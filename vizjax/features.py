@@ -116,14 +116,23 @@ def blend(styles: str | None, weights: str | None = None) -> targets.Maker:
   return lambda shape, seed: found / found.sum()
 
 
-def content_loss(layer: str) -> core.Term:
+def content_loss(layers: str, blend: core.Number = 1.0) -> core.Term:
   """Mean square of (activation - target['content']) over a layer's entries.
 
   Gatys, Ecker, Bethge 2016, eq. 1, in the scale of neural-style.
+
+  Args:
+    layers: a name, or two: 'relu4_2,relu5_2'.
+    blend: the share of the first of two; the second has the rest.
   """
+  names = _names(layers)
+  if len(names) > 2:
+    raise ValueError(f'content_loss({layers!r}): expected one layer or two')
+  shares = (blend, 1 - blend) if len(names) == 2 else (1,)
 
   def term(acts, target):
-    return jnp.mean(_difference(acts, target, layer)[0] ** 2)
+    each = [jnp.mean(_difference(acts, target, name)[0] ** 2) for name in names]
+    return sum(s * loss for s, loss in zip(shares, each, strict=True))
 
   return term
 
@@ -149,7 +158,7 @@ def style_loss(layers: str, exponent: core.Number = 1.0) -> core.Term:
     for name, weight in zip(names, weights, strict=True):
       found = gram(_map(acts, name))
       wanted = _wanted(target, 'style', name)
-      each = jnp.mean((found - wanted) ** 2, (1, 2))
+      each = jnp.mean((found[None] - wanted) ** 2, (1, 2))
       total += weight * (target['blend'] @ each)
     return total
 
@@ -310,7 +319,7 @@ def _map(acts: core.Acts, name: str) -> Float[Array, 'h w c']:
   if act.ndim != 3:
     raise ValueError(
       f'layer {name!r} is {act.shape}, without rows and columns: expected a '
-      'convolution or its rectifier, as relu4_1, for a style'
+      'convolution or its rectifier for a style, as relu4_1'
     )
   return act
 

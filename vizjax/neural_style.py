@@ -74,7 +74,12 @@ def style_sizes(
     num_sizes: with several, each is twice the one before: what was made at
       one is the start of the next.
   """
-  (found, *_) = photographs.listed(photograph or '')
+  if not photograph:
+    raise ValueError(
+      f'the content is {photograph!r}, expected a photograph: type '
+      '--config.content=FILE'
+    )
+  (found, *_) = photographs.listed(photograph)
   h, w, _ = photographs.together(found)[0].image.shape
   if width is not None:
     _at_least_one('width', width)

@@ -67,7 +67,7 @@ def arrays(
 
   def make(
     table: runs_.Runs, rows: np.ndarray, given: Collection[str] = ()
-  ) -> dict[str, np.ndarray]:
+  ) -> dict[str, Any]:
     pairs = [
       (row, config.seed + int(replicate))
       for row, replicate in zip(
