@@ -55,7 +55,9 @@ def get_config(form='vgg19'):
   config.content = ''
   config.style = ''  # or several to be blended: 'a.jpg+b.jpg'
   config.each = 'content,style'
-  config.style_blend_weights = placeholder(str)  # '0.8,0.2'; None for equal ones
+  config.style_blend_weights = placeholder(
+    str
+  )  # '0.8,0.2'; None for equal ones
   config.style_scales = placeholder(str)  # '1,0.5': of the width; None for 1
   config.width = placeholder(int)  # None: as the content is
   config.num_sizes = 1  # each twice the one before

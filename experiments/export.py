@@ -7,6 +7,8 @@
   ... --format=plots --plots_format=pdf
   ... --format=toolbox --out=DIR2 --skipbig       # of configs/yosinski2015.py
   ... --format=synthesizing                       # of configs/nguyen2016.py
+  ... --format=grid --tile=96                     # photographs by layers
+  ... --format=neural_style --preserve_colors     # of configs/gatys2016.py
   ... --layer='conv*' --units=0:16                # some of them
 
 A sweep may be under way; what is not made yet is left out.
@@ -23,6 +25,7 @@ from absl import logging
 from experiments import launch
 from vizjax import export
 from vizjax import export_cnnpref
+from vizjax import export_photographs
 from vizjax import export_pictures
 from vizjax import export_plots
 from vizjax import export_synthesizing
@@ -39,6 +42,11 @@ FORMATS = {
   'toolbox': (export_toolbox.toolbox, ('brave', 'skipbig')),
   'cnnpref': (export_cnnpref.cnnpref, ()),
   'synthesizing': (export_synthesizing.synthesizing, ()),
+  'grid': (export_photographs.grid, ('stretch', 'tile')),
+  'neural_style': (
+    export_photographs.neural_style,
+    ('preserve_colors', 'overwrite'),
+  ),
 }
 
 
@@ -66,6 +74,8 @@ def define() -> None:
   flags.DEFINE_enum(
     'plots_format', 'png', export_plots.FORMATS, 'Of the plots.'
   )
+  switch('preserve_colors', False, 'The colors are those of the content.')
+  switch('overwrite', False, 'Replace files of neural_style that are there.')
   switch('brave', False, 'Replace files of the toolbox that are there.')
   switch('skipbig', False, 'Leave out info_big.pkl, the large one.')
 

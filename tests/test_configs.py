@@ -25,6 +25,9 @@ ARGUMENTS = {
     'dgn_lbfgs_higher',
   ),
   'deepdream': ('plain', 'guided', 'zoom', 'own'),
+  'gatys2016': ('vgg19', 'own', 'lbfgs'),
+  'inversion': ('fourier', 'pixels', 'lbfgs', 'caricature', 'blog', 'cs231n'),
+  'mahendran2015': ('library', 'paper', 'own'),
   'nguyen2016': (
     'activate_output',
     'places',
@@ -37,16 +40,23 @@ ARGUMENTS = {
 }
 OF_OTHERS = ('generator',)  # not of experiments.run
 SAME = (
-  'lbfgs_higher',
-  'dgn_lbfgs_lower',
-  'plain',
-  'guided',
-  'neuron',
-  'example11',
+  ('cnnpref', 'lbfgs_higher'),
+  ('cnnpref', 'dgn_lbfgs_lower'),
+  ('deepdream', 'plain'),
+  ('deepdream', 'guided'),
+  ('cnn_vis', 'neuron'),
+  ('cnn_vis', 'example11'),
+  ('gatys2016', 'own'),
+  ('inversion', 'pixels'),
+  ('inversion', 'blog'),
+  ('mahendran2015', 'own'),
+  ('mahendran2015', 'library'),
 )  # programs as of the other form
 FILES = [
   pytest.param(
-    path.stem, argument, marks=[pytest.mark.slow] if argument in SAME else []
+    path.stem,
+    argument,
+    marks=[pytest.mark.slow] if (path.stem, argument) in SAME else [],
   )
   for path in sorted(CONFIGS.glob('*.py'))
   if path.stem not in OF_OTHERS
@@ -75,7 +85,9 @@ def test_every_config_runs(name, argument, tmp_path):
     if 'prior' in config.parameterization:
       config.prior = 'toynets.prior()'
       config.bounds = '4'
-    if config.scales:
+    if config.each:
+      of_photographs(config, tmp_path)
+    elif config.scales:
       make_large(config, tmp_path)
     if 'encoded' in config.data:
       config.encoder, config.code_layer = 'toynets.net()', 'fc3'
@@ -92,16 +104,37 @@ def test_every_config_runs(name, argument, tmp_path):
   assert (scores[:, -1] != scores[:, 0]).all()
 
 
-def make_large(config, folder):
-  """Two sizes or octaves, of two photographs or two units."""
+def photographs(folder):
+  """Two of them."""
   for name in 'ab':
     pixels = np.random.RandomState(ord(name)).uniform(0, 255, (24, 28, 3))
     images.write(str(folder / f'{name}.png'), pixels)
+
+
+def of_photographs(config, folder):
+  """Two runs, each with a photograph of its own."""
+  photographs(folder)
+  config.units = None
+  if 'style' in config:
+    config.content, config.style = str(folder / '?.png'), str(folder / 'a.png')
+    config.content_layers, config.style_layers = 'conv2', 'relu1,conv2'
+    config.width, config.iterations = 14, 4
+  else:
+    config.photograph, config.replicates = str(folder / '?.png'), 1
+    if 'sigma' in config:
+      config.sigma = 500.0  # of so few pixels
+
+
+def make_large(config, folder):
+  """Two sizes or octaves, of two photographs or two units."""
+  photographs(folder)
   config.mean = None
   if 'neuron' not in config.objective:
     config.units, config.replicates = None, 2
   if 'octave_n' in config:
     config.photograph, config.replicates = str(folder / '?.png'), 1
+    if 'sigma' in config:
+      config.sigma = 500.0  # of so few pixels
     config.octave_n = 2
     config.frames = min(config.frames, 2)
     config.guide = str(folder / 'b.png')

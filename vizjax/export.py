@@ -4,10 +4,10 @@
   for path in export_pictures.png(chosen, pathlib.Path('pictures')):
     print(path)
 
-The formats are functions of export_pictures, export_plots, export_cnnpref and
-export_toolbox. Each is a generator of the paths that it writes; a file is
-complete or not there. Runs that are not made yet are left out. Files of the
-same name are replaced, unless a format says else.
+The formats are functions of the modules export_*. Each is a generator of the
+paths that it writes; a file is complete or not there. Runs that are not made
+yet are left out. Files of the same name are replaced, unless a format says
+else.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 from ml_collections import config_dict
 import numpy as np
+from PIL import ImageFont
 
 from vizjax import build
 from vizjax import images
@@ -178,6 +179,24 @@ def picture(image: np.ndarray, stretch: bool = False) -> np.ndarray:
     low, high = image.min(), image.max()
     image = (image - low) * (255 / max(high - low, 1e-6))
   return images.rgb(images.to_uint8(image))
+
+
+def shrunk(shown: np.ndarray, tile: int | None) -> np.ndarray:
+  """The picture with a longer side of so many pixels, or as it is."""
+  if tile is None:
+    return shown
+  h, w, _ = shown.shape
+  size = tuple(max(1, round(n * tile / max(h, w))) for n in (h, w))
+  return images.to_uint8(images.resize(shown, size))
+
+
+def fitting(caption: str, number: str, width: int) -> str:
+  """As much of a caption and a number as stands under a tile so wide."""
+  font = ImageFont.load_default()
+  first = caption.split()[0]
+  texts = [f'{caption}  {number}', caption, f'{first}  {number}']
+  texts += [first[:n] for n in range(len(first), -1, -1)]
+  return next(text for text in texts if font.getlength(text) <= width)
 
 
 def write(path: pathlib.Path, content: bytes) -> None:

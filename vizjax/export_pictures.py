@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from PIL import ImageFont
 
 from vizjax import export
 from vizjax import images
@@ -49,12 +48,12 @@ def montage(
     tiles, captions = [], []
     for i, item in export.items(layer, 'image', 'size', 'activation'):
       image = export.cropped(item['image'], item['size'])
-      tiles.append(_shrunk(export.picture(image, stretch), tile))
+      tiles.append(export.shrunk(export.picture(image, stretch), tile))
       captions.append((layer.captions[i], _short(item['activation'])))
     if not tiles:
       continue
     width = max(tile.shape[1] for tile in tiles)
-    texts = [_fitting(*caption, width) for caption in captions]
+    texts = [export.fitting(*caption, width) for caption in captions]
     sheet = images.contact_sheet(tiles, texts, columns=columns)
     path = export.made(out) / f'{layer.kept.path.name}.png'
     images.write(path, sheet)
@@ -82,7 +81,7 @@ def strip(
     ValueError: no frames were kept.
   """
   for path, frames in _films(selection, out, stretch, '.png'):
-    tiles = [_shrunk(frame, tile) for frame in frames]
+    tiles = [export.shrunk(frame, tile) for frame in frames]
     images.write(
       path, mosaic(tiles, len(tiles) if columns is None else columns)
     )
@@ -206,25 +205,5 @@ def _films(
       yield export.made(out) / f'{layer.stems[i]}{ending}', shown
 
 
-def _shrunk(shown: np.ndarray, tile: int | None) -> np.ndarray:
-  """The picture with a longer side of so many pixels, or as it is."""
-  if tile is None:
-    return shown
-  h, w, _ = shown.shape
-  size = tuple(max(1, round(n * tile / max(h, w))) for n in (h, w))
-  return images.to_uint8(images.resize(shown, size))
-
-
 def _short(number: Any) -> str:
   return f'{number:.4g}' if np.isfinite(number) else 'not a number'
-
-
-def _fitting(caption: str, number: str, width: int) -> str:
-  """As much of a caption as stands under a tile so wide."""
-  font = ImageFont.load_default()
-  words = caption.split()
-  shorter = (caption, f'{words[0]}  {number}', words[0])
-  for text in (f'{caption}  {number}', *shorter):
-    if font.getlength(text) <= width:
-      break
-  return text
