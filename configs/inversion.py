@@ -18,6 +18,7 @@ from vizjax import build
 
 _DESCENT = {
   'std': 1.0,  # grey levels of the start
+  'rate': 0.1,
   'parameterization': 'pixels(model, std)',
   'objective': '-feature_distance(layer) - penalty * l2()',
   'optimizer': 'sgd(rate)',
@@ -29,20 +30,20 @@ FORMS = {
     'parameterization': 'pixels(model)',
     'projections': 'clip_pixels(model)',
     'rate': 2.0,
-    'tv_weight': 1e-7,
+    'tv_weight': 1e-9,
   },
   'lbfgs': {
     'parameterization': 'pixels(model)',
-    'optimizer': 'lbfgsb_pixels(model)',
-    'tv_weight': 1e-7,
+    'optimizer': 'lbfgsb_pixels(model, ftol=0, gtol=0)',
+    'tv_weight': 1e-9,
     'steps': 200,
   },
   'caricature': {'objective': 'caricature(layer, power)'},
-  'blog': {**_DESCENT, 'rate': 1e-2, 'penalty': 1e-4},
+  'blog': {**_DESCENT, 'penalty': 1e-4},
   'cs231n': {
     **_DESCENT,
-    'rate': 1e-2,
     'penalty': 1e-7,
+    'period': 10,
     'steps': 501,  # 500 updates
     'projections': 'clip_pixels(model) | every(period, weighted_blur())',
   },

@@ -29,6 +29,7 @@ MAY_TOUCH_IT = {
   'vizjax/codes.py',
   'vizjax/export.py',
   'vizjax/export_cnnpref.py',
+  'vizjax/export_photographs.py',
   'vizjax/export_pictures.py',
   'vizjax/export_plots.py',
   'vizjax/export_synthesizing.py',

@@ -24,6 +24,8 @@ CONFIGS = {
   ],
   'cnn-vis': [('cnn_vis', 'example1'), ('cnn_vis', 'neuron')],
   'DeepDream': [('deepdream', 'plain'), ('deepdream', 'zoom')],
+  'neural-style': [('gatys2016', 'vgg19'), ('gatys2016', 'own')],
+  'Feature inversion': [('mahendran2015', 'library'), ('inversion', 'cs231n')],
   'lucid and lucent': [('olah2017', None)],
   'Class visualisation': [('simonyan2013', None), ('cs231n', None)],
 }

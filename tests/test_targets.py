@@ -245,3 +245,28 @@ def test_a_mean_image_of_caffe_is_turned_to_rgb(save):
 def test_a_mean_image_that_does_not_fit_is_refused(save, shape):
   with pytest.raises(ValueError, match=r'expected at least \(7, 7, 3\)'):
     targets.mean(save(np.ones(shape)), (7, 7, 3))
+
+
+def test_the_middle_of_a_map_and_a_group_of_its_channels():
+  found = targets.central(3)((6, 5, 4), 0)
+  expected = np.zeros((6, 5, 4))
+  expected[1:4, 1:4] = 1
+  np.testing.assert_array_equal(found, expected)
+  found = targets.channels(1, 3)((6, 5, 4), 0)
+  np.testing.assert_array_equal(found[2, 2], [0, 1, 1, 0])
+  for maker, shape in (
+    (targets.central(6), (6, 5, 4)),
+    (targets.central(3), (4,)),
+    (targets.channels(2, 2), (4,)),
+    (targets.channels(0, 5), (4,)),
+  ):
+    with pytest.raises(ValueError, match='expected a'):
+      maker(shape, 0)
+
+
+def test_noise_has_the_norm_of_its_share(model):
+  noise = targets.noise_of_norm(model, 500.0, 4)((12, 10, 3), 3)
+  noise = noise - np.asarray(model.mean)
+  np.testing.assert_allclose(np.linalg.norm(noise), 250)
+  drawn = np.random.RandomState(3).normal(size=(12, 10, 3))
+  np.testing.assert_allclose(noise / noise[0, 0, 0], drawn / drawn[0, 0, 0])
