@@ -151,11 +151,15 @@ def test_the_weights_of_styles_are_one_in_sum(photograph):
   both = f'{photograph}+{photograph}'
   close(features.blend(both, '3,1')((), 0), [0.75, 0.25])
   close(features.blend(both)((), 0), [0.5, 0.5])
-  with pytest.raises(ValueError, match=r'is .0\.8.0\.1.0\.1., expected 2 numb'):
+  with pytest.raises(
+    ValueError, match=r'are blended, of which there are 2: 1,1'
+  ):
     features.blend(both, '0.8,0.1,0.1')
   with pytest.raises(ValueError, match='expected numbers >= 0'):
     features.blend(both, '-1,1')
-  with pytest.raises(ValueError, match="style_scales is 'a', expected 1 numb"):
+  with pytest.raises(
+    ValueError, match="style_scales is 'a', expected a number"
+  ):
     features.grams(conftest.toy(), 'conv1', photograph, 'a')
 
 
@@ -285,6 +289,7 @@ def test_plain_descent_is_the_twins(form, photograph, tmp_path, x64):
   if form == 'blog':
     x, losses = twin.blog(x, forward, backward, wanted, **knobs)
   else:
+    knobs['blur_every'] = config.period
     x, losses = twin.cs231n(x, forward, backward, wanted, mean, **knobs)
   found = made(config, tmp_path)
   np.testing.assert_allclose(-found['trace/score'][:-1], losses, rtol=1e-6)

@@ -211,7 +211,7 @@ def test_means_in_the_place_of_maxima(paths):
     ({'content': ''}, 'type --config.content=FILE'),
     ({'style': ''}, "config.style is '': expected photographs"),
     ({'style': 'none.png'}, 'none.png'),
-    ({'style_blend_weights': '1,2,3'}, 'expected 2 numbers'),
+    ({'style_blend_weights': '1,2,3'}, 'which there are 2: 1,1'),
     ({'initial_noiseblend': 1.5}, 'initial_noiseblend is 1.5'),
     ({'width': 0}, 'width is 0'),
     ({'num_sizes': 9}, 'num_sizes is 9, too many'),

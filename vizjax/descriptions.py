@@ -16,6 +16,7 @@ from vizjax import sweep
 _METHOD = (
   'model',
   'prior',
+  'each',
   'data',
   'parameterization',
   'transforms',
@@ -29,6 +30,7 @@ _METHOD = (
 )
 _RARE = (
   'prior',
+  'each',
   'data',
   'procedure',
   'scales',

@@ -20,6 +20,7 @@ import numpy as np
 
 from vizjax import core
 from vizjax import photographs
+from vizjax import spelling
 from vizjax import targets
 
 # By weight, the layers of CaffeNet and AlexNet.
@@ -245,8 +246,8 @@ def _activations(model, image, names):
   for name in names:
     if name not in acts:
       raise ValueError(
-        f'layer {name!r} is not in the network, as it is cut for '
-        f'config.objective. Layers: {", ".join(acts)}'
+        f'layer {name!r} is not in the network up to what config.objective '
+        f'reads. Layers: {", ".join(acts)}.{spelling.hint(name, acts)}'
       )
   return {name: acts[name] for name in names}
 
@@ -299,8 +300,8 @@ def _numbers(text: str | None, count: int, name: str) -> tuple[float, ...]:
     found *= count
   if len(found) != count or not np.isfinite(found).all():
     raise ValueError(
-      f'{name} is {text!r}, expected {count} numbers, one for each style, as '
-      f'{",".join(["1"] * count)}'
+      f'{name} is {text!r}, expected a number for each of the styles that are '
+      f'blended, of which there are {count}: {",".join(["1"] * count)}'
     )
   return found
 
