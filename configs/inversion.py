@@ -11,7 +11,8 @@
     --config.photograph='DIR/*.jpg' --config.layer='conv*' --workdir=DIR
   python -m experiments.export --format=grid --workdir=DIR
 
-`activation` in the store is the error: |a - a0|^2 / |a0|^2.
+`activation` in the store is the error, |a - a0|^2 / |a0|^2, but of caricatures
+their score.
 """
 
 from vizjax import build
@@ -38,7 +39,11 @@ FORMS = {
     'tv_weight': 1e-9,
     'steps': 200,
   },
-  'caricature': {'objective': 'caricature(layer, power)'},
+  'caricature': {
+    'objective': 'caricature(layer, power)',
+    'activation': 'caricature(layer, power)',
+    'steps': 128,
+  },
   'blog': {**_DESCENT, 'penalty': 1e-4},
   'cs231n': {
     **_DESCENT,

@@ -56,9 +56,10 @@ def grid(
   rows = list(dict.fromkeys(cell.row for cell in cells))
   columns = list(dict.fromkeys(cell.column for cell in cells))
   found = {(cell.row, cell.column): cell for cell in cells}
-  h, w = cells[0].image.shape[:2]
+  size = cells[0].image.shape[:2]
+  fit = selection.config.get('fit', 'middle')  # as the run saw it
   heads = {
-    path: images.to_uint8(photographs.fitted(one.image, (h, w)))
+    path: images.to_uint8(photographs.fitted(one.image, size, fit))
     for path in rows
     for one in photographs.together(path)[:1]
   }
