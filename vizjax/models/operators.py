@@ -7,13 +7,14 @@ Where Caffe counts axes or flattens, it means [1, c, h, w]: `axis=1` is c.
 Source: https://github.com/BVLC/caffe, src/caffe/layers.
 """
 
-from collections.abc import Callable
 import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
+
+from vizjax.models import pooling
 
 Row = Any  # layers.Layer, which imports this module
 
@@ -263,7 +264,12 @@ def lrn(row: Row, x: Array) -> Array:
 
 def max_pool(row: Row, x: Array) -> Array:
   """The maximum of each window; padding never wins."""
-  return _pool(row, x, -jnp.inf, jax.lax.max)
+  kernel, stride, pad = _pooling(row, x)
+  ceil = row.option('ceil', False)
+  counts, padding = pooling.frame(x.shape[:2], kernel, stride, pad, ceil)
+  framed = jnp.pad(x, (*padding, (0, 0)), constant_values=-jnp.inf)
+  pooled = pooling.largest(framed, kernel, stride)
+  return pooled[: counts[0], : counts[1]]
 
 
 def average_pool(row: Row, x: Array) -> Array:
@@ -272,15 +278,21 @@ def average_pool(row: Row, x: Array) -> Array:
   With option 'inside' padding does not count either, as in TensorFlow.
   """
   kernel, stride, pad = _pooling(row, x)
-  counts = []
-  for n, k, s, p in zip(x.shape[:2], kernel, stride, pad, strict=True):
-    starts = jnp.arange(_windows(n, k, s, p, row.option('ceil', False))) * s - p
+  ceil = row.option('ceil', False)
+  counts, padding = pooling.frame(x.shape[:2], kernel, stride, pad, ceil)
+  sides = []
+  for n, count, k, s, p in zip(
+    x.shape, counts, kernel, stride, pad, strict=False
+  ):
+    starts = jnp.arange(count) * s - p
     if row.option('inside', False):
-      counts.append(jnp.minimum(starts + k, n) - jnp.maximum(starts, 0))
+      sides.append(jnp.minimum(starts + k, n) - jnp.maximum(starts, 0))
     else:
-      counts.append(jnp.minimum(starts + k, n + p) - starts)
-  area = counts[0][:, None, None] * counts[1][None, :, None]
-  total = _pool(row, x, 0.0, jax.lax.add)
+      sides.append(jnp.minimum(starts + k, n + p) - starts)
+  area = sides[0][:, None, None] * sides[1][None, :, None]
+  total = jax.lax.reduce_window(
+    x, 0.0, jax.lax.add, (*kernel, 1), (*stride, 1), (*padding, (0, 0))
+  )[: counts[0], : counts[1]]
   return total / jnp.broadcast_to(area, total.shape).astype(x.dtype)
 
 
@@ -353,32 +365,6 @@ def _pooling(row: Row, x: Array):
   if row.option('whole', False):
     return x.shape[:2], (1, 1), (0, 0)
   return row.kernel, row.stride, row.pad
-
-
-def _pool(row: Row, x: Array, start: float, function: Callable) -> Array:
-  kernel, stride, pad = _pooling(row, x)
-  ceil = row.option('ceil', False)
-  counts, padding = [], []
-  for n, k, s, p in zip(x.shape[:2], kernel, stride, pad, strict=True):
-    counts.append(_windows(n, k, s, p, ceil))
-    padding.append((p, max(0, (counts[-1] - 1) * s + k - n - p)))
-  pooled = jax.lax.reduce_window(
-    x, start, function, (*kernel, 1), (*stride, 1), (*padding, (0, 0))
-  )
-  return pooled[: counts[0], : counts[1]]
-
-
-def _windows(n: int, kernel: int, stride: int, pad: int, ceil: bool) -> int:
-  """How many windows a pooling has along an axis of size n.
-
-  With `ceil` the size is rounded up, as pooling_layer.cpp does; a last window
-  that would begin in the padding is left out.
-  """
-  span = n + 2 * pad - kernel
-  windows = (-(-span // stride) if ceil else span // stride) + 1
-  if ceil and pad and (windows - 1) * stride >= n + pad:
-    windows -= 1
-  return windows
 
 
 def _axis(row: Row, x: Array) -> int:
