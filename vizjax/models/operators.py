@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from vizjax.models import pooling
+from vizjax.models import strided
 
 Row = Any  # layers.Layer, which imports this module
 
@@ -33,6 +34,14 @@ def conv(row: Row, x: Array, kernel: Array, bias: Array | None = None) -> Array:
     padding = jax.lax.padtype_to_pads(x.shape[:2], reach, row.stride, 'SAME')
   if row.groups == x.shape[2] == kernel.shape[3]:
     y = _depthwise(row, x, kernel, padding)
+    return y if bias is None else y + bias[None, None]
+  if (
+    row.groups == 1
+    and row.dilation == (1, 1)
+    and strided.suits(row.kernel, row.stride)
+  ):
+    frame = tuple((int(before), int(after)) for before, after in padding)
+    y = strided.convolve(x, kernel, row.stride, frame)
     return y if bias is None else y + bias[None, None]
   y = jax.lax.conv_general_dilated(
     x[None],

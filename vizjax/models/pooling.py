@@ -51,7 +51,7 @@ def largest(x: Array, kernel: Pair, stride: Pair) -> Array:
     stride: from one to the next.
   """
   gathered = math.prod(kernel) <= _TAPS
-  return (_gathered if gathered else _maxima)(x, kernel, stride)
+  return (_by_place if gathered else _maxima)(x, kernel, stride)
 
 
 def _maxima(x, kernel, stride):
@@ -60,7 +60,7 @@ def _maxima(x, kernel, stride):
   )
 
 
-_gathered = functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))(_maxima)
+_by_place = functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))(_maxima)
 
 
 def _forward(x, kernel, stride):
@@ -70,6 +70,21 @@ def _forward(x, kernel, stride):
 
 def _backward(kernel, stride, residuals, slope):
   x, y = residuals
+
+  def scattered(x, y, slope):
+    del y
+    return jax.vjp(lambda x: _maxima(x, kernel, stride), x)[1](slope)[0]
+
+  gathered = functools.partial(_gather, kernel=kernel, stride=stride)
+  return (
+    jax.lax.platform_dependent(x, y, slope, cpu=gathered, default=scattered),
+  )
+
+
+_by_place.defvjp(_forward, _backward)
+
+
+def _gather(x, y, slope, *, kernel, stride):
   (h, w, c), (i, j, _), (down, right) = x.shape, y.shape, stride
   # As many blocks of a stride as the windows cover, cut or filled up.
   blocks = [
@@ -97,10 +112,7 @@ def _backward(kernel, stride, residuals, slope):
     ],
     1,
   ).reshape(rows, columns, c)
-  return (_resized(interleaved, h, w),)
-
-
-_gathered.defvjp(_forward, _backward)
+  return _resized(interleaved, h, w)
 
 
 def _resized(x: Array, rows: int, columns: int) -> Array:
