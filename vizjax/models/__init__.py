@@ -7,6 +7,9 @@ model(image)['conv5']                    # image [h, w, 3], RGB, 0-255
 import dataclasses
 import importlib
 
+import jax
+import jax.numpy as jnp
+
 from vizjax import core
 from vizjax import spelling
 from vizjax.models import layers
@@ -19,6 +22,7 @@ from vizjax.models.adapters import from_nnx
 __all__ = [
   'NAMES',
   'boxed',
+  'computed_in',
   'cut',
   'from_function',
   'from_linen',
@@ -130,6 +134,36 @@ def boxed(model: core.Model, name: str) -> core.Model:
   return dataclasses.replace(small, input_shape=shape)
 
 
+def computed_in(model: core.Model, dtype: str) -> core.Model:
+  """The model with numbers of another type inside, as bfloat16.
+
+  What goes in and what comes out, the activations, are of the type they were,
+  and so are the gradient, the image and the optimizer's state.
+
+  Raises:
+    ValueError: another type than 'float32', 'bfloat16' or 'float16', or the
+      model has no layer table.
+  """
+  if dtype not in ('float32', 'bfloat16', 'float16'):
+    raise ValueError(
+      f"computed_in: the type is {dtype!r}, expected 'float32', 'bfloat16' or "
+      "'float16'"
+    )
+  if _table(model) is None:
+    raise ValueError(
+      'computed_in() is for networks with a layer table, as '
+      "computed_in(load('vgg16_features'), 'bfloat16')"
+    )
+
+  def cast(leaf):
+    floating = jnp.issubdtype(leaf.dtype, jnp.floating)
+    return leaf.astype(dtype) if floating else leaf
+
+  params = jax.tree.map(cast, model.params)
+  apply = dataclasses.replace(model.apply, dtype=dtype)
+  return dataclasses.replace(model, params=params, apply=apply)
+
+
 def unpadded(model: core.Model) -> core.Model:
   """The model without all padding: units that would see some are not there.
 
@@ -192,6 +226,8 @@ def _with_table(
   return dataclasses.replace(
     model,
     params={k: v for k, v in model.params.items() if k in names},
-    apply=layers.Apply(layers.Network(table, padded)),
+    apply=dataclasses.replace(
+      model.apply, network=layers.Network(table, padded)
+    ),
     layers=tuple(info for info in model.layers if info.name in names),
   )

@@ -69,13 +69,22 @@ class _Weights(nn.Module):
 
 @dataclasses.dataclass(frozen=True)
 class Apply:
-  """`Model.apply` of a network: equal for equal tables, so traced once."""
+  """`Model.apply` of a network: equal for equal tables, so traced once.
+
+  Attributes:
+    network: what it runs.
+    dtype: of the numbers inside; None for those of the image.
+  """
 
   network: Network
+  dtype: str | None = None
 
   def __call__(self, params, image):
+    outside = image.dtype
     try:
-      return self.network.apply({'params': params}, image)
+      inside = image if self.dtype is None else image.astype(self.dtype)
+      acts = self.network.apply({'params': params}, inside)
+      return {name: act.astype(outside) for name, act in acts.items()}
     except errors.ScopeParamShapeError as error:
       raise ValueError(
         f'an image of {image.shape} does not fit a fully connected layer: '

@@ -1,0 +1,64 @@
+"""Measures how fast steps are, and writes a table of it.
+
+  python -m experiments.benchmark                     # the suite of the device
+  python -m experiments.benchmark --suite=peers       # beside PyTorch
+  ... --out=docs/performance.json                     # and the numbers
+
+Everything is measured in one run, the product of two matrices first. Close
+other programs: only ratios of one run mean something.
+"""
+
+import json
+import pathlib
+import platform
+
+from absl import flags
+import jax
+
+from experiments import launch
+from vizjax import benchmark
+from vizjax import benchmark_peers
+from vizjax import sweep
+from vizjax.models import files
+
+_SUITE = flags.DEFINE_enum(
+  'suite',
+  None,
+  ['cpu', 'gpu', 'peers', 'toy'],
+  'What is measured; cpu or gpu, as the device is, unless given.',
+)
+_OUT = flags.DEFINE_string('out', None, 'A .json file for the numbers.')
+
+
+def main() -> None:
+  out = _OUT.value and pathlib.Path(_OUT.value)
+  if out and out.suffix != '.json':
+    raise ValueError(f'--out is {str(out)!r}, expected a .json file')
+  suite = _SUITE.value
+  if suite is None:
+    suite = 'cpu' if jax.default_backend() == 'cpu' else 'gpu'
+  found = {
+    'suite': suite,
+    'versions': sweep.versions(),
+    'machine': f'{platform.machine()}, {jax.device_count()} x '
+    f'{jax.devices()[0].device_kind}',
+    'tables': [],
+  }
+  print(f'{found["machine"]}, JAX {jax.__version__}', flush=True)
+  for table in benchmark_peers.tables() if suite == 'peers' else _steps(suite):
+    print(f'\n{benchmark.markdown(table)}', flush=True)
+    found['tables'].append(table._asdict())
+    if out:
+      with files.replacing(out) as partial:
+        partial.write_text(json.dumps(found, indent=2) + '\n')
+
+
+def _steps(suite: str):
+  dtypes = sorted({case.compute for case in benchmark.SUITES[suite]})
+  rates = {dtype: benchmark.matmul_rate(dtype) for dtype in dtypes}
+  yield benchmark.ceilings(rates)
+  yield benchmark.steps(benchmark.SUITES[suite], rates)
+
+
+if __name__ == '__main__':
+  launch.run(main)
