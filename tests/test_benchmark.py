@@ -58,6 +58,7 @@ def test_other_numbers_that_are_none_are_refused(model):
     models.computed_in(bare, 'bfloat16')
 
 
+@pytest.mark.slow
 def test_a_case_is_measured_and_told():
   case = benchmark.Case('alexnet_features', 'conv1', 2, boxed=True)
   table = benchmark.steps((case,), {'float32': 100.0})

@@ -41,6 +41,7 @@ ARGUMENTS = {
 OF_OTHERS = ('generator',)  # not of experiments.run
 SAME = (
   ('cnnpref', 'lbfgs_higher'),
+  ('cnnpref', 'lbfgs_lower'),
   ('cnnpref', 'dgn_lbfgs_lower'),
   ('deepdream', 'plain'),
   ('deepdream', 'guided'),

@@ -165,6 +165,7 @@ def test_octaves_that_cannot_be_are_refused(arguments, match, photographs):
     deepdream.octaves(first, second, photographs[0], *others)
 
 
+@pytest.mark.slow
 def test_four_photographs_in_a_batch_are_each_alone(photographs, tmp_path):
   together = execute(tmp_path / 'w', photograph=str(tmp_path / '?.png'))
   assert len(together['image']) == 4

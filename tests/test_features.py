@@ -235,7 +235,11 @@ def _key(table, config):
 
 
 @pytest.mark.parametrize(
-  'mask, beta, tv_weight', (('', 2.0, 10.0), ('central(3)', 1.0, 1.0))
+  'mask, beta, tv_weight',
+  (
+    pytest.param('', 2.0, 10.0, marks=pytest.mark.slow),
+    ('central(3)', 1.0, 1.0),
+  ),
 )
 def test_mahendran_is_the_twins(
   mask, beta, tv_weight, photograph, tmp_path, x64
@@ -280,7 +284,9 @@ def test_mahendran_is_the_twins(
   np.testing.assert_allclose(found['image'], image, rtol=1e-5)  # float32
 
 
-@pytest.mark.parametrize('form', ('blog', 'cs231n'))
+@pytest.mark.parametrize(
+  'form', (pytest.param('blog', marks=pytest.mark.slow), 'cs231n')
+)
 def test_plain_descent_is_the_twins(form, photograph, tmp_path, x64):
   config = settled(load('inversion', form), photograph, rate=2e-3)
   x, mean, forward, backward, wanted = sides(config)

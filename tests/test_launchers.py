@@ -100,6 +100,7 @@ layer { name: "pool5" type: "Pooling" bottom: "conv5" top: "pool5"
 """
 
 
+@pytest.mark.slow
 def test_a_sweep_of_an_imported_network(tmp_path):
   caffemodel.write(tmp_path / 'net.caffemodel', caffemodel.blobs(NET))
   (tmp_path / 'net.prototxt').write_text(NET)
@@ -243,6 +244,7 @@ def test_another_config_is_refused_with_the_fields_that_differ(undisturbed):
   assert_same(before, contents(undisturbed))
 
 
+@pytest.mark.slow
 def test_nan_in_the_weights_is_recorded_not_raised(tmp_path):
   workdir = tmp_path / 'nan'
   code, _, err = finish(

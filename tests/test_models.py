@@ -184,6 +184,7 @@ def test_every_unit_of_alexnet_is_exact_in_its_box():
   check_boxes('alexnet_features', names, (227, 251))
 
 
+@pytest.mark.slow
 def test_units_of_vgg_are_exact_in_their_boxes():
   names = [info.name for info in load('vgg16_features').layers]
   early = names[: names.index('pool2') + 1]
