@@ -67,7 +67,7 @@ def equal(found, expected):
     np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
 
 
-@pytest.mark.parametrize('calls', (3, 4))
+@pytest.mark.parametrize('calls', (pytest.param(3, marks=pytest.mark.slow), 4))
 def test_octaves_go_on_from_any_step(calls, photographs, tmp_path):
   c = dream(photographs)
   with pytest.raises(KeyboardInterrupt):

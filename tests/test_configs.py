@@ -56,6 +56,7 @@ SAME = (
   ('inversion', 'caricature'),
   ('inversion', 'lbfgs'),
   ('inversion', 'pixels'),
+  ('cs231n', None),
   ('mahendran2015', 'own'),
   ('mahendran2015', 'library'),
 )  # programs as of the other form

@@ -166,7 +166,7 @@ def test_all_pairs_in_one_run_are_the_single_runs(paths, tmp_path):
     style_blend_weights=None,
     style_scales=None,
     width=20,
-    iterations=3,
+    iterations=2,
     batch=4,
   )
   together = made(c, tmp_path)
@@ -237,3 +237,18 @@ def test_the_photographs_are_part_of_the_results(paths, tmp_path):
   with pytest.raises(ValueError, match='made with another config'):
     made(c, tmp_path)
   assert stages.scales(c, build.model(c)).sizes == ((17, 24),)
+
+
+def test_runs_that_blend_other_numbers_of_styles_go_one_by_one(paths, tmp_path):
+  c = config(
+    paths,
+    style=f'{paths["b"]},{paths["b"]}+{paths["c"]}',
+    style_blend_weights=None,
+    style_scales=None,
+    iterations=1,
+    batch=2,
+  )
+  with pytest.raises(ValueError, match='type --config.batch=1'):
+    made(c, tmp_path)
+  c.batch = 1
+  assert np.isfinite(made(c, tmp_path, 'single')['score']).all()

@@ -513,6 +513,7 @@ def test_the_next_image_is_that_after_the_last_update(tmp_path):
   assert (following['last/step'] == 2).all()
 
 
+@pytest.mark.slow
 def test_any_recipe_grows(tmp_path):
   # Fourier images under Adam, from 12 to 20 rows, tile by tile.
   c = config(

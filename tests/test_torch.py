@@ -346,7 +346,9 @@ def test_a_zip_bomb_is_an_error(path):
   mutations.refuses(torch.read, path, content, 'is compressed|larger than')
 
 
-@pytest.mark.parametrize('form', FORMS)
+@pytest.mark.parametrize(
+  'form', ('zip', pytest.param('legacy', marks=pytest.mark.slow))
+)
 def test_damage_is_an_error(form, path):
   content = (FIXTURES / f'state_dict_{form}.pth').read_bytes()
   mutations.survives(torch.read, path, content)

@@ -62,6 +62,13 @@ def arrays(
     }
 
   def stacked(name, arrays):
+    found = {np.shape(array) for array in arrays}
+    if len(found) > 1:
+      raise ValueError(
+        f'{name!r} is {" and ".join(map(str, sorted(found)))} for the runs of '
+        'a batch, expected one shape (as many styles blended in each): type '
+        '--config.batch=1'
+      )
     whole = arrays[0].dtype.kind in 'iu' and name not in shapes
     return np.stack(arrays).astype(np.int32 if whole else dtype)
 
