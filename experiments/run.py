@@ -4,7 +4,11 @@
   ... --config.layer='conv*' --config.units=0:16 --config.steps=64
   ... --dry_run                        # the plan, and nothing else
 
-The same command goes on after an interruption.
+The same command goes on after an interruption: Ctrl-C, SIGTERM (exit status
+143) or a crash. Several processes share the work:
+
+  ... --distributed                    # Slurm, Open MPI, GKE, Cloud TPU
+  ... --distributed --coordinator=HOST:PORT --processes=2 --process=0
 """
 
 import pathlib
@@ -15,7 +19,9 @@ from ml_collections import config_flags
 import tqdm
 
 from experiments import launch
+from vizjax import compilation
 from vizjax import descriptions
+from vizjax import hosts
 from vizjax import sweep
 from vizjax import watching
 
@@ -24,15 +30,37 @@ _CONFIG = config_flags.DEFINE_config_file(
 )
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Where the results go.')
 _DRY_RUN = flags.DEFINE_bool('dry_run', False, 'Print the plan and stop.')
+_DISTRIBUTED = flags.DEFINE_bool(
+  'distributed',
+  None,
+  'Share the work with the other processes of this job; docs/scaling.md.',
+)
+_COORDINATOR = flags.DEFINE_string(
+  'coordinator', None, 'HOST:PORT of process 0; None: as the cluster says.'
+)
+_PROCESSES = flags.DEFINE_integer('processes', None, 'How many there are.')
+_PROCESS = flags.DEFINE_integer('process', None, 'Which one this is, from 0.')
+_PATIENCE = flags.DEFINE_integer(
+  'patience', hosts.PATIENCE, 'Seconds to wait for the others to start.'
+)
+_COMPILED = flags.DEFINE_string(
+  'compiled',
+  None,
+  "Where compiled programs are kept for the next start; '' for nowhere. "
+  'None: $JAX_COMPILATION_CACHE_DIR, or ~/.cache/vizjax/compiled.',
+)
 
 
 def main() -> None:
   config = _CONFIG.value
   if not _DRY_RUN.value and not _WORKDIR.value:
     raise ValueError('--workdir is missing: type --workdir=DIR')
-  plans = sweep.plan(config)
-  for note in descriptions.notes(config, plans):
-    print(note, file=sys.stderr)
+  compilation.keep(_COMPILED.value)
+  here = _here()
+  plans = hosts.together(here, lambda: sweep.plan(config))
+  if here.index == 0:
+    for note in descriptions.notes(config, plans):
+      print(note, file=sys.stderr)
   if _DRY_RUN.value:
     print(descriptions.plan(config, plans))
     return
@@ -40,15 +68,27 @@ def main() -> None:
   source = pathlib.Path(path.split(':')[0]).read_text()  # FILE:ARGUMENT
   watch = watching.watcher(config, plans, _WORKDIR.value)
   bar = _Bar(config, plans)
-  with launch.patient() as asked_to_stop:
+  with launch.patient() as stop:
 
     def report(progress):
       bar.report(progress)
-      if asked_to_stop():
-        raise KeyboardInterrupt
+      stop()
 
-    sweep.execute(config, plans, _WORKDIR.value, report, source, watch)
+    sweep.execute(config, plans, _WORKDIR.value, report, source, watch, here)
   bar.close()
+
+
+def _here() -> hosts.Hosts:
+  """Which process this is."""
+  given = (_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
+  if _DISTRIBUTED.value:
+    return hosts.join(*given, patience=_PATIENCE.value)
+  if any(value is not None for value in given):
+    raise ValueError(
+      '--coordinator, --processes and --process say how several processes '
+      'share the work: type --distributed, too'
+    )
+  return hosts.ALONE if _DISTRIBUTED.value is False else hosts.alone()
 
 
 class _Bar:

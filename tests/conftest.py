@@ -1,5 +1,6 @@
 """Strict numerics, two simulated devices, and a toy network."""
 
+import os
 import shutil
 import tempfile
 
@@ -27,6 +28,7 @@ TOY = tables.sequence(
 def pytest_configure(config):
   """Many tests compile the same program: a process does it once."""
   config.compiled = tempfile.mkdtemp(prefix='vizjax-tests-')
+  os.environ['JAX_COMPILATION_CACHE_DIR'] = config.compiled  # of launchers
   jax.config.update('jax_compilation_cache_dir', config.compiled)
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
   jax.config.update('jax_persistent_cache_min_entry_size_bytes', 0)

@@ -3,12 +3,11 @@
   python killed.py N --config=... --workdir=...
 
 An event is anything after which the state on disk may be another: an array
-made, a chunk of one field handed over, a rename, a step. With N = 0 it runs
+made, the rows of one field handed over, a file, a step. With N = 0 it runs
 to its end and says how many there were.
 """
 
 import os
-import pathlib
 import signal
 import sys
 
@@ -16,6 +15,7 @@ import numpy as np
 
 from experiments import launch
 from experiments import run
+from vizjax import places
 from vizjax import store
 from vizjax import sweep
 
@@ -44,9 +44,8 @@ class _Numpy:
 
 
 store.np = _Numpy()
-store._create_array = _counting(store._create_array)
-pathlib.Path.replace = _counting(pathlib.Path.replace)
-pathlib.Path.rename = _counting(pathlib.Path.rename)
+store._metadata = _counting(store._metadata)
+places.write = _counting(places.write)
 sweep.Progress = _counting(sweep.Progress)
 
 

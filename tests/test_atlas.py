@@ -154,7 +154,7 @@ def test_channels_that_are_no_colours_are_shown_in_grey(
   fields = {name: (c.shape[1:], c.dtype) for name, c in columns.items()}
   path = store.directory(str(tmp_path), 'conv2')
   kept = store.create(path, fields, old.count, old.count)
-  store.write(kept, 0, columns)
+  store.write(kept, np.arange(old.count), columns)
   atlas.write(str(tmp_path), contrast=0)
   top, left, h, w = columns['seen'][1]
   seen = columns['image'][1, top : top + h, left : left + w]

@@ -18,6 +18,7 @@ from vizjax import core
 from vizjax import images
 from vizjax import multiscale
 from vizjax import parallel
+from vizjax import places
 from vizjax import stages
 from vizjax import transforms
 
@@ -82,7 +83,9 @@ def made(c, tmp_path, report=lambda steps: None):
     )
 
   rows = np.zeros(mesh.size * 2, int)
-  batch = batches.Batch(c, table, found, rows, 1, tmp_path / 'kept.npz')
+  batch = batches.Batch(
+    c, table, found, rows, 1, places.File(str(tmp_path), 'kept.npz')
+  )
   results = batches.run(
     batch, lambda program: runner(program.frame.canvas), report
   )

@@ -31,7 +31,13 @@ def fabricate(workdir, count=4, done=None, chunk=2, **changes):
   channels = changes.pop('channels', 3)
   seen = changes.pop('seen', (1, 2, 6, 5))
   config = build.config().to_dict() | {'image_dtype': 'float32', **changes}
-  provenance = {'config': config, 'fingerprint': '', 'labels': labels}
+  provenance = {
+    'config': config,
+    'fingerprint': '',
+    'versions': {'jax': '1'},
+    'layers': [config['layer']],
+    'labels': labels,
+  }
   store.claim(str(workdir), provenance)
   draw = np.random.RandomState(0)
   image = np.full((count, 12, 14, channels), np.nan, np.float32)
@@ -62,8 +68,8 @@ def fabricate(workdir, count=4, done=None, chunk=2, **changes):
   path = store.directory(str(workdir), config['layer'])
   kept = store.create(path, shapes, count, chunk)
   for number in range(-(-count // chunk)) if done is None else done:
-    rows = np.array(store.rows(kept, number))
-    store.write(kept, number, {n: c[rows] for n, c in columns.items()})
+    rows = numbers[number * chunk : (number + 1) * chunk]
+    store.write(kept, rows, {n: c[rows] for n, c in columns.items()})
   return columns
 
 

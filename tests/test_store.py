@@ -1,8 +1,8 @@
 """Arrays on disk: whole, refused where foreign, and safe at every write."""
 
+from concurrent import futures
 import itertools
-import os
-import pathlib
+import json
 import shutil
 
 import numpy as np
@@ -67,8 +67,16 @@ def contents(number, seed=0):
 
 
 def fill(kept):
-  for number in store.missing(kept):
-    store.write(kept, number, contents(number))
+  for number, rows in store.missing(kept).items():
+    store.write(kept, rows, contents(number))
+
+
+def rows_of(number):
+  return np.arange(COUNT)[number * CHUNK : (number + 1) * CHUNK]
+
+
+def put(kept, number):
+  store.write(kept, rows_of(number), contents(number))
 
 
 def everything(path):
@@ -102,7 +110,7 @@ def test_some_rows_are_read(tmp_path):
 
 def test_rows_that_are_not_made_are_nan_or_zero(tmp_path):
   kept = make(tmp_path)
-  store.write(kept, 1, contents(1))
+  put(kept, 1)
   found = everything(tmp_path / 'conv1')
   for rows in (slice(0, 3), slice(6, 7)):
     for name in ('image', 'score', 'trace/score'):
@@ -113,20 +121,28 @@ def test_rows_that_are_not_made_are_nan_or_zero(tmp_path):
 
 def test_chunks_are_missing_until_they_are_done(tmp_path):
   kept = make(tmp_path)
-  assert store.missing(kept) == [0, 1, 2]
-  store.write(kept, 2, contents(2))
-  assert store.missing(kept) == [0, 1]
-  store.write(kept, 0, contents(0))
-  assert store.missing(store.open_(tmp_path / 'conv1')) == [1]
+  assert list(store.missing(kept)) == [0, 1, 2]
+  put(kept, 2)
+  assert list(store.missing(kept)) == [0, 1]
+  put(kept, 0)
+  assert list(store.missing(store.open_(tmp_path / 'conv1'))) == [1]
+
+
+def test_rows_are_missing_until_they_are_done(tmp_path):
+  kept = make(tmp_path)
+  two = {name: array[:2] for name, array in contents(1).items()}
+  store.write(kept, np.array([3, 5]), two)  # some of a chunk
+  found = {number: list(rows) for number, rows in store.missing(kept).items()}
+  assert found == {0: [0, 1, 2], 1: [4], 2: [6]}
+  image = store.read(kept, 'image')
+  np.testing.assert_array_equal(image[[3, 5]], two['image'])
+  assert np.isnan(image[4]).all()
 
 
 def test_the_last_chunk_is_shorter(tmp_path):
   kept = make(tmp_path)
-  assert [list(store.rows(kept, n)) for n in range(3)] == [
-    [0, 1, 2],
-    [3, 4, 5],
-    [6],
-  ]
+  rows = store.missing(kept).values()
+  assert [list(each) for each in rows] == [[0, 1, 2], [3, 4, 5], [6]]
 
 
 def test_a_store_keeps_its_chunk(tmp_path):
@@ -138,66 +154,66 @@ def test_a_store_keeps_its_chunk(tmp_path):
 def test_arrays_that_are_there_are_not_made_again(tmp_path):
   fill(make(tmp_path))
   before = everything(tmp_path / 'conv1')
-  assert store.missing(make(tmp_path)) == []
+  assert store.missing(make(tmp_path)) == {}
   assert_same(before, everything(tmp_path / 'conv1'))
 
 
 def test_a_name_with_a_slash_is_one_directory(tmp_path):
   path = store.directory(str(tmp_path), 'inception/3a')
-  assert path == tmp_path / 'inception--3a'
+  assert path == str(tmp_path / 'inception--3a')
   fill(store.create(path, FIELDS, COUNT, CHUNK))
   assert [entry.name for entry in tmp_path.iterdir()] == ['inception--3a']
   assert set(everything(path)) == {*FIELDS, 'done'}
 
 
-def test_layers_are_found_in_the_order_in_which_they_were_made(tmp_path):
+def test_layers_that_are_begun_are_found_in_their_order(tmp_path):
+  names = ['inception/3a', 'conv1', 'conv2', 'fc6']
+  store.claim(str(tmp_path), PROVENANCE | {'layers': names})
   assert store.layers(str(tmp_path)) == {}
-  made = {}
-  for second, name in enumerate(('inception/3a', 'conv1', 'fc6')):
-    made[name] = store.directory(str(tmp_path), name)
-    fill(store.create(made[name], FIELDS, COUNT, CHUNK))
-    os.utime(made[name], (second, second))
-  shutil.copytree(tmp_path / 'fc6', tmp_path / '.fc7.partial')
-  (tmp_path / 'atlas' / 'conv1').mkdir(parents=True)
-  (tmp_path / 'config.json').touch()
-  assert list(store.layers(str(tmp_path)).items()) == list(made.items())
+  for name in ('fc6', 'conv1', 'inception/3a'):
+    path = store.directory(str(tmp_path), name)
+    store.create(path, FIELDS, COUNT, CHUNK)
+  assert store.layers(str(tmp_path)) == {
+    name: store.directory(str(tmp_path), name)
+    for name in ('inception/3a', 'conv1', 'fc6')
+  }
 
 
-def test_writing_to_a_layer_does_not_change_the_order(tmp_path):
-  for second, name in enumerate(('b', 'a')):
-    store.create(tmp_path / name, FIELDS, COUNT, CHUNK)
-    os.utime(tmp_path / name, (second, second))
-  fill(store.open_(tmp_path / 'b'))
-  assert list(store.layers(str(tmp_path))) == ['b', 'a']
+def test_columns_that_are_known_are_there_at_once(tmp_path):
+  columns = {'unit': np.arange(3 * COUNT, dtype=np.int32).reshape(COUNT, 3)}
+  fields = {name: FIELDS[name] for name in FIELDS if name not in columns}
+  kept = store.create(tmp_path / 'conv1', fields, COUNT, CHUNK, columns)
+  np.testing.assert_array_equal(store.read(kept, 'unit'), columns['unit'])
+  assert set(kept.arrays) == {*FIELDS, 'done'}
+  assert (kept.count, kept.chunk) == (COUNT, CHUNK)
 
 
-def test_a_creation_that_was_cut_is_made_again(tmp_path, monkeypatch):
-  # As many writes as there are arrays, 'done' included.
-  for k in range(len(FIELDS) + 1):
-    workdir = tmp_path / str(k)
-    workdir.mkdir()
-    with monkeypatch.context() as patch:
-      create_array, calls = store._create_array, []
-
-      def cut(*arguments, k=k, calls=calls, create_array=create_array):
-        if len(calls) == k:
-          raise Crash
-        calls.append(arguments)
-        create_array(*arguments)
-
-      patch.setattr(store, '_create_array', cut)
-      with pytest.raises(Crash):
-        make(workdir)
-    assert not (workdir / 'conv1').exists()
-    kept = make(workdir)
-    assert set(kept.arrays) == {*FIELDS, 'done'}
-    assert [entry.name for entry in workdir.iterdir()] == ['conv1']
+def test_a_layer_is_a_group_that_names_its_arrays(tmp_path):
+  make(tmp_path)
+  group = json.loads((tmp_path / 'conv1' / 'zarr.json').read_text())
+  assert group['node_type'] == 'group'
+  assert set(group['attributes']['arrays']) == {*FIELDS, 'done'}
+  (tmp_path / 'conv1' / 'zarr.json').write_text('{"zarr_format": 3}')
+  with pytest.raises(ValueError, match="conv1/zarr.json' is damaged"):
+    store.open_(tmp_path / 'conv1')
 
 
-def test_what_is_left_of_another_creation_does_not_survive(tmp_path):
-  store.create(tmp_path / 'old', {'stale': ((), np.int32)}, 2, 1)
-  (tmp_path / 'old').rename(tmp_path / '.conv1.partial')
-  assert set(make(tmp_path).arrays) == {*FIELDS, 'done'}
+def test_a_creation_that_was_cut_is_made_again(tmp_path):
+  # All that there can be of it: any of the arrays, also in other chunks.
+  make(tmp_path, 'whole')
+  for k, name in enumerate([*FIELDS, 'done']):
+    for chunk in (CHUNK, CHUNK + 1):
+      cut = tmp_path / f'{k}-{chunk}'
+      other = store.create(tmp_path / 'other', FIELDS, COUNT, chunk)
+      shutil.copytree(tmp_path / 'other' / name, cut / name)
+      assert other.chunk == chunk
+      shutil.rmtree(tmp_path / 'other')
+      with pytest.raises(ValueError, match='holds no results'):
+        store.open_(cut)
+      kept = store.create(cut, FIELDS, COUNT, CHUNK)
+      fill(kept)
+      assert (kept.count, kept.chunk) == (COUNT, CHUNK)
+      assert set(everything(cut)) == {*FIELDS, 'done'}
 
 
 @pytest.mark.parametrize('when', ['before', 'during'])
@@ -217,7 +233,7 @@ def test_killed_at_any_write_a_store_is_finished_the_same(tmp_path, when):
     again = make(tmp_path, f'cut{k}')
     # 'done' is the last of a chunk's five writes.
     if when == 'before':
-      assert store.missing(again) == [0, 1, 2][k // 5 :]
+      assert list(store.missing(again)) == [0, 1, 2][k // 5 :]
     fill(again)
     assert_same(undisturbed, everything(tmp_path / f'cut{k}'))
 
@@ -248,7 +264,7 @@ def test_done_is_written_after_all_else_has_committed(tmp_path):
       return self.future.result()
 
   logged = {name: Logged(array, name) for name, array in kept.arrays.items()}
-  store.write(kept._replace(arrays=logged), 0, contents(0))
+  put(kept._replace(arrays=logged), 0)
   begun = log.index(('begun', 'done'))
   committed = {name for what, name in log[:begun] if what == 'committed'}
   assert committed == set(FIELDS)
@@ -269,18 +285,29 @@ def test_an_earlier_run_is_found_again(tmp_path):
   assert [entry.name for entry in tmp_path.iterdir()] == ['config.json']
 
 
-def test_a_claim_that_was_cut_can_be_made_again(tmp_path, monkeypatch):
-  with monkeypatch.context() as patch:
+def test_of_several_claims_at_once_one_is_the_first(tmp_path):
+  workdir = str(tmp_path / 'new')
+  with futures.ThreadPoolExecutor(8) as pool:
+    claims = [pool.submit(store.claim, workdir, PROVENANCE) for _ in range(8)]
+    found = [claim.result() for claim in claims]
+  assert sorted(found) == [False] + [True] * 7
+  assert store.read_config(workdir) == PROVENANCE
 
-    def cut(self, target):
-      raise Crash
 
-    patch.setattr(pathlib.Path, 'replace', cut)
-    with pytest.raises(Crash):
-      store.claim(str(tmp_path), PROVENANCE)
-  assert not (tmp_path / 'config.json').exists()
-  assert store.claim(str(tmp_path), PROVENANCE) is False
-  assert store.read_config(str(tmp_path)) == PROVENANCE
+def test_a_disk_that_is_full_is_an_os_error(tmp_path, monkeypatch):
+  kept = make(tmp_path)
+
+  class Full:
+    def __getitem__(self, rows):
+      return self
+
+    def write(self, values):
+      raise ValueError('RESOURCE_EXHAUSTED: No space left on device [os=28]')
+
+  full = kept._replace(arrays=kept.arrays | {'score': Full()})
+  with pytest.raises(OSError, match='conv1.* No space left on device.*same'):
+    put(full, 0)
+  assert list(store.missing(make(tmp_path))) == [0, 1, 2]
 
 
 def test_a_directory_with_other_files_is_refused(tmp_path):

@@ -1,11 +1,14 @@
 """A sweep of seconds: ten units of the toy network, two at a time."""
 
+# Imported before JAX starts, for it asks for two devices.
+import toynets
+
 from vizjax import build
 
 
 def get_config():
   config = build.config()
-  config.model = 'toynets.net()'
+  config.model = f'{toynets.__name__}.net()'
   config.layer = 'conv2,fc3'
   config.units = '0:5'
   config.steps = 6

@@ -1,6 +1,6 @@
 """A store becomes pages: an index, a page and a contact sheet per layer.
 
-  WORKDIR/atlas/index.html  <layer>.html  <layer>.png  <layer>/<unit>.png
+  OUT/index.html  <layer>.html  <layer>.png  <layer>/<unit>.png
 
 Static files with relative links, to be opened from disk, moved or served.
 Only the store is read, so an atlas can be made again at any time, also of a
@@ -16,18 +16,22 @@ import jinja2
 import numpy as np
 
 from vizjax import images
+from vizjax import places
 from vizjax import store
 
 WIDEST = 4096  # pixels of a contact sheet
 
 
-def write(workdir: str, *, contrast: float | int = 0.5) -> pathlib.Path:
+def write(
+  workdir: str, *, contrast: float | int = 0.5, out: str | None = None
+) -> pathlib.Path:
   """Writes the atlas of a workdir; it replaces the old one when complete.
 
   Args:
     workdir: of `sweep.execute`.
     contrast: percent of an image's values at either end that are shown as
       black and white; 0 shows the stored values.
+    out: the folder; WORKDIR/atlas unless given.
 
   Returns:
     The path of the index.
@@ -37,12 +41,14 @@ def write(workdir: str, *, contrast: float | int = 0.5) -> pathlib.Path:
     OSError: it cannot be written.
   """
   provenance = store.read_config(workdir)
-  root = pathlib.Path(workdir)
-  partial = root / '.atlas.partial'
+  if out is None:
+    out = places.local(workdir, 'type --out=DIR') / 'atlas'
+  out = pathlib.Path(out)
+  partial = out.with_name(f'.{out.name}.partial')
   shutil.rmtree(partial, ignore_errors=True)
-  partial.mkdir()
+  partial.mkdir(parents=True)
   facts = {
-    'title': root.resolve().name,
+    'title': pathlib.Path(workdir).resolve().name,
     'config': {k: v for k, v in provenance['config'].items() if v is not None},
     'versions': provenance['versions'],
   }
@@ -64,9 +70,24 @@ def write(workdir: str, *, contrast: float | int = 0.5) -> pathlib.Path:
     (partial / layer['page']).write_text(page)
   index = environment.get_template('index.html').render(layers=layers, **facts)
   (partial / 'index.html').write_text(index)
-  shutil.rmtree(root / 'atlas', ignore_errors=True)
-  partial.rename(root / 'atlas')
-  return root / 'atlas' / 'index.html'
+  _replace(out, partial)
+  return out / 'index.html'
+
+
+def _replace(out: pathlib.Path, partial: pathlib.Path) -> None:
+  """Puts a new atlas in place of the old one, and of nothing else.
+
+  Raises:
+    ValueError: the folder holds something else.
+  """
+  if out.exists() and any(out.iterdir()) and not (out / 'index.html').exists():
+    shutil.rmtree(partial)
+    raise ValueError(
+      f'{str(out)!r} holds other files: expected a new or empty folder, or '
+      'that of an atlas'
+    )
+  shutil.rmtree(out, ignore_errors=True)
+  partial.rename(out)
 
 
 def _layer(
@@ -77,7 +98,7 @@ def _layer(
   labels: list[str],
 ) -> dict:
   """Writes the images of a layer; what its page is made of."""
-  folder = kept.path.name
+  folder = kept.name
   (root / folder).mkdir()
   cards, thumbnails = [], []
   done = np.flatnonzero(store.read(kept, store.DONE))

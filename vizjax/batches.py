@@ -6,7 +6,6 @@ made so far is kept in a file, and the next `run` of the same rows goes on.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-import pathlib
 import time
 from typing import Any, NamedTuple
 
@@ -20,6 +19,7 @@ from vizjax import core
 from vizjax import images
 from vizjax import multiscale
 from vizjax import parallel
+from vizjax import places
 from vizjax import runs as runs_
 from vizjax import stages as stages_
 from vizjax.models import arrays
@@ -68,7 +68,7 @@ class Batch(NamedTuple):
     stages: how they are made.
     rows: [b] of the table; the last is repeated to fill the batch up.
     count: how many are no repetition.
-    path: where it is kept if it is interrupted.
+    file: where it is kept if it is interrupted.
   """
 
   config: config_dict.ConfigDict
@@ -76,7 +76,7 @@ class Batch(NamedTuple):
   stages: stages_.Stages
   rows: np.ndarray
   count: int
-  path: pathlib.Path
+  file: places.File
 
 
 def run(
@@ -257,8 +257,7 @@ def _write(batch: Batch, now: _Kept) -> None:
   """Keeps a batch; the file appears whole or not at all."""
   originals = [one for one in now.originals if one is not None]
   numbered = {'state': now.state, 'frames': now.frames, 'originals': originals}
-  arrays.write(
-    batch.path,
+  content = arrays.packed(
     {
       'at': {'rows': batch.rows, 'place': np.array([now.stage, now.step])},
       'trace': _joined(now.traces),
@@ -267,22 +266,23 @@ def _write(batch: Batch, now: _Kept) -> None:
         name: {str(i): array for i, array in enumerate(each)}
         for name, each in numbered.items()
       },
-    },
+    }
   )
+  places.write(batch.file, content)
 
 
 def _read(batch: Batch) -> _Kept | None:
   """What was kept of the same rows, if anything."""
-  path, rows = batch.path, batch.rows
-  if not path.exists():
+  content, rows = places.read(batch.file), batch.rows
+  if content is None:
     return None
   try:
-    kept = arrays.read(path)
+    kept = arrays.unpacked(content)
     at = kept['at']
-  except (ValueError, KeyError):
+  except Exception:  # A parser may raise anything on damaged input.
     raise ValueError(
-      f'{str(path)!r} is damaged: remove it, and the same command begins the '
-      'batch again'
+      f'{batch.file.path!r} is damaged: remove it, and the same command begins '
+      'the batch again'
     ) from None
   if not np.array_equal(at['rows'], rows):
     return None  # of another config.batch, or another part of the chunk

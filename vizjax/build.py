@@ -91,7 +91,7 @@ def config() -> config_dict.ConfigDict:
   c.views = 'mean'  # or 'sum': how the scores of several views are joined
   c.tile_batch = placeholder(int)  # views at a time; None: as many as fit
   c.memory = 2.0  # GB for the activations of views; inf for any
-  c.batch = 64  # units at a time
+  c.batch = placeholder(int)  # units at a time; None: what suits the device
   c.every = placeholder(int)  # show how far it is every so many steps
   c.show = 'print+save'  # and how: print, save, show, plot_pix
   return c

@@ -43,6 +43,7 @@ class Layer(NamedTuple):
     stems: a file name for each, without its ending.
     captions: the same for people.
     missing: how many were asked for and are not made yet.
+    labels: names of the layer's units; [] where they have none.
   """
 
   name: str
@@ -51,12 +52,14 @@ class Layer(NamedTuple):
   stems: tuple[str, ...]
   captions: tuple[str, ...]
   missing: int
+  labels: list[str]
 
 
 class Selection(NamedTuple):
-  """What is taken of a workdir, and the config that made it."""
+  """What is taken of a workdir, and the config and versions that made it."""
 
   config: dict[str, Any]
+  versions: dict[str, str]
   layers: tuple[Layer, ...]
 
 
@@ -89,7 +92,7 @@ def select(
       f'{workdir!r} holds no finished images yet of what was asked for: run '
       'the same command of experiments.run to its end, or for longer'
     )
-  return Selection(provenance['config'], found)
+  return Selection(provenance['config'], provenance['versions'], found)
 
 
 def require(selection: Selection, names: Sequence[str], advice: str) -> None:
@@ -292,4 +295,4 @@ def _layer(
     place = f' ({y}, {x})' * placed + f' #{replicate}' * several
     captions.append(f'{channel}{label}{place}')
   missing = int((wanted & ~done).sum())
-  return Layer(name, kept, rows, tuple(stems), tuple(captions), missing)
+  return Layer(name, kept, rows, tuple(stems), tuple(captions), missing, labels)

@@ -48,7 +48,7 @@ def cnnpref(
   export.write(path, pickle.dumps(selection.config, protocol=2))
   yield path
   for layer in selection.layers:
-    folder = layer.kept.path.name
+    folder = layer.kept.name
     for i, item in export.items(layer, 'image', 'size', 'seen', 'unit'):
       image = export.cropped(item['image'], item['size'])
       image = np.broadcast_to(image, (*image.shape[:2], 3))

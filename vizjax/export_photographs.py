@@ -17,7 +17,6 @@ from vizjax import export
 from vizjax import fields
 from vizjax import images
 from vizjax import photographs
-from vizjax import store
 from vizjax.models import files
 
 _LUMA = (0.299, 0.587, 0.114)  # of ITU-R BT.601
@@ -72,14 +71,13 @@ def grid(
     yield out / f'{cell.stem}.png'
   names = [_column(column, columns) for column in columns]
   config = selection.config
-  workdir = selection.layers[0].kept.path.parent
   environment = jinja2.Environment(
     loader=jinja2.PackageLoader('vizjax'), autoescape=True
   )
   page = environment.get_template('grid.html').render(
     title=out.resolve().name,
     config={k: v for k, v in config.items() if v is not None},
-    versions=store.read_config(str(workdir))['versions'],
+    versions=selection.versions,
     measured=config['activation'] or config['objective'],
     columns=names,
     rows=[

@@ -55,7 +55,7 @@ def montage(
     width = max(tile.shape[1] for tile in tiles)
     texts = [export.fitting(*caption, width) for caption in captions]
     sheet = images.contact_sheet(tiles, texts, columns=columns)
-    path = export.made(out) / f'{layer.kept.path.name}.png'
+    path = export.made(out) / f'{layer.kept.name}.png'
     images.write(path, sheet)
     yield path
 

@@ -47,7 +47,7 @@ def plots(
       scores.append(item['trace/score'])
     if scores:
       figure = _overview(scores, layer, selection.config)
-      stem = f'{layer.kept.path.name}_scores'
+      stem = f'{layer.kept.name}_scores'
       yield _written(figure, out, stem, plots_format)
 
 

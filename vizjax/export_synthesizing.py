@@ -34,7 +34,6 @@ from PIL import ImageFont
 
 from vizjax import export
 from vizjax import export_pictures
-from vizjax import store
 from vizjax.models import files
 from vizjax.models import places205
 
@@ -71,7 +70,7 @@ def synthesizing(
     names += ['frames', 'trace/score']
   mean = None
   for layer in selection.layers:
-    labels, tiles = _labels(layer), []
+    labels, tiles = layer.labels, []
     for _, item in export.items(layer, *names):
       image = export.cropped(item['image'], item['size'])
       if mean is None or mean.shape != image.shape:
@@ -88,7 +87,7 @@ def synthesizing(
         sheet = _frames(item, mean, config.save_every, shown)
         yield _written(out / f'{stem}_frames.jpg', sheet)
     if tiles:
-      path = out / f'example_{layer.kept.path.name}.jpg'
+      path = out / f'example_{layer.kept.name}.jpg'
       yield _written(path, _sheet(tiles, 5))
 
 
@@ -142,12 +141,6 @@ def _check(config: config_dict.ConfigDict) -> None:
     )
 
 
-def _labels(layer: export.Layer) -> list[str]:
-  """Names of a layer's units, as the run found them."""
-  provenance = store.read_config(str(layer.kept.path.parent))
-  return provenance.get('labels', {}).get(layer.name, [])
-
-
 def _stem(
   layer: export.Layer, item: dict[str, Any], config: config_dict.ConfigDict
 ) -> str:
@@ -158,7 +151,7 @@ def _stem(
   numbers = (float(f'{n:.12g}') for n in (1 - config.decay, config.rate_start))
   return '_'.join(
     [
-      layer.kept.path.name,
+      layer.kept.name,
       f'{channel:04d}',
       f'{config.steps:02d}',
       *map(str, numbers),

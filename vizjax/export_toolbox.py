@@ -176,7 +176,7 @@ def _prefixes(layer: export.Layer, config: config_dict.ConfigDict) -> list[str]:
   replicates = store.read(layer.kept, 'replicate', layer.rows)
   placed = '@' in (config.units or '')
   return [
-    f'opt_{layer.kept.path.name}_{channel:04d}_{config.seed + replicate}_'
+    f'opt_{layer.kept.name}_{channel:04d}_{config.seed + replicate}_'
     + f'y{y}x{x}_' * placed
     for (channel, y, x), replicate in zip(units, replicates, strict=True)
   ]

@@ -36,12 +36,15 @@ class Runner(NamedTuple):
     finish: (state, targets) -> {'image', 'score', 'step', 'activation'}, and
       the first three of every further snapshot, as 'last/image'; besides an
       image its 'code' where it has one.
+    prepare: (targets, keys, *, steps) -> bytes that `advance` takes on a
+      device, 0 where that is not known. Compiles, and computes nothing.
   """
 
   start: Callable
   advance: Callable
   frame: Callable
   finish: Callable
+  prepare: Callable
 
 
 def local_mesh() -> Mesh:
@@ -58,7 +61,7 @@ def runner(
   mesh: Mesh,
   keep: tuple[str, ...] = (),
 ) -> Runner:
-  """Compiles nothing yet; each function compiles once, for its first batch.
+  """Compiles nothing yet; each function compiles once for a shape of batch.
 
   Args:
     recipe: how an image is made.
@@ -93,8 +96,11 @@ def runner(
   clean = jax.device_put(clean, whole)
 
   spread = functools.partial(_spread, mesh=mesh)
+  start = spread(start, recipe)
   scan = spread(scan, recipe, donate=1)
   step = spread(step, recipe, donate=1)
+  frame = spread(frame, recipe)
+  finish = spread(finish, (recipe, clean))
 
   def loop(state, targets, keys, *, steps):
     # XLA runs the body of a loop more slowly than a program on the CPU
@@ -105,12 +111,18 @@ def runner(
       traces.append(trace)
     return state, jax.tree.map(lambda *parts: jnp.stack(parts, 1), *traces)
 
-  return Runner(
-    spread(start, recipe),
-    loop if _on_cpu() else scan,
-    spread(frame, recipe),
-    spread(finish, (recipe, clean)),
-  )
+  def prepare(targets, keys, *, steps):
+    state = start.shapes(targets, keys)
+    start.program(targets, keys)
+    if _on_cpu():
+      program = step.program(state, targets, keys)
+    else:
+      program = scan.program(state, targets, keys, steps=steps)
+    finish.program(state, targets)
+    return _taken(program)
+
+  advance = loop if _on_cpu() else scan
+  return Runner(start, advance, frame, finish, prepare)
 
 
 def fields(
@@ -236,8 +248,40 @@ def _spread(
       check_vma=False,
     )(recipe, *batch)
 
-  def call(*batch: Any, **static: int) -> PyTree:
-    return mapped(recipe, *jax.device_put(batch, split), **static)
+  programs = {}  # compiled, by shapes and what is static
 
+  def program(*batch, **static):
+    leaves, tree = jax.tree.flatten(batch)
+    key = (tree, *((a.shape, a.dtype) for a in leaves), *static.values())
+    if key not in programs:
+      batch = jax.tree.map(_like, batch)
+      programs[key] = mapped.lower(recipe, *batch, **static).compile()
+    return programs[key]
+
+  def _like(leaf):
+    weak = getattr(leaf, 'weak_type', False)
+    return jax.ShapeDtypeStruct(
+      leaf.shape, leaf.dtype, sharding=split, weak_type=weak
+    )
+
+  def call(*batch: Any, **static: int) -> PyTree:
+    batch = jax.device_put(batch, split)
+    return program(*batch, **static)(recipe, *batch)
+
+  call.program = program
+  call.shapes = functools.partial(mapped.eval_shape, recipe)
   call.lower = lambda *batch, **static: mapped.lower(recipe, *batch, **static)
   return call
+
+
+def _taken(program: Any) -> int:
+  """Bytes on a device while a program runs, its arguments included."""
+  memory = program.memory_analysis()
+  if memory is None:
+    return 0
+  return (
+    memory.temp_size_in_bytes
+    + memory.argument_size_in_bytes
+    + memory.output_size_in_bytes
+    - memory.alias_size_in_bytes
+  )

@@ -1,12 +1,17 @@
 """The results of a run on disk: one zarr array a field, safe against crashes.
 
   WORKDIR/config.json                  written first, whole or not at all
+  WORKDIR/<layer>/zarr.json            a group, once all its arrays are there
   WORKDIR/<layer>/image/ score/ ...    zarr3 arrays [n, ...]; '/' is '--'
   WORKDIR/<layer>/done/                [n]: 1 once all else is written
-  WORKDIR/<layer>/.batch<chunk>.npz    a batch that was interrupted
+  WORKDIR/<layer>/.batch<row>.npz      a batch that was interrupted
 
-The chunk along the first axis is the unit of work and of commit. A crash at
-any moment leaves a chunk done or not done; the same command does the rest.
+Rows are written together with those of their batch. A crash at any moment
+leaves a row done or not done; the same command does the rest. The chunk along
+the first axis is what a file holds, and what one process works on.
+
+WORKDIR is a directory, or what TensorStore opens: gs://bucket/path,
+s3://bucket/path. Several processes may work in one, each on its own chunks.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,16 +19,18 @@ import hashlib
 import json
 import os
 import pathlib
-import shutil
 from typing import Any, NamedTuple
 
 from jax.typing import ArrayLike
 import numpy as np
 import tensorstore
 
+from vizjax import places
+
 DONE = 'done'
 CONFIG = 'config.json'
 
+_GROUP = 'zarr.json'
 _KEYS = ('config', 'fingerprint')
 
 # What may change between the runs of one workdir.
@@ -33,7 +40,8 @@ FREE = ('batch', 'tile_batch', 'memory', 'every', 'show')
 class Store(NamedTuple):
   """The arrays of one layer, open."""
 
-  path: pathlib.Path
+  path: str
+  name: str  # of its folder
   arrays: dict[str, tensorstore.TensorStore]
   count: int  # n
   chunk: int  # rows of a chunk
@@ -59,22 +67,16 @@ def claim(
     ValueError: it belongs to something else; the fields that differ.
     OSError: it cannot be made.
   """
-  path = pathlib.Path(workdir)
   provenance = json.loads(json.dumps(provenance))  # tuples become lists
-  if (path / CONFIG).exists():
-    _compare(workdir, read_config(workdir), provenance, defaults or {})
-    return True
-  path.mkdir(parents=True, exist_ok=True)
-  others = [entry for entry in os.listdir(path) if not entry.startswith('.')]
-  if others:
-    raise ValueError(
-      f'workdir {workdir!r} holds other files ({others[0]}, ...): '
-      'expected a new or empty directory, or one of this program'
-    )
-  partial = path / f'.{CONFIG}.partial'
-  partial.write_text(json.dumps(provenance, indent=2) + '\n')
-  partial.replace(path / CONFIG)
-  return False
+  config = places.File(workdir, CONFIG)
+  if places.read(config) is None:
+    if not places.remote(workdir):
+      _own(pathlib.Path(workdir))
+    text = json.dumps(provenance, indent=2) + '\n'
+    if places.write(config, text.encode(), once=True):
+      return False
+  _compare(workdir, read_config(workdir), provenance, defaults or {})
+  return True
 
 
 def fingerprint(arrays: Iterable[ArrayLike], strings: Iterable[str]) -> str:
@@ -99,47 +101,47 @@ def read_config(workdir: str) -> dict[str, Any]:
   Raises:
     ValueError: there is none, or it is damaged.
   """
-  path = pathlib.Path(workdir) / CONFIG
-  try:
-    provenance = json.loads(path.read_text())
-  except FileNotFoundError:
+  file = places.File(workdir, CONFIG)
+  content = places.read(file)
+  if content is None:
     raise ValueError(
       f'{workdir!r} is not a workdir: it has no {CONFIG}; make one with '
       'python -m experiments.run --config=configs/demo.py --workdir=DIR'
-    ) from None
+    )
+  try:
+    provenance = json.loads(content)
   except ValueError as error:
-    raise ValueError(f'{str(path)!r} is damaged: {error}') from None
+    raise ValueError(f'{file.path!r} is damaged: {error}') from None
   if not isinstance(provenance, dict) or not provenance.keys() >= set(_KEYS):
-    raise ValueError(f'{str(path)!r} is damaged: it lacks some of {_KEYS}')
+    raise ValueError(f'{file.path!r} is damaged: it lacks some of {_KEYS}')
   return provenance
 
 
-def directory(workdir: str, layer: str) -> pathlib.Path:
+def directory(workdir: str, layer: str) -> str:
   """Where a layer's arrays are."""
-  return pathlib.Path(workdir) / layer.replace('/', '--')
+  return f'{workdir.rstrip("/")}/{layer.replace("/", "--")}'
 
 
-def layers(workdir: str) -> dict[str, pathlib.Path]:
-  """Where the arrays of each layer are, in the order in which they were made.
+def layers(workdir: str) -> dict[str, str]:
+  """Where the arrays of each layer are, in the order of the network.
 
-  The counterpart of `directory`.
+  Layers that are not begun yet are left out.
   """
-  marks = pathlib.Path(workdir).glob(f'*/{DONE}/zarr.json')
-  paths = [mark.parent.parent for mark in marks]
-  # Not ctime, which copies do not keep.
-  paths.sort(key=lambda path: (path.stat().st_mtime_ns, path.name))
+  names = read_config(workdir).get('layers', [])
+  found = {name: directory(workdir, name) for name in names}
   return {
-    path.name.replace('--', '/'): path
-    for path in paths
-    if not path.name.startswith('.')
+    name: path
+    for name, path in found.items()
+    if places.read(places.File(path, _GROUP)) is not None
   }
 
 
 def create(
-  path: pathlib.Path,
+  path: places.Path,
   fields: Mapping[str, tuple[tuple[int, ...], Any]],
   count: int,
   chunk: int,
+  columns: Mapping[str, np.ndarray] | None = None,
 ) -> Store:
   """The arrays of a layer, opened or made; they appear all together.
 
@@ -148,69 +150,110 @@ def create(
     fields: {name: (shape of one row, dtype)}; floats are NaN till written.
     count: rows.
     chunk: rows of a chunk, where the arrays are still to be made.
+    columns: {name: [count, ...]}: fields that are known beforehand.
   """
-  if not path.exists():
-    partial = path.with_name(f'.{path.name}.partial')
-    shutil.rmtree(partial, ignore_errors=True)
-    for name, (shape, dtype) in {**fields, DONE: ((), np.uint8)}.items():
-      _create_array(partial / name, (count, *shape), chunk, np.dtype(dtype))
-    partial.rename(path)
+  path, columns = str(path), columns or {}
+  group = places.File(path, _GROUP)
+  if places.read(group) is None:
+    fields = {**fields, DONE: ((), np.uint8)}
+    with places.writing(path):
+      _create_arrays(
+        path,
+        {
+          **{n: _metadata(c.shape, count, c.dtype) for n, c in columns.items()},
+          **{
+            name: _metadata((count, *shape), chunk, np.dtype(dtype))
+            for name, (shape, dtype) in fields.items()
+          },
+        },
+        columns,
+      )
+    names = [*columns, *fields]
+    content = {
+      'zarr_format': 3,
+      'node_type': 'group',
+      'attributes': {'arrays': names},
+    }
+    places.write(group, json.dumps(content).encode(), once=True)
   return open_(path)
 
 
-def open_(path: pathlib.Path) -> Store:
+def open_(path: places.Path) -> Store:
   """The arrays of a layer that is there.
 
   Raises:
     ValueError: it is not, or is damaged.
   """
-  names = sorted(
-    entry.parent.relative_to(path).as_posix()
-    for entry in path.rglob('zarr.json')
-  )
-  if DONE not in names:
-    raise ValueError(f'{str(path)!r} holds no results')
-  arrays = {name: _open_array(path / name) for name in names}
+  path = str(path)
+  group = places.File(path, _GROUP)
+  content = places.read(group)
+  if content is None:
+    raise ValueError(f'{path!r} holds no results')
+  try:
+    names = json.loads(content)['attributes']['arrays']
+  except (ValueError, KeyError, TypeError):
+    raise ValueError(f'{group.path!r} is damaged') from None
+  opening = {
+    name: tensorstore.open(_spec(f'{path}/{name}'), open=True) for name in names
+  }
+  arrays = {n: _opened(f'{path}/{n}', f) for n, f in opening.items()}
   done = arrays[DONE]
-  return Store(
-    path, arrays, done.shape[0], done.chunk_layout.read_chunk.shape[0]
-  )
+  chunk = done.chunk_layout.read_chunk.shape[0]
+  return Store(path, path.split('/')[-1], arrays, done.shape[0], chunk)
 
 
-def missing(store: Store) -> list[int]:
-  """The numbers of the chunks that are not done."""
-  done = store.arrays[DONE].read().result()
-  starts = range(0, store.count, store.chunk)
-  return [i for i, start in enumerate(starts) if not done[start]]
+def missing(store: Store) -> dict[int, np.ndarray]:
+  """The rows that are not done, by the number of their chunk."""
+  (rows,) = np.nonzero(read(store, DONE) == 0)
+  numbers, starts = np.unique(rows // store.chunk, return_index=True)
+  parts = np.split(rows, starts[1:])
+  return dict(zip(numbers.tolist(), parts, strict=False))
 
 
-def rows(store: Store, number: int) -> range:
-  """The rows of a chunk."""
-  start = number * store.chunk
-  return range(start, min(start + store.chunk, store.count))
+def write(
+  store: Store, rows: np.ndarray, arrays: Mapping[str, np.ndarray]
+) -> None:
+  """Writes some rows: their arrays, and only then that they are done.
+
+  Args:
+    store: of a layer.
+    rows: [k], of one chunk.
+    arrays: {name: [k, ...]}.
+
+  Raises:
+    OSError: it cannot be written, as when a disk is full.
+  """
+  if len(rows) == rows[-1] - rows[0] + 1:
+    rows = slice(rows[0], rows[-1] + 1)
+  with places.writing(store.path):
+    futures = [
+      store.arrays[name][rows].write(np.asarray(array))
+      for name, array in arrays.items()
+    ]
+    for future in futures:
+      future.result()
+    store.arrays[DONE][rows].write(np.uint8(1)).result()
 
 
-def write(store: Store, number: int, arrays: Mapping[str, np.ndarray]) -> None:
-  """Writes a chunk: its arrays, and only then that it is done."""
-  where = rows(store, number)
-  part = slice(where.start, where.stop)
-  futures = [
-    store.arrays[name][part].write(np.asarray(array))
-    for name, array in arrays.items()
-  ]
-  for future in futures:
-    future.result()
-  store.arrays[DONE][part].write(np.ones(len(where), np.uint8)).result()
-
-
-def interrupted(store: Store, number: int) -> pathlib.Path:
-  """Where a batch of a chunk is kept that could not be finished."""
-  return store.path / f'.batch{number}.npz'
+def interrupted(store: Store, row: int) -> places.File:
+  """Where a batch is kept that could not be finished, by its first row."""
+  return places.File(store.path, f'.batch{row}.npz')
 
 
 def read(store: Store, name: str, rows: Any = slice(None)) -> np.ndarray:
   """Some rows of a field."""
   return store.arrays[name][rows].read().result()
+
+
+def _own(path: pathlib.Path) -> None:
+  """Makes a directory, or refuses one of something else."""
+  path.mkdir(parents=True, exist_ok=True)
+  others = [entry for entry in os.listdir(path) if not entry.startswith('.')]
+  if others and CONFIG not in others:
+    raise ValueError(
+      f'workdir {str(path)!r} holds other files ({others[0]}, ...): '
+      'expected a new or empty directory, or one of this program'
+    )
 
 
 def _compare(
@@ -231,34 +274,56 @@ def _compare(
     )
 
 
-def _create_array(
-  path: pathlib.Path, shape: tuple[int, ...], chunk: int, dtype: np.dtype
+def _create_arrays(
+  path: str, metadata: Mapping[str, Any], columns: Mapping[str, np.ndarray]
 ) -> None:
-  spec = _spec(path) | {
-    'metadata': {
-      'shape': shape,
-      'data_type': dtype.name,
-      'fill_value': 'NaN' if dtype.kind == 'f' else 0,
-      'chunk_grid': {
-        'name': 'regular',
-        'configuration': {'chunk_shape': (chunk, *shape[1:])},
-      },
-      'codecs': [
-        {'name': 'bytes', 'configuration': {'endian': 'little'}},
-        {'name': 'zstd', 'configuration': {'level': 3}},
-      ],
-    }
+  """Makes arrays, all at a time, and writes those that are known."""
+  specs = {
+    name: _spec(f'{path}/{name}') | {'metadata': each}
+    for name, each in metadata.items()
   }
-  tensorstore.open(spec, create=True).result()
+  opening = {
+    name: tensorstore.open(spec, open=True, create=True)
+    for name, spec in specs.items()
+  }
+  writes = []
+  for name, spec in specs.items():
+    try:
+      array = opening[name].result()
+    except ValueError:
+      # Of a creation that was cut, with another chunk.
+      again = tensorstore.open(spec, create=True, delete_existing=True)
+      array = again.result()
+    if name in columns:
+      writes.append(array.write(columns[name]))
+  for write in writes:
+    write.result()
 
 
-def _open_array(path: pathlib.Path) -> tensorstore.TensorStore:
+def _metadata(
+  shape: tuple[int, ...], chunk: int, dtype: np.dtype
+) -> dict[str, Any]:
+  return {
+    'shape': shape,
+    'data_type': dtype.name,
+    'fill_value': 'NaN' if dtype.kind == 'f' else 0,
+    'chunk_grid': {
+      'name': 'regular',
+      'configuration': {'chunk_shape': (chunk, *shape[1:])},
+    },
+    'codecs': [
+      {'name': 'bytes', 'configuration': {'endian': 'little'}},
+      {'name': 'zstd', 'configuration': {'level': 3}},
+    ],
+  }
+
+
+def _opened(path: str, opening: Any) -> tensorstore.TensorStore:
   try:
-    return tensorstore.open(_spec(path), open=True).result()
+    return opening.result()
   except ValueError as error:
-    raise ValueError(f'{str(path)!r} is damaged: {error}') from error
+    raise ValueError(f'{path!r} is damaged: {error}') from error
 
 
-def _spec(path: pathlib.Path) -> dict[str, Any]:
-  where = {'driver': 'file', 'path': str(path.absolute()) + '/'}
-  return {'driver': 'zarr3', 'kvstore': where}
+def _spec(path: str) -> dict[str, Any]:
+  return {'driver': 'zarr3', 'kvstore': places.where(path)}

@@ -10,26 +10,29 @@ from collections.abc import Callable, Iterator
 from concurrent import futures
 import functools
 import math
-import platform
-from importlib import metadata
 from typing import Any, NamedTuple
 
 import jax
 from ml_collections import config_dict
 import numpy as np
 
-import vizjax
 from vizjax import batches
 from vizjax import build
 from vizjax import fields
+from vizjax import geometry
+from vizjax import hosts
 from vizjax import images
 from vizjax import parallel
+from vizjax import places
+from vizjax import planner
+from vizjax import provenance
 from vizjax import photographs as photographs_
 from vizjax import runs
 from vizjax import stages
 from vizjax import store
 
-_PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'numpy')
+# Runs that a file holds, where the configuration says nothing of batches.
+_CHUNK = 64
 
 
 class LayerPlan(NamedTuple):
@@ -40,8 +43,16 @@ class LayerPlan(NamedTuple):
   stages: dict[bool, stages.Stages]  # by whether runs are boxed
   columns: dict[str, np.ndarray]  # [n, ...] what is known beforehand
   fields: dict[str, tuple[tuple[int, ...], Any]]  # shape of a row, dtype
-  chunk: int  # runs that are committed together
+  chunk: int  # runs that a file holds
   labels: tuple[str, ...]  # names of the units; () where they have none
+
+
+class _Job(NamedTuple):
+  """What is to be made of a layer."""
+
+  plan: LayerPlan
+  kept: store.Store
+  missing: dict[int, np.ndarray]  # rows, by the number of their chunk
 
 
 class Progress(NamedTuple):
@@ -49,7 +60,7 @@ class Progress(NamedTuple):
 
   layer: str
   units: int  # runs that are done, of this layer
-  count: int  # runs of this layer
+  count: int  # that are, once this process has done its share
   steps: int  # steps of single runs made by the last call
 
 
@@ -76,8 +87,9 @@ def execute(
   report: Callable[[Progress], None] = lambda progress: None,
   source: str = '',
   watch: Callable[[LayerPlan, batches.Moment], None] | None = None,
+  here: hosts.Hosts = hosts.ALONE,
 ) -> None:
-  """Makes what is missing in a workdir.
+  """Makes what is missing in a workdir, or this process's share of it.
 
   Args:
     config: the configuration.
@@ -87,34 +99,36 @@ def execute(
       the batch at hand is kept as it is, and goes on when executed again.
     source: text of the configuration's file, to be kept.
     watch: is shown where a batch stands, every config.every steps.
+    here: which process this is; all of them execute the same.
 
   Raises:
-    ValueError: the workdir belongs to something else.
+    ValueError: the workdir belongs to something else, or an image is too large
+      for the memory there is.
     OSError: it cannot be written.
   """
-  provenance = {
-    'config': config.to_dict(),
-    'fingerprint': _fingerprint(config, plans),
-    'versions': versions(),
-    'source': source,
-    # Names of the units, for the layers whose units have any.
-    'labels': {p.layer: list(p.labels) for p in plans if p.labels},
-  }
-  # A workdir of an older version lacks the fields that are newer.
-  store.claim(workdir, provenance, build.config().to_dict())
+  jobs = _jobs(_opened(config, plans, workdir, source, here), here)
+  hosts.leave(here)
   mesh = parallel.local_mesh()
+  ahead = futures.ThreadPoolExecutor(1)  # compiles the next layer meanwhile
+  prepare = _numbers_as_here(functools.partial(_prepared, config, mesh=mesh))
+  following = ahead.submit(prepare, jobs[0]) if jobs else None
   with futures.ThreadPoolExecutor(1) as writer:
-    pending = None
-    for p in plans:
-      path = store.directory(workdir, p.layer)
-      kept = store.create(path, p.fields, len(p.runs.channel), p.chunk)
-      for number, arrays in _chunks(config, p, kept, mesh, report, watch):
-        # The last chunk is written while this one was computed.
-        if pending is not None:
-          pending.result()
-        pending = writer.submit(_commit, kept, number, arrays)
-    if pending is not None:
-      pending.result()
+    try:
+      written = []
+      for i, job in enumerate(jobs):
+        work = following.result()
+        if i + 1 < len(jobs):
+          following = ahead.submit(prepare, jobs[i + 1])
+        for rows, arrays in _batches(config, job, work, mesh, report, watch):
+          # One batch is written while the next is computed.
+          for each in written:
+            each.result()
+          written = [writer.submit(_commit, job.kept, rows, arrays)]
+      for each in written:
+        each.result()
+    finally:
+      # Nobody waits for a compilation that nobody needs any more.
+      ahead.shutdown(wait=False, cancel_futures=True)
 
 
 def steps(config: config_dict.ConfigDict, p: LayerPlan) -> int:
@@ -122,23 +136,12 @@ def steps(config: config_dict.ConfigDict, p: LayerPlan) -> int:
   return config.steps * max(len(each.programs) for each in p.stages.values())
 
 
-def versions() -> dict[str, str]:
-  """Versions of all that the numbers depend on."""
-  found = {name: metadata.version(name) for name in _PACKAGES}
-  return {
-    'vizjax': vizjax.__version__,
-    'python': platform.python_version(),
-    **found,
-    'device': jax.local_devices()[0].device_kind,
-  }
-
-
 def _plan_layer(config, net, others, scales, layer: str) -> LayerPlan:
   last = stages.last(config, scales)
   photographs = () if scales is None else scales.photographs
   table = build.runs(last, net, layer, len(photographs))
   count = len(table.channel)
-  chunk = math.ceil(count / math.ceil(count / config.batch))
+  chunk = math.ceil(count / math.ceil(count / (config.batch or _CHUNK)))
   found = {
     bool(boxed): stages.of(
       config,
@@ -147,7 +150,7 @@ def _plan_layer(config, net, others, scales, layer: str) -> LayerPlan:
       others,
       scales,
       boxed=bool(boxed),
-      runs=_each(config, chunk),
+      runs=planner.most(config, chunk),
     )
     for boxed in np.unique(table.boxed)
   }
@@ -190,18 +193,6 @@ def _plan_layer(config, net, others, scales, layer: str) -> LayerPlan:
   return LayerPlan(layer, table, found, columns, rows, chunk, labels)
 
 
-def _each(config, chunk: int) -> int:
-  """Runs that a device works on at a time.
-
-  Never one alone: XLA sums a batch of one in another order, and a unit would
-  score differently in its last digit. But large images are made one by one
-  where the config says so, then all of them.
-  """
-  if config.batch == 1 and config.scales.strip():
-    return 1
-  return max(2, math.ceil(min(config.batch, chunk) / jax.local_device_count()))
-
-
 def _frames(config, each: stages.Stages) -> int:
   """How many frames are kept of a run."""
   programs = each.programs
@@ -233,70 +224,151 @@ def _outputs(config, each: stages.Stages, table, boxed: bool) -> dict:
     raise ValueError(f'the recipe does not run: {why}') from error
 
 
-def _chunks(
-  config, p: LayerPlan, kept: store.Store, mesh, report, watch
-) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
-  """The arrays of each chunk that is missing."""
-  missing = store.missing(kept)
-  if not missing:
-    return  # without placing the weights on a device
-  batch = _each(config, kept.chunk) * mesh.size
+def _opened(
+  config, plans: list[LayerPlan], workdir: str, source: str, here: hosts.Hosts
+) -> list[_Job]:
+  """What is missing, layer by layer; process 0 makes the arrays."""
+  made_by = provenance.of(config, source) | {
+    'fingerprint': _fingerprint(config, plans),
+    'layers': [p.layer for p in plans],
+    # Names of the units, for the layers whose units have any.
+    'labels': {p.layer: list(p.labels) for p in plans if p.labels},
+  }
+  if here.count > 1:
+    hosts.agree(here, provenance.facts(made_by))
 
-  runners = {}
+  def begin():
+    # A workdir of an older version lacks the fields that are newer.
+    store.claim(workdir, made_by, build.config().to_dict())
+    for p in plans:
+      path = store.directory(workdir, p.layer)
+      fields_ = {n: f for n, f in p.fields.items() if n not in p.columns}
+      store.create(path, fields_, len(p.runs.channel), p.chunk, p.columns)
 
-  def runner(program):
-    if id(program) not in runners:
-      runners[id(program)] = parallel.runner(
-        program.recipe, program.clean, program.result, mesh, program.keep
-      )
-    return runners[id(program)]
+  def look():
+    found = [store.open_(store.directory(workdir, p.layer)) for p in plans]
+    return [
+      _Job(p, kept, store.missing(kept))
+      for p, kept in zip(plans, found, strict=True)
+    ]
 
-  done = kept.count - sum(len(store.rows(kept, n)) for n in missing)
-  for number in missing:
-    rows = np.array(store.rows(kept, number))
-    arrays = {
-      name: _blank((len(rows), *shape), dtype)
-      for name, (shape, dtype) in p.fields.items()
-    }
-    arrays |= {name: column[rows] for name, column in p.columns.items()}
-    for boxed, each in p.stages.items():
-      where = np.flatnonzero(p.runs.boxed[rows] == boxed)
-      for start in range(0, len(where), batch):
-        part = where[start : start + batch]
+  # Nobody writes before everybody has seen what is missing.
+  hosts.together(here, begin if here.index == 0 else lambda: None)
+  return hosts.together(here, look)
+
+
+def _jobs(jobs: list[_Job], here: hosts.Hosts) -> list[_Job]:
+  """This process's share, in the order of the network."""
+  pieces = [(i, number) for i, job in enumerate(jobs) for number in job.missing]
+  costs = [_cost(job.plan) for job in jobs]
+  work = [costs[i] * len(jobs[i].missing[number]) for i, number in pieces]
+  own = [pieces[k] for k in hosts.share(here, work)]
+  return [
+    job._replace(missing={n: job.missing[n] for k, n in own if k == i})
+    for i, job in enumerate(jobs)
+    if any(k == i for k, _ in own)
+  ]
+
+
+def _cost(p: LayerPlan) -> int:
+  """What a step of a run takes, in numbers that the network computes."""
+  recipe_maps = [
+    geometry.maps(program.recipe.model, program.frame.view)
+    for each in p.stages.values()
+    for program in each.programs
+  ]
+  return sum(act.size for maps in recipe_maps for act in maps.values())
+
+
+def _prepared(config, job: _Job, mesh) -> dict[bool, planner.Work]:
+  """The programs of a job, compiled."""
+  rows = np.concatenate(list(job.missing.values()))
+  boxed = job.plan.runs.boxed[rows]
+  return {
+    kind: planner.prepared(
+      config, job.plan.runs, each, rows[boxed == kind], mesh
+    )
+    for kind, each in job.plan.stages.items()
+    if (boxed == kind).any()
+  }
+
+
+def _numbers_as_here(function: Callable) -> Callable:
+  """A function for another thread, to which JAX's contexts do not reach."""
+  x64 = jax.config.jax_enable_x64
+  precision = jax.config.jax_default_matmul_precision
+
+  def called(*arguments):
+    with jax.enable_x64(x64), jax.default_matmul_precision(precision):
+      return function(*arguments)
+
+  return called
+
+
+def _batches(
+  config, job: _Job, work: dict[bool, planner.Work], mesh, report, watch
+) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
+  """The rows and the arrays of each batch that is missing."""
+  p, kept = job.plan, job.kept
+  own = sum(map(len, job.missing.values()))
+  done = int((store.read(kept, store.DONE) > 0).sum())
+  count = done + own
+  for missing in job.missing.values():
+    for kind, each in p.stages.items():
+      left = missing[p.runs.boxed[missing] == kind]
+      while len(left):
+        batch = work[kind].batch
+        part, rest = left[:batch], left[batch:]
         # The last run of a batch that is not full is made several times.
-        full = np.resize(part, batch)
-        full[len(part) :] = part[-1]
+        full = np.concatenate([part, np.repeat(part[-1:], batch - len(part))])
 
         def call(steps, done=done):
-          report(Progress(p.layer, done, kept.count, steps))
+          report(Progress(p.layer, done, count, steps))
 
-        place = store.interrupted(kept, number)
-        results = batches.run(
-          batches.Batch(config, p.runs, each, rows[full], len(part), place),
-          runner,
-          call,
-          watch and functools.partial(watch, p),
-        )
-        for name, result in results.items():
-          _put(arrays[name], part, result)
-        done += len(part)
-    yield number, arrays
-    report(Progress(p.layer, done, kept.count, 0))
+        place = store.interrupted(kept, int(part[0]))
+        try:
+          results = batches.run(
+            batches.Batch(config, p.runs, each, full, len(part), place),
+            work[kind].runner,
+            call,
+            watch and functools.partial(watch, p),
+          )
+        except jax.errors.JaxRuntimeError as error:
+          if not planner.exhausted(error):
+            raise
+          work[kind] = planner.halved(work[kind], mesh)
+          continue
+        yield part, _rows(p, len(part), results)
+        left, done = rest, done + len(part)
+        report(Progress(p.layer, done, count, 0))
 
 
 def _commit(
-  kept: store.Store, number: int, arrays: dict[str, np.ndarray]
+  kept: store.Store, rows: np.ndarray, arrays: dict[str, np.ndarray]
 ) -> None:
-  store.write(kept, number, arrays)
-  store.interrupted(kept, number).unlink(missing_ok=True)
+  store.write(kept, rows, arrays)
+  places.write(store.interrupted(kept, int(rows[0])), None)
 
 
-def _put(array: np.ndarray, rows: np.ndarray, values: np.ndarray) -> None:
+def _rows(
+  p: LayerPlan, count: int, results: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+  """The arrays of some rows, filled up where a field has room for more."""
+  arrays = {
+    name: _blank((count, *shape), dtype)
+    for name, (shape, dtype) in p.fields.items()
+    if name not in p.columns
+  }
+  for name, result in results.items():
+    _put(arrays[name], result)
+  return arrays
+
+
+def _put(array: np.ndarray, values: np.ndarray) -> None:
   """Writes rows; an image smaller than its place goes to the top left."""
   if array.dtype == np.uint8:
     values = images.to_uint8(values)
-  place = tuple(slice(size) for size in values.shape[1:])
-  array[(rows, *place)] = values
+  array[tuple(slice(size) for size in values.shape)] = values
 
 
 def _blank(shape: tuple[int, ...], dtype) -> np.ndarray:

@@ -28,6 +28,7 @@ import tqdm
 from vizjax import batches
 from vizjax import cnn_vis
 from vizjax import images
+from vizjax import places
 from vizjax import runs
 from vizjax import stages
 from vizjax import sweep
@@ -59,6 +60,8 @@ def watcher(
         f'config.show is {config.show!r}, expected some of {WAYS}, as '
         'print+save'
       )
+  if {'save', 'plot_pix'} & set(ways):
+    places.local(workdir, 'type --config.show=print')
   if 'plot_pix' in ways:
     _library('matplotlib')
     for p in plans:

@@ -44,7 +44,7 @@ def read(path: files.Path) -> Arrays:
   content = files.content(path)
   if content.startswith(b'PK'):
     with files.reading(path, '.npz file'):
-      return _nest(_read_npz(content))
+      return unpacked(content)
   if content.startswith(b'\x93NUMPY'):
     with files.reading(path, '.npy file'):
       return _dictionary(_read_npy(content))
@@ -66,11 +66,7 @@ def write(path: files.Path, params: Mapping[str, Mapping[str, Any]]) -> None:
   Raises:
     ValueError: another ending, a name or an array that cannot be stored.
   """
-  flat = {
-    _key(layer, name): _storable(layer, name, array)
-    for layer, group in params.items()
-    for name, array in group.items()
-  }
+  flat = _flat(params)
   if not str(path).endswith(('.npz', '.safetensors')):
     raise ValueError(
       f'weights cannot be written to {str(path)!r}: expected a path that '
@@ -81,6 +77,30 @@ def write(path: files.Path, params: Mapping[str, Mapping[str, Any]]) -> None:
       np.savez(file, **flat)
     else:
       file.write(files.library('safetensors.numpy').save(flat))
+
+
+def packed(params: Mapping[str, Mapping[str, Any]]) -> bytes:
+  """What a `.npz` file of {layer: {weight: array}} holds."""
+  stream = io.BytesIO()
+  np.savez(stream, **_flat(params))
+  return stream.getvalue()
+
+
+def unpacked(content: bytes) -> Arrays:
+  """The arrays of what a `.npz` file holds, as `read` gives them.
+
+  Raises:
+    Exception: of any kind, where it is damaged.
+  """
+  return _nest(_read_npz(content))
+
+
+def _flat(params: Mapping[str, Mapping[str, Any]]) -> dict[str, np.ndarray]:
+  return {
+    _key(layer, name): _storable(layer, name, array)
+    for layer, group in params.items()
+    for name, array in group.items()
+  }
 
 
 def _key(layer: str, name: str) -> str:

@@ -28,8 +28,8 @@ import numpy as np
 
 from vizjax import generators
 from vizjax import images
+from vizjax import provenance as provenance_
 from vizjax import store
-from vizjax import sweep
 from vizjax.models import arrays
 from vizjax.models import files
 from vizjax.training import inversion
@@ -222,7 +222,7 @@ def _provenance(
     'config': fixed,
     'run': {name: values[name] for name in FREE},
     'fingerprint': store.fingerprint(numbers, []),
-    'versions': sweep.versions(),
+    'versions': provenance_.versions(),
     'source': source,
     'held_out': plan.held.ids,
   }
@@ -235,7 +235,7 @@ def _about(run: Run, number: int) -> dict[str, Any]:
     **{name: run.config[name] for name in names},
     'size': run.plan.net.input_shape[:2],
     'step': number,
-    'versions': sweep.versions(),
+    'versions': provenance_.versions(),
   }
 
 

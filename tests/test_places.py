@@ -1,0 +1,73 @@
+"""Folders of results, here and in a bucket."""
+
+import bucket
+import pytest
+import test_sweep
+
+from vizjax import places
+from vizjax import store
+
+
+@pytest.fixture(params=['directory', 'bucket'])
+def folder(request, tmp_path, monkeypatch):
+  if request.param == 'directory':
+    yield str(tmp_path / 'a folder')
+    return
+  with bucket.serving() as served:
+    for name, value in served.environment.items():
+      monkeypatch.setenv(name, value)
+    yield 'gs://bucket/a/folder'
+
+
+def test_what_is_written_is_read(folder):
+  file = places.File(folder, '.a file')
+  assert places.read(file) is None
+  assert places.write(file, b'one')
+  assert places.read(file) == b'one'
+  assert places.write(file, b'two')
+  assert places.read(file) == b'two'
+  places.write(file, None)
+  assert places.read(file) is None
+  places.write(file, None)  # of one that is not there
+
+
+def test_what_is_written_once_stays(folder):
+  file = places.File(folder, 'config.json')
+  assert places.write(file, b'mine', once=True)
+  assert not places.write(file, b'theirs', once=True)
+  assert places.read(file) == b'mine'
+
+
+def test_a_scheme_that_is_unknown_is_an_os_error():
+  for use in (places.read, lambda file: places.write(file, b'')):
+    with pytest.raises(OSError, match="'nowhere://x' cannot be .*nowhere"):
+      use(places.File('nowhere://x', 'a'))
+
+
+def test_files_beside_the_arrays_need_a_directory(tmp_path):
+  assert places.local(str(tmp_path), 'type --out=DIR') == tmp_path
+  with pytest.raises(ValueError, match="'gs://b/c' is no directory.*--out=DIR"):
+    places.local('gs://b/c', 'type --out=DIR')
+
+
+def test_a_sweep_into_a_bucket_is_that_into_a_directory(tmp_path, monkeypatch):
+  c = test_sweep.config(units='0:4', batch=2)
+  here = test_sweep.execute(c, tmp_path)['conv2']
+  with bucket.serving() as served:
+    for name, value in served.environment.items():
+      monkeypatch.setenv(name, value)
+    workdir = 'gs://bucket/deep/run'
+    plans = test_sweep.sweep.plan(c)
+    test_sweep.sweep.execute(c, plans, workdir)
+    assert store.read_config(workdir)['config']['units'] == '0:4'
+    (path,) = store.layers(workdir).values()
+    kept = store.open_(path)
+    there = {name: store.read(kept, name) for name in kept.arrays}
+    test_sweep.assert_same({'conv2': here}, {'conv2': there})
+    with pytest.raises(ValueError, match='units: .0:4. there, .0:3. here'):
+      other = test_sweep.config(units='0:3', batch=2)
+      test_sweep.sweep.execute(other, test_sweep.sweep.plan(other), workdir)
+
+    served.refuse = lambda method, key: 403 if method == 'POST' else None
+    with pytest.raises(OSError, match='gs://bucket/other.*PERMISSION_DENIED'):
+      test_sweep.sweep.execute(c, plans, 'gs://bucket/other')

@@ -1,0 +1,126 @@
+"""How many at a time: what suits, what fits, and never another picture."""
+
+import jax
+import numpy as np
+import pytest
+import test_sweep
+
+from vizjax import parallel
+from vizjax import planner
+from vizjax import sweep
+
+MESH_SIZE = 2  # of conftest
+
+
+def work(c, monkeypatch, free):
+  """What is prepared for all runs of the toy network, by the free bytes."""
+  monkeypatch.setattr(planner, 'available', lambda: free)
+  (p,) = sweep.plan(c)
+  mesh = parallel.local_mesh()
+  (each,) = p.stages.values()
+  rows = np.arange(len(p.runs.channel))
+  return planner.prepared(c, p.runs, each, rows, mesh)
+
+
+@pytest.mark.parametrize(
+  'batch, count, most',
+  [
+    (None, 99, 8),
+    (None, 6, 3),
+    (None, 1, 2),
+    (4, 99, 2),
+    (5, 99, 3),
+    (1, 9, 2),
+  ],
+)
+def test_a_device_works_on_what_suits_it(batch, count, most):
+  assert planner.most(test_sweep.config(batch=batch), count) == most
+
+
+def test_large_images_may_be_made_one_by_one():
+  c = test_sweep.config(batch=1, scales='anything')
+  assert planner.most(c, 9) == 1
+
+
+def test_the_batch_is_as_large_as_memory_allows(monkeypatch):
+  c = test_sweep.config(units='0:6', replicates=3, batch=16)
+  whole = work(c, monkeypatch, 10**9).batch
+  assert whole == 16
+  taken = []
+  runner = parallel.runner
+
+  def spying(*arguments):
+    made = runner(*arguments)
+
+    def prepare(*batch, **more):
+      taken.append(made.prepare(*batch, **more))
+      return taken[-1]
+
+    return made._replace(prepare=prepare)
+
+  monkeypatch.setattr(parallel, 'runner', spying)
+  assert work(c, monkeypatch, None).batch == 16  # nothing is known
+  (of_16,) = taken
+  assert work(c, monkeypatch, of_16).batch == 16
+  assert work(c, monkeypatch, of_16 - 1).batch == 8
+  assert taken[-1] < of_16
+  with pytest.raises(planner.Exhausted, match='conv2 takes .* GB for 2 images'):
+    work(c, monkeypatch, 10)
+
+
+def test_a_batch_is_halved_to_the_least(monkeypatch):
+  mesh = parallel.local_mesh()
+  c = test_sweep.config(units='0:6', replicates=3, batch=16)
+  found = work(c, monkeypatch, None)
+  sizes = []
+  while True:
+    sizes.append(found.batch)
+    try:
+      found = planner.halved(found, mesh)
+    except planner.Exhausted as error:
+      assert 'exhausted by 4 images' in str(error)
+      break
+  assert sizes == [16, 8, 4]  # two on each of two devices
+
+
+def test_exhausted_memory_changes_no_bit(tmp_path, monkeypatch):
+  c = test_sweep.config(units='0:6', replicates=2, batch=12)
+  whole = test_sweep.execute(c, tmp_path / 'whole')
+  runner = parallel.runner
+  seen = []
+
+  def scarce(*arguments):
+    made = runner(*arguments)
+
+    def advance(state, targets, keys, *, steps):
+      seen.append(len(keys))
+      if len(keys) > 4 and len(seen) > 2:
+        raise jax.errors.JaxRuntimeError('RESOURCE_EXHAUSTED: out of memory')
+      return made.advance(state, targets, keys, steps=steps)
+
+    return made._replace(advance=advance)
+
+  monkeypatch.setattr(parallel, 'runner', scarce)
+  found = test_sweep.execute(c, tmp_path / 'scarce')
+  assert {12, 4} <= set(seen)
+  test_sweep.assert_same(whole, found)
+
+
+def test_other_errors_of_a_device_are_told(tmp_path, monkeypatch):
+  runner = parallel.runner
+
+  def broken(*arguments):
+    def advance(*batch, **more):
+      raise jax.errors.JaxRuntimeError('INTERNAL: it burns')
+
+    return runner(*arguments)._replace(advance=advance)
+
+  monkeypatch.setattr(parallel, 'runner', broken)
+  with pytest.raises(jax.errors.JaxRuntimeError, match='it burns'):
+    test_sweep.execute(test_sweep.few(), tmp_path)
+
+
+def test_what_is_free_is_known_here():
+  free = planner.available()
+  assert 0 < free < 2**50
+  assert isinstance(free, int)

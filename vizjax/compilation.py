@@ -1,0 +1,38 @@
+"""Compiled programs, kept on disk for the next start."""
+
+import os
+import pathlib
+import platform
+import zlib
+
+import jax
+
+VARIABLE = 'JAX_COMPILATION_CACHE_DIR'
+
+
+def keep(folder: str | None = None) -> None:
+  """Keeps what is compiled from here on; a second start compiles nothing.
+
+  Args:
+    folder: where; '' for nowhere. None for $JAX_COMPILATION_CACHE_DIR, or
+      ~/.cache/vizjax/compiled, in a folder for each kind of CPU.
+  """
+  if folder is None:
+    # A program for a CPU is made of the instructions of that one.
+    kind = f'{platform.machine()}-{_instructions():08x}'
+    folder = f'~/.cache/vizjax/compiled/{kind}'
+    folder = os.environ.get(VARIABLE, folder)
+  place = str(pathlib.Path(folder).expanduser().absolute()) if folder else None
+  jax.config.update('jax_compilation_cache_dir', place)
+  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
+  jax.config.update('jax_persistent_cache_min_entry_size_bytes', 0)
+
+
+def _instructions() -> int:
+  """A hash of what this CPU can do; of nothing where that is not told."""
+  try:
+    lines = pathlib.Path('/proc/cpuinfo').read_text().splitlines()
+  except OSError:
+    lines = []
+  flags = [line for line in lines if line.startswith(('flags', 'Features'))]
+  return zlib.crc32(''.join(flags[:1]).encode())

@@ -1,0 +1,115 @@
+"""Folders of results: directories of this machine, or of a bucket.
+
+  places.write(places.File('gs://bucket/atlas', 'config.json'), b'{}')
+
+A folder is a path, or what TensorStore opens as a key-value store: gs://, s3://.
+"""
+
+from collections.abc import Iterator
+import contextlib
+import functools
+import os
+import pathlib
+from typing import NamedTuple
+
+import tensorstore
+
+Path = str | pathlib.Path
+
+
+class File(NamedTuple):
+  """A place for a file that is written whole or not at all."""
+
+  folder: str
+  name: str
+
+  @property
+  def path(self) -> str:
+    return f'{self.folder}/{self.name}'
+
+
+def remote(workdir: Path) -> bool:
+  """Whether a workdir is not a directory of this machine, but gs:// or such."""
+  return '://' in str(workdir)
+
+
+def local(workdir: str, advice: str) -> pathlib.Path:
+  """The directory of a workdir, for what is written beside the arrays.
+
+  Raises:
+    ValueError: it is none of this machine, and the advice.
+  """
+  if remote(workdir):
+    raise ValueError(
+      f'{workdir!r} is no directory of this machine, where other files could '
+      f'be written: {advice}'
+    )
+  return pathlib.Path(workdir)
+
+
+def where(path: str) -> str | dict[str, str]:
+  """A folder, as TensorStore names it."""
+  if remote(path):
+    return path.rstrip('/') + '/'
+  return {'driver': 'file', 'path': os.path.abspath(path) + '/'}
+
+
+@contextlib.contextmanager
+def _doing(what: str, path: str) -> Iterator[None]:
+  """Turns what TensorStore raises into an OSError that names the place."""
+  try:
+    yield
+  except ValueError as error:
+    # 'RESOURCE_EXHAUSTED: Failed writing: "...": ... No space left on device'
+    why = str(error).splitlines()[0].partition(' [')[0]
+    raise OSError(
+      f'{path!r} cannot be {what} ({why}): expected a place that exists and '
+      'that you may use, with room; the same command goes on from here'
+    ) from error
+
+
+reading = functools.partial(_doing, 'read')
+writing = functools.partial(_doing, 'written')
+
+
+def read(file: File) -> bytes | None:
+  """What a file holds; None where there is none.
+
+  Raises:
+    OSError: it cannot be read.
+  """
+  with reading(file.folder):
+    found = _folder(file.folder).read(file.name).result()
+  return found.value if found.state == 'value' else None
+
+
+def write(file: File, content: bytes | None, *, once: bool = False) -> bool:
+  """Writes a file, whole or not at all.
+
+  Args:
+    file: its place.
+    content: what it then holds; None removes it.
+    once: not if it is there already.
+
+  Returns:
+    Whether it was written.
+
+  Raises:
+    OSError: it cannot be written.
+  """
+  with writing(file.folder):
+    folder = _folder(file.folder)
+    if not once:
+      folder.write(file.name, content).result()
+      return True
+    found = folder.read(file.name).result()
+    if found.state == 'value':
+      return False
+    # Of several writers the first one wins.
+    absent = found.stamp.generation
+    written = folder.write(file.name, content, if_equal=absent).result()
+    return bool(written.generation)
+
+
+def _folder(path: str) -> tensorstore.KvStore:
+  return tensorstore.KvStore.open(where(path)).result()
