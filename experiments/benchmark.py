@@ -1,11 +1,17 @@
-"""Measures how fast steps are, and writes a table of it.
+"""Measures how fast steps are, and writes tables of it.
 
   python -m experiments.benchmark                     # the suite of the device
   python -m experiments.benchmark --suite=peers       # beside PyTorch
   ... --out=docs/performance.json                     # and the numbers
 
 Everything is measured in one run, the product of two matrices first. Close
-other programs: only ratios of one run mean something.
+other programs: only ratios of one run mean something. A table is printed, and
+the file written, as soon as it is made.
+
+  cpu, gpu   steps of AlexNet, VGG-16 and GoogLeNet at batches of 1, 16 and the
+             fastest; lucid200: 128 steps of 32 images as lucid makes them
+  peers      the same steps by PyTorch, and a loop over units as lucent's
+  toy        two cases, in seconds
 """
 
 import json
@@ -18,7 +24,8 @@ import jax
 from experiments import launch
 from vizjax import benchmark
 from vizjax import benchmark_peers
-from vizjax import sweep
+from vizjax import benchmark_workloads
+from vizjax import provenance
 from vizjax.models import files
 
 _SUITE = flags.DEFINE_enum(
@@ -39,25 +46,22 @@ def main() -> None:
     suite = 'cpu' if jax.default_backend() == 'cpu' else 'gpu'
   found = {
     'suite': suite,
-    'versions': sweep.versions(),
+    'versions': provenance.versions(),
     'machine': f'{platform.machine()}, {jax.device_count()} x '
     f'{jax.devices()[0].device_kind}',
     'tables': [],
   }
   print(f'{found["machine"]}, JAX {jax.__version__}', flush=True)
-  for table in benchmark_peers.tables() if suite == 'peers' else _steps(suite):
+  if suite == 'peers':
+    tables = benchmark_peers.tables()
+  else:
+    tables = benchmark_workloads.tables(suite)
+  for table in tables:
     print(f'\n{benchmark.markdown(table)}', flush=True)
     found['tables'].append(table._asdict())
     if out:
       with files.replacing(out) as partial:
         partial.write_text(json.dumps(found, indent=2) + '\n')
-
-
-def _steps(suite: str):
-  dtypes = sorted({case.compute for case in benchmark.SUITES[suite]})
-  rates = {dtype: benchmark.matmul_rate(dtype) for dtype in dtypes}
-  yield benchmark.ceilings(rates)
-  yield benchmark.steps(benchmark.SUITES[suite], rates)
 
 
 if __name__ == '__main__':

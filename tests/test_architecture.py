@@ -28,6 +28,7 @@ MAY_TOUCH_IT = {
   'vizjax/batches.py',
   'vizjax/benchmark.py',
   'vizjax/benchmark_peers.py',
+  'vizjax/benchmark_store.py',
   'vizjax/codes.py',
   'vizjax/compilation.py',
   'vizjax/export.py',

@@ -317,6 +317,11 @@ def test_a_directory_with_other_files_is_refused(tmp_path):
   assert [entry.name for entry in tmp_path.iterdir()] == ['thesis.tex']
 
 
+def test_a_lock_of_another_claim_is_no_other_file(tmp_path):
+  (tmp_path / 'config.json.__lock').touch()
+  assert not store.claim(str(tmp_path), PROVENANCE)
+
+
 def test_another_config_is_refused_by_its_fields(tmp_path):
   store.claim(
     str(tmp_path),

@@ -1,12 +1,14 @@
-"""How fast a step is, beside what the device can do and what others take.
+"""How fast a step is, beside what the device can do.
 
   ceiling = matmul_rate('float32')                  # multiply-adds count twice
   row = measured(Case('alexnet_features', 'conv5', batch=16))
 
-Everything is measured in one process, one after the other, for only ratios of
-one run mean something. Weights do not matter and may be random ones.
+Everything is measured in one process, one after the other and on one device,
+for only ratios of one run mean something. Weights do not matter and may be
+random ones.
 """
 
+from collections.abc import Callable
 import dataclasses
 import math
 import statistics
@@ -19,16 +21,20 @@ import numpy as np
 import optax
 
 from vizjax import core
+from vizjax import geometry
 from vizjax import models
 from vizjax import objectives
 from vizjax import parallel
 from vizjax import parameterizations
+from vizjax import planner
 from vizjax.models import layers
 from vizjax.models import tables
 
-# Seconds that a measurement takes at least, and times that it is repeated.
+# Seconds that a measurement takes at least, times that it is repeated, and
+# seconds after which it is not.
 _LONG_ENOUGH = 0.5
 _TIMES = 5
+_TOO_LONG = 10.0
 
 # The kinds of layers that do the arithmetic.
 _COUNTED = ('conv', 'fc')
@@ -71,7 +77,7 @@ class Row(NamedTuple):
     step: seconds of a step of the batch.
     network: seconds of the network alone, forward and gradient.
     gflop: of a step of one image: the network's products and sums.
-    compile: seconds until the first step was made.
+    compile: seconds of the first step beyond those of another.
     memory: bytes of the compiled step besides its arguments, if known.
   """
 
@@ -94,73 +100,6 @@ class Row(NamedTuple):
     return self.gflop * self.image_steps
 
 
-def _suite(compute: tuple[str, ...], batches: tuple[int, ...]):
-  """The layers that every suite measures."""
-  layers_of = {
-    'alexnet_features': ('conv3', 'conv5'),
-    'vgg16_features': ('conv3_3', 'conv5_3'),
-    'bvlc_googlenet': (
-      'inception_3b/output',
-      'inception_4c/output',
-      'loss3/classifier',
-    ),
-  }
-  return tuple(
-    Case(net, layer, batch, boxed, dtype)
-    for net, names in layers_of.items()
-    for layer in names
-    for boxed in (False, True)
-    for batch in batches
-    for dtype in compute
-    if not (boxed and layer == 'loss3/classifier')  # sees the whole image
-  )
-
-
-SUITES = {
-  'cpu': _suite(('float32',), (1, 16)),
-  'gpu': _suite(('float32', 'bfloat16'), (1, 16, 64)),
-  'toy': (
-    Case('alexnet_features', 'conv1', 2, boxed=True),
-    Case('alexnet_features', 'conv2', 2, size=63, compute='bfloat16'),
-  ),
-}
-
-
-def ceilings(rates: dict[str, float]) -> Table:
-  """What the device can do."""
-  rows = [(dtype, round(rate, 1)) for dtype, rate in rates.items()]
-  return Table('Product of two matrices', ('numbers', 'GFLOP/s'), rows)
-
-
-def steps(cases: tuple[Case, ...], rates: dict[str, float]) -> Table:
-  """Every case, with its part of what the device can do."""
-  columns = (
-    'network', 'layer', 'image', 'batch', 'numbers', 'images x steps/s',
-    'GFLOP/s', '% of product', 'network alone, s', 'step, s', 'compile, s',
-    'MB',
-  )  # fmt: skip
-  rows = []
-  for case in cases:
-    row = measured(case)
-    rows.append(
-      (
-        case.network,
-        case.layer,
-        '{}x{}'.format(*row.size) + ' box' * case.boxed,
-        case.batch,
-        case.compute,
-        float(f'{row.image_steps:.3g}'),
-        round(row.gflops, 1),
-        round(100 * row.gflops / rates[case.compute]),
-        float(f'{row.network:.3g}'),
-        float(f'{row.step:.3g}'),
-        round(row.compile, 1),
-        None if row.memory is None else round(row.memory / 1e6),
-      )
-    )
-  return Table('Steps', columns, rows)
-
-
 def markdown(table: Table) -> str:
   """A table in Markdown."""
   lines = [f'**{table.title}**', '']
@@ -170,13 +109,28 @@ def markdown(table: Table) -> str:
   return '\n'.join(lines)
 
 
+def short(number: float | None) -> float | None:
+  """Three digits of a number."""
+  return None if number is None else float(f'{number:.3g}')
+
+
 def network(case: Case) -> core.Model:
-  """The network of a case, with its own weights or, if need be, random ones."""
+  """The network of a case, with its own weights or, if need be, random ones.
+
+  Raises:
+    ValueError: the layer has no box, or one larger than the image, which is
+      then not used.
+  """
   packaged = case.network in ('alexnet_features', 'vgg16_features')
   net = models.load(case.network) if packaged else random(case.network)
   net = models.cut(net, (case.layer,))
   if case.boxed:
-    net = models.boxed(net, case.layer)
+    whole, net = net, models.boxed(net, case.layer)
+    (h, w, _), (height, width, _) = net.input_shape, whole.input_shape
+    if h > height or w > width:
+      raise ValueError(
+        f'a unit sees {h}x{w} pixels, the image has {height}x{width}'
+      )
   elif case.size is not None:
     shape = (case.size, case.size, net.input_shape[2])
     net = dataclasses.replace(net, input_shape=shape)
@@ -206,8 +160,7 @@ def gflop(net: core.Model, layer: str) -> float:
   """10^9 products and sums of a forward pass to a layer, and as many back."""
   table = net.apply.network.table
   needed = {row.name for row in tables.cut(table, (layer,))}
-  image = jax.ShapeDtypeStruct(net.input_shape, jnp.float32)
-  acts = jax.eval_shape(lambda net, image: net(image), net, image)
+  acts = geometry.maps(net)
   total = 0
   for row in table:
     if row.kind in _COUNTED and row.name in needed:
@@ -229,7 +182,36 @@ def measured(case: Case) -> Row:
   """Time, memory and rate of a case.
 
   Raises:
-    ValueError: the layer has no box, or is not in the network.
+    ValueError: the layer is not in the network or not to be boxed, or there
+      is not enough memory.
+  """
+  recipe, units = prepared(case)
+  net = recipe.model
+  memory = _memory(recipe, units)
+  free = planner.available()
+  if None not in (memory, free) and memory > free:
+    raise ValueError(
+      f'takes {memory / 1e9:.3g} GB of memory, {free / 1e9:.3g} GB are free'
+    )
+  step = ascent(recipe, recipe, units)
+  first, each = once(step), seconds(step)
+  h, w, _ = net.input_shape
+  return Row(
+    case,
+    (h, w),
+    each,
+    _network_seconds(net, case, units),
+    gflop(net, case.layer),
+    max(0.0, first - each),
+    memory,
+  )
+
+
+def prepared(case: Case) -> tuple[core.Recipe, core.Unit]:
+  """Ascent on pixels, and a unit in the middle of the layer for each image.
+
+  Raises:
+    ValueError: the layer is not in the network, or not to be boxed.
   """
   net = network(case)
   recipe = core.Recipe(
@@ -238,56 +220,74 @@ def measured(case: Case) -> Row:
     objectives.neuron(case.layer),
     optax.sgd(1.0),
   )
-  mesh = parallel.local_mesh()
-  runner = parallel.runner(recipe, recipe, 'best', mesh)
-  targets = {'unit': _units(net, case)}
-  keys = jax.vmap(jax.random.key)(np.arange(case.batch, dtype=np.uint32))
-  state = runner.start(targets, keys)
-  jax.block_until_ready(state)
-  began = time.perf_counter()
-  state, _ = runner.advance(state, targets, keys, steps=1)
-  jax.block_until_ready(state)
-  compile_ = time.perf_counter() - began
-  box = [state]  # a state that is passed in is used up
+  return recipe, _units(net, case)
 
-  def step():
-    box[0], trace = runner.advance(box[0], targets, keys, steps=1)
+
+def ascent(
+  recipe: core.Recipe, clean: core.Recipe, units: core.Unit
+) -> Callable[..., Any]:
+  """Runs for units, side by side on one device; step(n) makes n steps of all.
+
+  The first call compiles.
+  """
+  kind = jax.sharding.AxisType.Auto
+  mesh = jax.make_mesh(
+    (1,), (parallel.UNIT,), (kind,), devices=jax.local_devices()[:1]
+  )
+  runner = parallel.runner(recipe, clean, 'best', mesh)
+  spread = jax.sharding.PartitionSpec(parallel.UNIT)
+  batch = {'unit': units}, _keys(units)
+  targets, keys = jax.device_put(
+    batch, jax.sharding.NamedSharding(mesh, spread)
+  )
+  box = [runner.start(targets, keys)]  # a state that is passed in is used up
+  jax.block_until_ready(box[0])
+
+  def step(steps=1):
+    box[0], trace = runner.advance(box[0], targets, keys, steps=steps)
     return trace
 
-  step_seconds = seconds(step)
-  h, w, _ = net.input_shape
-  return Row(
-    case,
-    (h, w),
-    step_seconds,
-    _network_seconds(net, case, targets),
-    gflop(net, case.layer),
-    compile_,
-    _memory(recipe, targets),
-  )
+  return step
 
 
-def seconds(function: Any) -> float:
-  """The median time of a call, repeated until it can be told."""
+def once(function: Callable[[], Any]) -> float:
+  """Seconds of one call."""
+  start = time.perf_counter()
   jax.block_until_ready(function())
-  times, began = [], time.perf_counter()
-  while len(times) < _TIMES or time.perf_counter() - began < _LONG_ENOUGH:
-    start = time.perf_counter()
+  return time.perf_counter() - start
+
+
+def seconds(function: Callable[[], Any]) -> float:
+  """The median time of a call, repeated until it can be told."""
+  return alternately(function)[0]
+
+
+def alternately(*functions: Callable[[], Any]) -> list[float]:
+  """The median time of a call of each, in turn: what else runs slows all."""
+  for function in functions:
     jax.block_until_ready(function())
-    times.append(time.perf_counter() - start)
-  return statistics.median(times)
+  rounds, began = [], time.perf_counter()
+  while True:
+    rounds.append([once(function) for function in functions])
+    spent = (time.perf_counter() - began) / len(functions)
+    if spent > _TOO_LONG or spent > _LONG_ENOUGH and len(rounds) >= _TIMES:
+      return [statistics.median(times) for times in zip(*rounds, strict=True)]
 
 
 def _units(net: core.Model, case: Case) -> core.Unit:
-  image = jax.ShapeDtypeStruct(net.input_shape, jnp.float32)
-  act = jax.eval_shape(lambda net, x: net(x), net, image)[case.layer].shape
+  act = geometry.maps(net)[case.layer].shape
   y, x = (act[0] // 2, act[1] // 2) if len(act) == 3 else (0, 0)
   channels = np.arange(case.batch, dtype=np.int32) % act[-1]
   full = np.ones_like(channels)
   return core.Unit(channels, y * full, x * full)
 
 
-def _network_seconds(net: core.Model, case: Case, targets: Any) -> float:
+def _keys(units: core.Unit) -> Any:
+  count = len(units.channel)
+  return jax.vmap(jax.random.key)(np.arange(count, dtype=np.uint32))
+
+
+def _network_seconds(net: core.Model, case: Case, units: core.Unit) -> float:
   term = objectives.neuron(case.layer)
 
   def score(net, image, unit):
@@ -298,18 +298,20 @@ def _network_seconds(net: core.Model, case: Case, targets: Any) -> float:
 
   images = jnp.zeros((case.batch, *net.input_shape), jnp.float32)
   compiled = jax.jit(slopes)
-  return seconds(lambda: compiled(net, images, targets['unit']))
+  return seconds(lambda: compiled(net, images, units))
 
 
-def _memory(recipe: core.Recipe, targets: Any) -> int | None:
-  def step(recipe, keys, targets):
-    def one(key, target):
+def _memory(recipe: core.Recipe, units: core.Unit) -> int | None:
+  """Bytes that a step takes besides its arguments; none is made."""
+
+  def step(recipe, keys, units):
+    def one(key, unit):
+      target = {'unit': unit}
       state = core.init(recipe, target, key)
       return core.step(recipe, state, target, key)[0].params
 
-    return jax.vmap(one)(keys, targets)
+    return jax.vmap(one)(keys, units)
 
-  keys = jax.vmap(jax.random.key)(np.arange(len(targets['unit'].channel)))
-  memory = jax.jit(step).lower(recipe, keys, targets).compile()
-  found = memory.memory_analysis()
+  compiled = jax.jit(step).lower(recipe, _keys(units), units).compile()
+  found = compiled.memory_analysis()
   return None if found is None else int(found.temp_size_in_bytes)

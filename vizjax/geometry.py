@@ -1,10 +1,11 @@
 """Sizes: of the image that is made, and of what the network sees of it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import PyTree
 import numpy as np
 
 from vizjax import core
@@ -34,7 +35,24 @@ def maps(
   h, w = model.input_shape[:2] if size is None else size
   shape = (h, w, model.input_shape[2])
   image = jax.ShapeDtypeStruct(shape, jnp.result_type(model.mean))
-  return jax.eval_shape(lambda model, image: model(image), model, image)
+  return applied(model.apply, model.params, image)
+
+
+def applied(
+  apply: Callable, params: PyTree, image: PyTree
+) -> dict[str, jax.ShapeDtypeStruct]:
+  """What a network gives for an image; traced once, and not computed."""
+  like = jax.tree.map(
+    lambda a: jax.ShapeDtypeStruct(jnp.shape(a), jnp.result_type(a)),
+    (params, image),
+  )
+  return _apply.eval_shape(apply, *like)
+
+
+# Of a function of one's own JAX would trace every call.
+_apply = jax.jit(
+  lambda apply, params, image: apply(params, image), static_argnums=0
+)
 
 
 def given(

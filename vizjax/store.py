@@ -248,8 +248,11 @@ def read(store: Store, name: str, rows: Any = slice(None)) -> np.ndarray:
 def _own(path: pathlib.Path) -> None:
   """Makes a directory, or refuses one of something else."""
   path.mkdir(parents=True, exist_ok=True)
-  others = [entry for entry in os.listdir(path) if not entry.startswith('.')]
-  if others and CONFIG not in others:
+  # Files of ours, and the locks beside them while another process claims it.
+  if CONFIG in (entries := os.listdir(path)):
+    return
+  others = [name for name in entries if not name.startswith(('.', CONFIG))]
+  if others:
     raise ValueError(
       f'workdir {str(path)!r} holds other files ({others[0]}, ...): '
       'expected a new or empty directory, or one of this program'

@@ -16,6 +16,7 @@ from jaxtyping import Array
 
 from vizjax.models import pooling
 from vizjax.models import strided
+from vizjax.models import unstrided
 
 Row = Any  # layers.Layer, which imports this module
 
@@ -35,23 +36,22 @@ def conv(row: Row, x: Array, kernel: Array, bias: Array | None = None) -> Array:
   if row.groups == x.shape[2] == kernel.shape[3]:
     y = _depthwise(row, x, kernel, padding)
     return y if bias is None else y + bias[None, None]
-  if (
-    row.groups == 1
-    and row.dilation == (1, 1)
-    and strided.suits(row.kernel, row.stride)
-  ):
-    frame = tuple((int(before), int(after)) for before, after in padding)
+  frame = tuple((int(before), int(after)) for before, after in padding)
+  simple = row.groups == 1 and row.dilation == (1, 1)
+  if simple and strided.suits(row.kernel, row.stride):
     y = strided.convolve(x, kernel, row.stride, frame)
-    return y if bias is None else y + bias[None, None]
-  y = jax.lax.conv_general_dilated(
-    x[None],
-    kernel,
-    row.stride,
-    padding,
-    rhs_dilation=row.dilation,
-    dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
-    feature_group_count=row.groups,
-  )[0]
+  elif simple and unstrided.suits(kernel, row.stride):
+    y = unstrided.convolve(x, kernel, frame)
+  else:
+    y = jax.lax.conv_general_dilated(
+      x[None],
+      kernel,
+      row.stride,
+      frame,
+      rhs_dilation=row.dilation,
+      dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+      feature_group_count=row.groups,
+    )[0]
   return y if bias is None else y + bias[None, None]
 
 

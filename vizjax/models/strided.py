@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from vizjax.models import correlation
+
 Pair = tuple[int, int]  # (down, right)
-Padding = tuple[Pair, Pair]  # before and after, of each axis
 
 
 def suits(kernel: Pair, stride: Pair) -> bool:
@@ -22,7 +23,9 @@ def suits(kernel: Pair, stride: Pair) -> bool:
   )
 
 
-def convolve(x: Array, kernel: Array, stride: Pair, padding: Padding) -> Array:
+def convolve(
+  x: Array, kernel: Array, stride: Pair, padding: correlation.Padding
+) -> Array:
   """Cross-correlation with zeros around; in reverse mode only.
 
   Args:
@@ -34,26 +37,30 @@ def convolve(x: Array, kernel: Array, stride: Pair, padding: Padding) -> Array:
   return _by_parts(x, kernel, stride, padding)
 
 
-def _plain(x, kernel, stride, padding):
-  return jax.lax.conv_general_dilated(
-    x[None], kernel, stride, padding, dimension_numbers=('NHWC', 'HWIO', 'NHWC')
-  )[0]
-
-
-_by_parts = functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))(_plain)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _by_parts(x, kernel, stride, padding):
+  options = {'stride': stride, 'padding': padding}
+  return jax.lax.platform_dependent(
+    x,
+    kernel,
+    cpu=functools.partial(correlation.on_cpu, **options),
+    default=functools.partial(correlation.by_xla, **options),
+  )
 
 
 def _forward(x, kernel, stride, padding):
-  return _plain(x, kernel, stride, padding), (x, kernel)
+  return _by_parts(x, kernel, stride, padding), (x, kernel)
 
 
 def _backward(stride, padding, residuals, slope):
+  plain = functools.partial(correlation.by_xla, stride=stride, padding=padding)
+
   def by_xla(x, kernel, slope):
-    _, back = jax.vjp(lambda x: _plain(x, kernel, stride, padding), x)
+    _, back = jax.vjp(lambda x: plain(x, kernel), x)
     return back(slope)[0]
 
   x, kernel = residuals
-  _, by_kernel = jax.vjp(lambda k: _plain(x, k, stride, padding), kernel)
+  _, by_kernel = jax.vjp(lambda k: plain(x, k), kernel)
   by_blocks = functools.partial(_by_blocks, stride=stride, padding=padding)
   by_input = jax.lax.platform_dependent(
     x, kernel, slope, cpu=by_blocks, default=by_xla
@@ -77,13 +84,12 @@ def _by_blocks(x, kernel, slope, *, stride, padding):
   )
   taps = jnp.pad(kernel, frame).reshape(rows, down, columns, right, c, out)
   taps = taps[::-1, :, ::-1].transpose(0, 2, 5, 1, 3, 4)
-  blocks = jax.lax.conv_general_dilated(
-    slope[None],
+  blocks = correlation.by_xla(
+    slope,
     taps.reshape(rows, columns, out, down * right * c),
     (1, 1),
     ((rows - 1, rows - 1), (columns - 1, columns - 1)),
-    dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
-  )[0]
+  )
   i, j, _ = blocks.shape
   pixels = blocks.reshape(i, j, down, right, c).transpose(0, 2, 1, 3, 4)
   pixels = pixels.reshape(i * down, j * right, c)
