@@ -11,6 +11,7 @@ the file written, as soon as it is made.
   cpu, gpu   steps of AlexNet, VGG-16 and GoogLeNet at batches of 1, 16 and the
              fastest; lucid200: 128 steps of 32 images as lucid makes them
   peers      the same steps by PyTorch, and a loop over units as lucent's
+  store      100,000 small units through the store, in a temporary directory
   toy        two cases, in seconds
 """
 
@@ -24,6 +25,7 @@ import jax
 from experiments import launch
 from vizjax import benchmark
 from vizjax import benchmark_peers
+from vizjax import benchmark_store
 from vizjax import benchmark_workloads
 from vizjax import provenance
 from vizjax.models import files
@@ -31,7 +33,7 @@ from vizjax.models import files
 _SUITE = flags.DEFINE_enum(
   'suite',
   None,
-  ['cpu', 'gpu', 'peers', 'toy'],
+  ['cpu', 'gpu', 'peers', 'store', 'toy'],
   'What is measured; cpu or gpu, as the device is, unless given.',
 )
 _OUT = flags.DEFINE_string('out', None, 'A .json file for the numbers.')
@@ -52,10 +54,13 @@ def main() -> None:
     'tables': [],
   }
   print(f'{found["machine"]}, JAX {jax.__version__}', flush=True)
-  if suite == 'peers':
-    tables = benchmark_peers.tables()
-  else:
-    tables = benchmark_workloads.tables(suite)
+  match suite:
+    case 'peers':
+      tables = benchmark_peers.tables()
+    case 'store':
+      tables = benchmark_store.tables()
+    case _:
+      tables = benchmark_workloads.tables(suite)
   for table in tables:
     print(f'\n{benchmark.markdown(table)}', flush=True)
     found['tables'].append(table._asdict())

@@ -32,7 +32,7 @@ def begin(workdir, *more):
   environment['PYTHONPATH'] = os.pathsep.join([str(ROOT), str(ROOT / 'tests')])
   return subprocess.Popen(
     [sys.executable, '-m', 'experiments.run', '--config=tests/toy_config.py',
-     '--config.units=0:5', '--config.replicates=8', '--config.steps=30',
+     '--config.units=0:5', '--config.replicates=8', '--config.steps=300',
      '--nodistributed', f'--workdir={workdir}', *more],
     cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     text=True,
@@ -76,12 +76,17 @@ def same(one, other):
   )
 
 
+def claimed(workdir):
+  """Two processes, as soon as one of them has claimed the workdir."""
+  both = pair(workdir)
+  while not (workdir / store.CONFIG).exists() and both[0].poll() is None:
+    time.sleep(0.01)
+  return both
+
+
 def trial(workdir, victim, delay):
   """Kills one of two after a delay; (what was seen, whether all was well)."""
-  both = pair(workdir)
-  config = workdir / store.CONFIG
-  while not config.exists() and both[0].poll() is None:
-    time.sleep(0.01)
+  both = claimed(workdir)
   time.sleep(delay)
   both[victim].send_signal(signal.SIGKILL)
   codes = [end(process)[0] for process in both]
@@ -99,15 +104,16 @@ def main(trials=20, seed=0):
     code, err = end(begin(root / 'alone'))
     assert code == 0, err
     whole, _ = contents(root / 'alone')
+    both = claimed(root / 'pair')
     began = time.monotonic()
-    codes = [end(process) for process in pair(root / 'pair')]
+    codes = [end(process) for process in both]
     took = time.monotonic() - began
     assert [code for code, _ in codes] == [0, 0], codes
     assert same(whole, contents(root / 'pair')[0])
     print(f'two processes make the store of one, bit by bit ({took:.1f} s)')
     good = cut = 0
     for number in range(trials):
-      victim, delay = draw.randrange(2), draw.uniform(0.3, 4)
+      victim, delay = draw.randrange(2), draw.uniform(0, took)
       workdir = root / str(number)
       seen, well, err = trial(workdir, victim, delay)
       found, missing = contents(workdir)

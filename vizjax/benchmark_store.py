@@ -1,7 +1,9 @@
 """Many small units through the store: files, bytes, seconds, memory."""
 
+from collections.abc import Iterator
 import os
 import pathlib
+import tempfile
 import time
 
 import jax
@@ -14,15 +16,21 @@ from vizjax import build
 from vizjax import core
 from vizjax import sweep
 from vizjax.models import layers
-from vizjax.models import tables
+from vizjax.models import tables as tables_
 
 COUNT = 100_000
 _PARTS = 5  # rows of the table
 
 
+def tables() -> Iterator[benchmark.Table]:
+  """The table of COUNT units, in a temporary directory."""
+  with tempfile.TemporaryDirectory() as folder:
+    yield through(COUNT, folder)
+
+
 def wide(channels: int) -> core.Model:
   """A network of one convolution of 5 x 5 with so many channels."""
-  table = tables.sequence(tables.conv('units', channels, 5, pad=2))
+  table = tables_.sequence(tables_.conv('units', channels, 5, pad=2))
   _, shapes = layers.shapes(table, (12, 12, 3))
   draw = np.random.default_rng(0)
   params = jax.tree.map(

@@ -38,12 +38,15 @@ def convolve(
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+@functools.partial(jax.jit, static_argnums=(2, 3), inline=True)
 def _by_parts(x, kernel, stride, padding):
+  if not correlation.gains(x.shape, kernel.shape, stride, padding):
+    return correlation.by_xla(x, kernel, stride, padding)
   options = {'stride': stride, 'padding': padding}
   return jax.lax.platform_dependent(
     x,
     kernel,
-    cpu=functools.partial(correlation.on_cpu, **options),
+    cpu=functools.partial(correlation.framed, **options),
     default=functools.partial(correlation.by_xla, **options),
   )
 

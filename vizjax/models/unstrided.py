@@ -21,6 +21,9 @@ from jaxtyping import Array
 
 from vizjax.models import correlation
 
+# Below, nothing takes long.
+_WEIGHTS = 4096
+
 # Tiles pay where there are many channels (half their harmonic mean) for the
 # sums of the inputs, and many positions (height and width) for those of the
 # taps. Of less than 51 tiles XLA sums the products in another order: two
@@ -41,7 +44,7 @@ _SLOW, _POSITIONS = 64, range(300, 4097)
 def suits(kernel: Array, stride: correlation.Pair) -> bool:
   """Whether there may be a faster way, here or in the derivative."""
   exact = kernel.dtype in (jnp.float32, jnp.float64)
-  return exact and stride == (1, 1)
+  return exact and stride == (1, 1) and kernel.size >= _WEIGHTS
 
 
 def convolve(x: Array, kernel: Array, padding: correlation.Padding) -> Array:
@@ -56,10 +59,13 @@ def convolve(x: Array, kernel: Array, padding: correlation.Padding) -> Array:
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+@functools.partial(jax.jit, static_argnums=(2, 3), inline=True)
 def _fastest(x, kernel, padding, adjoint):
   """With `adjoint`, by the kernel turned around: [height, width, out, c]."""
   options = {'padding': padding, 'adjoint': adjoint}
   way = _way(x.shape, kernel.shape, **options)
+  if way is None:
+    return _plain(x, kernel, **options)
   return jax.lax.platform_dependent(
     x,
     kernel,
@@ -86,7 +92,7 @@ _fastest.defvjp(_forward, _backward)
 
 
 def _way(size, kernel, padding, adjoint):
-  """The fastest way on a CPU."""
+  """The faster way on a CPU, or None."""
   h, w = correlation.outputs(size, kernel, (1, 1), padding)
   c, out = kernel[:1:-1] if adjoint else kernel[2:]
   if kernel[:2] == (1, 1) and h * w >= _ENOUGH and not any(map(any, padding)):
@@ -98,7 +104,8 @@ def _way(size, kernel, padding, adjoint):
     return _by_tiles
   if out == _SLOW and h * w in _POSITIONS:
     return _by_pairs
-  return _directly
+  framed = correlation.gains(size, kernel, (1, 1), padding)
+  return _framed if framed else None
 
 
 def _plain(x, kernel, padding, adjoint):
@@ -106,9 +113,9 @@ def _plain(x, kernel, padding, adjoint):
   return correlation.by_xla(x, kernel, (1, 1), padding)
 
 
-def _directly(x, kernel, padding, adjoint):
+def _framed(x, kernel, padding, adjoint):
   kernel = _turned(kernel) if adjoint else kernel
-  return correlation.on_cpu(x, kernel, (1, 1), padding)
+  return correlation.framed(x, kernel, (1, 1), padding)
 
 
 def _turned(kernel):
@@ -160,7 +167,7 @@ def _by_pairs(x, kernel, padding, adjoint):
     3,
   )
   frame = rows, (before, after + width % 2)
-  y = correlation.on_cpu(x, both, (1, 2), frame)
+  y = correlation.framed(x, both, (1, 2), frame)
   return y.reshape(len(y), -1, kernel.shape[3])[:, :width]
 
 
