@@ -14,6 +14,7 @@ from typing import Any
 
 from absl import app
 from absl import flags
+import jax
 import tqdm
 
 
@@ -54,6 +55,11 @@ def run(
         main()
     except (ValueError, OSError) as error:
       _fail(error)
+    except (RuntimeError, AssertionError):
+      advice = _no_device()
+      if advice is None:
+        raise
+      _fail(ValueError(advice))
     except KeyboardInterrupt as asked:
       print('interrupted: the same command goes on from here', file=sys.stderr)
       sys.stderr.flush()
@@ -127,6 +133,19 @@ def _find_config(argv: list[str]) -> None:
         f'config file {path!r} is not there: type --config=FILE.py, '
         'such as --config=configs/demo.py'
       )
+
+
+def _no_device() -> str | None:
+  """What to type where JAX has no device to compute on."""
+  try:
+    jax.devices()
+  except (RuntimeError, AssertionError) as error:
+    return (
+      f'JAX_PLATFORMS is {os.environ.get("JAX_PLATFORMS")!r}, of which JAX '
+      f'finds no device ({str(error) or "is its package there?"}): type '
+      'JAX_PLATFORMS=cpu before the command, or leave it out'
+    )
+  return None
 
 
 def _warn(message, category, filename, lineno, file=None, line=None):

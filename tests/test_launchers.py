@@ -3,6 +3,7 @@
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 import sys
 
@@ -16,8 +17,8 @@ ROOT = pathlib.Path(__file__).parent.parent
 TOY = '--config=tests/toy_config.py'
 
 
-def start(*arguments):
-  environment = {**os.environ, 'JAX_PLATFORMS': 'cpu'}
+def start(*arguments, platform='cpu'):
+  environment = {**os.environ, 'JAX_PLATFORMS': platform}
   environment['PYTHONPATH'] = os.pathsep.join([str(ROOT), str(ROOT / 'tests')])
   return subprocess.Popen(
     [sys.executable, *map(str, arguments)],
@@ -87,7 +88,7 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path):
   assert 'conv2' in out and '5 images of 10x10 seen as 8x8' in out
   assert 'adam(rate)' in out and '3 batches of 2' in out
   assert '10 images, 60 steps' in out
-  assert not (tmp_path / 'w').exists()
+  assert not list(tmp_path.glob('w/*'))
 
 
 NET = """
@@ -214,13 +215,22 @@ BAD = {
   'no workdir': (['--workdir='], ['--workdir=DIR']),
   'no such config': (['--config=configs/demon.py'], ["'configs/demon.py'"]),
   'no flag': (['--wrkdir=x'], ['wrkdir', 'workdir']),
+  'no such backend': ([], ["'nope'", 'type JAX_PLATFORMS=cpu']),
+  'too large': (['--config.shape=30000x30000'], ['GB are free', 'smaller']),
+  'not one of several': (['--process=1'], ['type --distributed']),
 }
+PLATFORM = {'no such backend': 'nope'}
 
 
 def test_bad_input_gets_one_line_and_status_two(tmp_path):
   default = f'--workdir={tmp_path / "w"}'
   for some in np.array_split(list(BAD), 5):  # a few processes at a time
-    running = {name: start(*DEMO, default, *BAD[name][0]) for name in some}
+    running = {
+      name: start(
+        *DEMO, default, *BAD[name][0], platform=PLATFORM.get(name, 'cpu')
+      )
+      for name in some
+    }
     for name, process in running.items():
       code, out, err = finish(process)
       assert code == 2, (name, err)
@@ -229,7 +239,7 @@ def test_bad_input_gets_one_line_and_status_two(tmp_path):
       assert 'Traceback' not in err, name
       for words in BAD[name][1]:
         assert words in err, (name, err)
-  assert not (tmp_path / 'w').exists()
+  assert not list(tmp_path.glob('w/*'))
 
 
 def test_another_config_is_refused_with_the_fields_that_differ(undisturbed):
@@ -281,15 +291,24 @@ def poster(workdir):
   )
 
 
+@pytest.fixture(scope='module')
+def whole(tmp_path_factory):
+  workdir = tmp_path_factory.mktemp('poster') / 'whole'
+  assert finish(poster(workdir))[0] == 0
+  return workdir
+
+
 @pytest.mark.slow
-def test_ctrl_c_saves_the_picture_and_the_same_command_goes_on(tmp_path):
-  assert finish(poster(tmp_path / 'whole'))[0] == 0
+@pytest.mark.parametrize('number', (signal.SIGINT, signal.SIGTERM))
+def test_a_stop_saves_the_picture_and_the_same_command_goes_on(
+  number, whole, tmp_path
+):
   process = poster(tmp_path / 'w')
   while not (tmp_path / 'w' / 'shown').exists() and process.poll() is None:
     pass
-  process.send_signal(signal.SIGINT)
+  process.send_signal(number)
   code, _, err = finish(process)
-  assert code == 130, err
+  assert code == 128 + number, err
   assert 'the same command goes on' in err.splitlines()[-1]
   names = {path.name for path in (tmp_path / 'w' / 'shown').iterdir()}
   assert any(name.startswith('conv2_0000_1_') for name in names)
@@ -298,10 +317,29 @@ def test_ctrl_c_saves_the_picture_and_the_same_command_goes_on(tmp_path):
   code, _, err = finish(poster(tmp_path / 'w'))
   assert code == 0, err
   assert not kept.exists()
-  made, whole = (
-    store.open_(tmp_path / name / 'conv2') for name in ('w', 'whole')
-  )
-  for name in whole.arrays:
+  made, once = (store.open_(path / 'conv2') for path in (tmp_path / 'w', whole))
+  for name in once.arrays:
     np.testing.assert_array_equal(
-      store.read(made, name), store.read(whole, name), err_msg=name
+      store.read(made, name), store.read(once, name), err_msg=name
     )
+
+
+@pytest.mark.slow
+def test_two_processes_make_the_store_of_one(undisturbed, tmp_path):
+  with socket.socket() as probe:
+    probe.bind(('127.0.0.1', 0))
+    address = f'127.0.0.1:{probe.getsockname()[1]}'
+  both = [
+    sweep(
+      tmp_path / 'w',
+      '--distributed',
+      f'--coordinator={address}',
+      '--processes=2',
+      f'--process={i}',
+    )
+    for i in range(2)
+  ]
+  for process in both:
+    code, _, err = finish(process)
+    assert code == 0, err
+  assert_same(contents(tmp_path / 'w'), contents(undisturbed))

@@ -106,6 +106,27 @@ def test_exhausted_memory_changes_no_bit(tmp_path, monkeypatch):
   test_sweep.assert_same(whole, found)
 
 
+def test_a_workdir_is_not_claimed_by_what_does_not_fit(tmp_path, monkeypatch):
+  workdir = tmp_path / 'w'
+  monkeypatch.setattr(planner, 'available', lambda: 10)
+  with pytest.raises(planner.Exhausted):
+    test_sweep.execute(test_sweep.few(), workdir)
+  assert not list(workdir.iterdir())
+
+  def stop(progress):
+    if progress.units:
+      raise KeyboardInterrupt
+
+  monkeypatch.undo()
+  c = test_sweep.few(units='0:4', batch=2)
+  with pytest.raises(KeyboardInterrupt):
+    test_sweep.execute(c, workdir, report=stop)
+  monkeypatch.setattr(planner, 'available', lambda: 10)
+  with pytest.raises(planner.Exhausted):
+    test_sweep.execute(c, workdir)
+  assert (workdir / 'conv1').exists()  # what was there before stays
+
+
 def test_other_errors_of_a_device_are_told(tmp_path, monkeypatch):
   runner = parallel.runner
 

@@ -10,6 +10,7 @@ import contextlib
 import functools
 import os
 import pathlib
+import shutil
 from typing import NamedTuple
 
 import tensorstore
@@ -109,6 +110,19 @@ def write(file: File, content: bytes | None, *, once: bool = False) -> bool:
     absent = found.stamp.generation
     written = folder.write(file.name, content, if_equal=absent).result()
     return bool(written.generation)
+
+
+def clear(folder: str) -> None:
+  """Removes all that is in a folder, and the folder.
+
+  Raises:
+    OSError: it cannot be removed.
+  """
+  if not remote(folder):
+    shutil.rmtree(folder, ignore_errors=True)
+    return
+  with writing(folder):
+    _folder(folder).delete_range(tensorstore.KvStore.KeyRange()).result()
 
 
 def _folder(path: str) -> tensorstore.KvStore:

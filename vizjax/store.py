@@ -136,6 +136,13 @@ def layers(workdir: str) -> dict[str, str]:
   }
 
 
+def disclaim(workdir: str) -> None:
+  """Takes back a claim, where nothing came of it."""
+  for name in read_config(workdir)['layers']:
+    places.clear(directory(workdir, name))
+  places.write(places.File(workdir, CONFIG), None)
+
+
 def create(
   path: places.Path,
   fields: Mapping[str, tuple[tuple[int, ...], Any]],

@@ -106,15 +106,16 @@ def execute(
       for the memory there is.
     OSError: it cannot be written.
   """
-  jobs = _jobs(_opened(config, plans, workdir, source, here), here)
+  new, opened = _opened(config, plans, workdir, source, here)
+  jobs = _jobs(opened, here)
   hosts.leave(here)
   mesh = parallel.local_mesh()
   ahead = futures.ThreadPoolExecutor(1)  # compiles the next layer meanwhile
   prepare = _numbers_as_here(functools.partial(_prepared, config, mesh=mesh))
   following = ahead.submit(prepare, jobs[0]) if jobs else None
   with futures.ThreadPoolExecutor(1) as writer:
+    written = []
     try:
-      written = []
       for i, job in enumerate(jobs):
         work = following.result()
         if i + 1 < len(jobs):
@@ -126,6 +127,10 @@ def execute(
           written = [writer.submit(_commit, job.kept, rows, arrays)]
       for each in written:
         each.result()
+    except planner.Exhausted:
+      if new and not written and here.count == 1:
+        store.disclaim(workdir)  # for a config that asks for less
+      raise
     finally:
       # Nobody waits for a compilation that nobody needs any more.
       ahead.shutdown(wait=False, cancel_futures=True)
@@ -226,8 +231,11 @@ def _outputs(config, each: stages.Stages, table, boxed: bool) -> dict:
 
 def _opened(
   config, plans: list[LayerPlan], workdir: str, source: str, here: hosts.Hosts
-) -> list[_Job]:
-  """What is missing, layer by layer; process 0 makes the arrays."""
+) -> tuple[bool, list[_Job]]:
+  """Whether the workdir is new, and what is missing, layer by layer.
+
+  Process 0 makes the arrays.
+  """
   made_by = provenance.of(config, source) | {
     'fingerprint': _fingerprint(config, plans),
     'layers': [p.layer for p in plans],
@@ -239,11 +247,12 @@ def _opened(
 
   def begin():
     # A workdir of an older version lacks the fields that are newer.
-    store.claim(workdir, made_by, build.config().to_dict())
+    new = not store.claim(workdir, made_by, build.config().to_dict())
     for p in plans:
       path = store.directory(workdir, p.layer)
       fields_ = {n: f for n, f in p.fields.items() if n not in p.columns}
       store.create(path, fields_, len(p.runs.channel), p.chunk, p.columns)
+    return new
 
   def look():
     found = [store.open_(store.directory(workdir, p.layer)) for p in plans]
@@ -253,8 +262,8 @@ def _opened(
     ]
 
   # Nobody writes before everybody has seen what is missing.
-  hosts.together(here, begin if here.index == 0 else lambda: None)
-  return hosts.together(here, look)
+  new = hosts.together(here, begin if here.index == 0 else lambda: False)
+  return new, hosts.together(here, look)
 
 
 def _jobs(jobs: list[_Job], here: hosts.Hosts) -> list[_Job]:
@@ -272,12 +281,12 @@ def _jobs(jobs: list[_Job], here: hosts.Hosts) -> list[_Job]:
 
 def _cost(p: LayerPlan) -> int:
   """What a step of a run takes, in numbers that the network computes."""
-  recipe_maps = [
-    geometry.maps(program.recipe.model, program.frame.view)
+  return sum(
+    act.size
     for each in p.stages.values()
     for program in each.programs
-  ]
-  return sum(act.size for maps in recipe_maps for act in maps.values())
+    for act in geometry.maps(program.recipe.model, program.frame.view).values()
+  )
 
 
 def _prepared(config, job: _Job, mesh) -> dict[bool, planner.Work]:
@@ -310,9 +319,8 @@ def _batches(
 ) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
   """The rows and the arrays of each batch that is missing."""
   p, kept = job.plan, job.kept
-  own = sum(map(len, job.missing.values()))
   done = int((store.read(kept, store.DONE) > 0).sum())
-  count = done + own
+  count = done + sum(map(len, job.missing.values()))
   for missing in job.missing.values():
     for kind, each in p.stages.items():
       left = missing[p.runs.boxed[missing] == kind]
