@@ -38,7 +38,4 @@ def get_config():
   config.optimizer = 'adam(rate)'
   config.activation = 'neuron(layer)'
   config.result = 'last'
-
-  # How to run it.
-  config.batch = 6  # units at a time
   return config

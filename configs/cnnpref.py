@@ -67,7 +67,6 @@ def get_config(form='gd_lower'):
 
   # How to run it: the program works on the whole image.
   config.box = False
-  config.batch = 16  # units at a time
   return config
 
 

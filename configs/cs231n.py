@@ -37,7 +37,4 @@ def get_config():
   config.projections = 'clip_pixels(model) | every(period, weighted_blur())'
   config.activation = 'neuron(layer)'
   config.result = 'last'
-
-  # How to run it.
-  config.batch = 8  # units at a time
   return config

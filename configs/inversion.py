@@ -88,6 +88,5 @@ def get_config(form='fourier'):
 
   # How to run it.
   config.box = False
-  config.batch = 8  # images at a time
   config.update(FORMS[form])
   return config

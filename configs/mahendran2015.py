@@ -83,6 +83,5 @@ def get_config(form='library'):
 
   # How to run it.
   config.box = False
-  config.batch = 8  # images at a time
   config.update(FORMS[form])
   return config

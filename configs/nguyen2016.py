@@ -19,7 +19,7 @@ The networks and the bounds have to be fetched once, all but those of `own`:
     act_range_3x_fc6
   python -m experiments.run --config=configs/nguyen2016.py:activate_output \\
     --workdir=DIR
-  ... --config.units=0:1000 --config.batch=32         # every class
+  ... --config.units=0:1000                          # every class
   python -m experiments.run --config=configs/nguyen2016.py:real_image \\
     --config.photograph=red_pepper.jpg --workdir=DIR
   python -m experiments.run --config=configs/nguyen2016.py:own \\
@@ -119,5 +119,4 @@ def get_config(form='activate_output'):
 
   # How to run it: the program works on the whole image.
   config.box = False
-  config.batch = 16  # units at a time
   return config

@@ -44,7 +44,4 @@ def get_config():
   config.optimizer = 'adam(rate)'
   config.activation = 'channel(layer)'
   config.result = 'last'
-
-  # How to run it.
-  config.batch = 16  # units at a time
   return config

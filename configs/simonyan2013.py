@@ -37,7 +37,4 @@ def get_config():
   config.optimizer = 'normalize_by_mean_abs() | sgd(rate)'
   config.activation = 'neuron(layer)'
   config.result = 'last'
-
-  # How to run it.
-  config.batch = 9  # units at a time
   return config

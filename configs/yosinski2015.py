@@ -91,5 +91,4 @@ def get_config(number='3'):
 
   # How to run it: the program works on the whole image.
   config.box = False
-  config.batch = 32  # units at a time
   return config

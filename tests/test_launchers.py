@@ -86,7 +86,7 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path):
   code, out, err = finish(sweep(tmp_path / 'w', '--dry_run'))
   assert code == 0, err
   assert 'conv2' in out and '5 images of 10x10 seen as 8x8' in out
-  assert 'adam(rate)' in out and '3 batches of 2' in out
+  assert 'adam(rate)' in out and 'at most 2 at a time' in out
   assert '10 images, 60 steps' in out
   assert not list(tmp_path.glob('w/*'))
 

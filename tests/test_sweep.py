@@ -418,8 +418,8 @@ def test_the_plan_is_told_in_words():
       for line in text.splitlines()
     )
   rows = {line.split()[0]: line for line in text.splitlines()}
-  assert '6 images of 3x3 seen as 3x3; 2 batches of 3;' in rows['conv1']
-  assert '6 images of 12x12 seen as 12x12; 2 batches of 3;' in rows['fc3']
+  assert '6 images of 3x3 seen as 3x3; at most 2 at a time' in rows['conv1']
+  assert '6 images of 12x12 seen as 12x12; at most 2 at a time' in rows['fc3']
   # An image, a score, a step, an activation, three traces of four steps, and
   # unit, replicate, box, size, seen of 3 + 1 + 4 + 2 + 4 numbers.
   bytes_of = {

@@ -255,8 +255,8 @@ def _layer(torch: Any, row: tables_.Layer, below: list, weights: dict) -> Any:
 def over_units(torch: Any, count: int) -> benchmark.Table:
   """Units in an hour, of images of 512 steps: vizjax by box, and the loop.
 
-  A step of every unit is measured in each way, in turn. The weights are
-  random.
+  Each way is measured in turn, ours by several steps in a call. The weights
+  are random.
   """
   net = models.cut(benchmark.random(NETWORK), ('fc8',))
   ways = benchmark_workloads.side_by_side(net, LAYER, count)
@@ -266,8 +266,11 @@ def over_units(torch: Any, count: int) -> benchmark.Table:
   }
   for name, learned in loops.items():
     one = unit_step(torch, net, LAYER, learned)
-    ways[name] = lambda one=one: [one() for _ in range(count)][-1].item()
-  each = [s / count for s in benchmark.alternately(*ways.values())]
+    all_ = lambda one=one: [one() for _ in range(count)][-1].item()
+    ways[name] = all_, count
+  functions, counts = zip(*ways.values(), strict=True)
+  times = benchmark.alternately(*functions)
+  each = [s / n for s, n in zip(times, counts, strict=True)]
   rows = []
   for name, s in zip(ways, each, strict=True):
     ratios = (benchmark.short(loop / s) for loop in each[-len(loops) :])

@@ -8,6 +8,7 @@ A case that cannot be measured has a row that says why.
 
 from collections.abc import Callable, Iterator
 import dataclasses
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -16,6 +17,7 @@ import numpy as np
 from vizjax import benchmark
 from vizjax import build
 from vizjax import core
+from vizjax import planner
 
 # Lucid's image, transforms and optimizer: configs/olah2017.py.
 LUCID = (
@@ -32,6 +34,9 @@ _LONGEST_STEP = 10.0
 # Steps of lucid200 on a CPU, and in one call elsewhere.
 _FEW = 6
 _CALL = 32
+
+# Steps that a sweep makes in a call, here.
+_TOGETHER = 8
 
 
 class Suite(NamedTuple):
@@ -248,26 +253,34 @@ def pixel_ascent(case: benchmark.Case) -> Callable[[], Any] | None:
 
 def side_by_side(
   net: core.Model, layer: str, count: int
-) -> dict[str, Callable]:
-  """Many units in one batch, each on what it sees: a call makes a step of all.
+) -> dict[str, tuple[Callable, int]]:
+  """Units in batches, each on what it sees, as a sweep makes them.
 
   Args:
     net: the network.
     layer: of the units.
-    count: of them.
+    count: of them; as many at a time as suit the device.
 
   Returns:
-    {what it is: step}.
+    {what it is: (a function, of how many steps of single images)}.
   """
   formulas = {
-    'vizjax by box, jitter alone: configs/demo.py': 'jitter(16)',
+    'vizjax by box, jitter alone: configs/demo.py': 'jitter(17)',
     "vizjax by box, lucid's five transforms": LUCID,
   }
+  batch = planner.most(build.config(), count)
   steps = {}
   for name, formula in formulas.items():
     made = program(net, layer, formula, 'neuron(layer)')
-    steps[name] = benchmark.ascent(made.recipe, made.clean, _units(count))
+    step = benchmark.ascent(made.recipe, made.clean, _units(batch))
+    times = -(-count // batch)
+    several = functools.partial(_repeated, step, times)
+    steps[name] = several, times * batch * _TOGETHER
   return steps
+
+
+def _repeated(step: Callable, times: int) -> Any:
+  return [step(_TOGETHER) for _ in range(times)][-1]
 
 
 def _units(count: int) -> core.Unit:

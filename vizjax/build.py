@@ -55,7 +55,7 @@ def config() -> config_dict.ConfigDict:
   c.prior = ''  # a generator of images: load('deepsim_fc6')
   c.encoder = ''  # a network that gives a photograph its code
   c.layer = 'conv5'  # a layer, 'conv3,conv5', or a glob of weighted layers
-  c.units = placeholder(str)  # None: all. '0:64', '3,7', '3@6x6' (row, column)
+  c.units = placeholder(str)  # '0:64', '3,7', '3@6x6' (row, column), '*': all
   c.replicates = 1  # images of each unit, from different random starts
   c.seed = 0
   c.shape = placeholder(str)  # 'HxW' of the image; None: as architecture asks
@@ -140,8 +140,8 @@ def check(config: config_dict.ConfigDict) -> None:
       )
   if config.units is not None and not config.units.strip():
     raise ValueError(
-      'config.units is empty: no units. Leave it out for the whole layer, '
-      'or type --config.units=0:64, or 3,7, or 3@6x6'
+      "config.units is empty: no units. Type --config.units='*' for the "
+      'whole layer, or 0:64, or 3,7, or 3@6x6'
     )
 
 

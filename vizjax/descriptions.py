@@ -10,6 +10,7 @@ from ml_collections import config_dict
 import numpy as np
 
 from vizjax import build
+from vizjax import planner
 from vizjax import sweep
 
 # The fields that a plan shows.
@@ -61,7 +62,7 @@ def plan(config: config_dict.ConfigDict, plans: list[sweep.LayerPlan]) -> str:
     )
     lines.append(
       f'{p.layer:<16} {count} images of {sizes}; '
-      f'{math.ceil(count / p.chunk)} batches of {p.chunk}; '
+      f'at most {planner.most(config, count)} at a time on a device; '
       f'{_bytes(count * row)}'
     )
   count = sum(len(p.runs.channel) for p in plans)

@@ -3,6 +3,7 @@
 '0:64'      channels 0 to 63, at the centre of the map
 '3,7'       two channels
 '3@6x6'     channel 3 at row 6, column 6
+'*'         every channel, as where nothing is said
 '0:256:16@2x2,7'
 'flamingo,"black stork, Ciconia nigra"'     classes by name
 """
@@ -163,6 +164,8 @@ def _class(name: str, labels: tuple[str, ...]) -> int:
 
 
 def _channels(text: str, part: str, layer: str, count: int) -> range:
+  if text.strip() == '*':
+    return range(count)
   numbers = [_number(n, part) for n in text.split(':')]
   if len(numbers) == 1:
     numbers.append(numbers[0] + 1)

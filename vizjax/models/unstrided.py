@@ -35,7 +35,7 @@ _SIDE = 11
 _ENOUGH = 64
 
 # Numbers that a map gives to its windows, at most: they must stay in caches.
-_GIVEN = 80_000
+_GIVEN, _GIVEN_BY_ROWS = 80_000, 400_000
 
 # Where the rate is low: outputs, and positions.
 _SLOW, _POSITIONS = 64, range(300, 4097)
@@ -97,11 +97,13 @@ def _way(size, kernel, padding, adjoint):
   c, out = kernel[:1:-1] if adjoint else kernel[2:]
   if kernel[:2] == (1, 1) and h * w >= _ENOUGH and not any(map(any, padding)):
     return _by_product
-  if adjoint and math.prod((*size[:2], *kernel[:3])) <= _GIVEN:
-    return _by_shifts
   many = c * out >= _CHANNELS * (c + out) and min(h, w) >= _SIDE
   if kernel[:2] == (3, 3) and many:
     return _by_tiles
+  given = math.prod((*size[:2], *kernel[:3]))
+  enough = math.prod(size[:2]) >= _ENOUGH
+  if adjoint and given <= (_GIVEN_BY_ROWS if enough else _GIVEN):
+    return _by_shifts
   if out == _SLOW and h * w in _POSITIONS:
     return _by_pairs
   framed = correlation.gains(size, kernel, (1, 1), padding)
@@ -131,31 +133,31 @@ def _by_product(x, kernel, padding, adjoint):
 
 def _by_shifts(x, kernel, padding, adjoint):
   assert adjoint
-  h, w, out = x.shape
-  height, width, c, _ = kernel.shape
-  contracted = ((1,), (3,)), ((), ())
-  given = jax.lax.dot_general(x.reshape(h * w, out), kernel, contracted)
-  given = given.reshape(h, w, height, width, c)
+  h, w, _ = x.shape
+  height, width, c, out = kernel.shape
   (above, below), (before, after) = padding
-  none = (0, 0, 0)
-  zero = jnp.zeros((), x.dtype)
-  # Less than none is cut off.
-  columns = sum(
-    jax.lax.pad(
-      given[:, :, :, j],
-      zero,
-      (none, (j + 1 + before - width, after - j, 0), none, none),
-    )
-    for j in range(width)
-  )
-  return sum(
-    jax.lax.pad(
-      columns[:, :, i],
-      zero,
-      ((i + 1 + above - height, below - i, 0), none, none),
-    )
-    for i in range(height)
-  )
+  # All taps by one product, or by one for each of their rows.
+  parts = 1 if h * w * kernel[..., 0].size <= _GIVEN else height
+  rows = []
+  for taps in jnp.split(kernel, parts):
+    contracted = ((1,), (3,)), ((), ())
+    given = jax.lax.dot_general(x.reshape(h * w, out), taps, contracted)
+    given = given.reshape(h, w, -1, width, c)
+    rows += [given[:, :, i] for i in range(given.shape[2])]
+  # Less than no padding is cut off.
+  frames = [(j + 1 + before - width, after - j, 0) for j in range(width)]
+  rows = [
+    sum(_padded(row[:, :, j], 1, frame) for j, frame in enumerate(frames))
+    for row in rows
+  ]
+  frames = [(i + 1 + above - height, below - i, 0) for i in range(height)]
+  return sum(map(_padded, rows, [0] * height, frames))
+
+
+def _padded(x, axis, frame):
+  frames = [(0, 0, 0)] * 3
+  frames[axis] = frame
+  return jax.lax.pad(x, jnp.zeros((), x.dtype), frames)
 
 
 def _by_pairs(x, kernel, padding, adjoint):
