@@ -2,9 +2,9 @@
 
 Lucid's image (Fourier coefficients of decorrelated colours, Olah et al. 2017,
 https://distill.pub/2017/feature-visualization) under jitter alone, on exactly
-what a unit sees: 163 x 163 pixels. Expected: activations of 87 to 379, 213 in
-the mean; dogs, monkeys, pots, domes and woven cloth can be told; two minutes
-and a half on two cores of a CPU.
+what a unit sees: 163 x 163 pixels. Expected: activations of 72 to 394, 212 in
+the mean; dogs, monkeys, pots, domes and woven cloth can be told; a minute and
+a half on two cores of a CPU.
 
   python -m experiments.run --config=configs/demo.py --workdir=DIR
 """
