@@ -31,5 +31,6 @@ def get_config():
   config.objective = 'neuron(layer)'
   config.optimizer = 'adam(rate)'
   config.activation = 'neuron(layer)'
+  config.metrics = 'rank = rank(layer), rectified = neuron(rectifier)'
   config.result = 'last'
   return config

@@ -255,15 +255,12 @@ def _layer(torch: Any, row: tables_.Layer, below: list, weights: dict) -> Any:
 def over_units(torch: Any, count: int) -> benchmark.Table:
   """Units in an hour, of images of 512 steps: vizjax by box, and the loop.
 
-  Each way is measured in turn, ours by several steps in a call. The weights
-  are random.
+  Each way is measured in turn. The weights are random.
   """
   net = models.cut(benchmark.random(NETWORK), ('fc8',))
   ways = benchmark_workloads.side_by_side(net, LAYER, count)
-  loops = {
-    'a loop over units, as render_vis': True,
-    'the same, weights frozen': False,
-  }
+  loop = 'a loop over units, as render_vis'
+  loops = {loop: True, 'the same, weights frozen': False}
   for name, learned in loops.items():
     one = unit_step(torch, net, LAYER, learned)
     all_ = lambda one=one: [one() for _ in range(count)][-1].item()
@@ -273,7 +270,7 @@ def over_units(torch: Any, count: int) -> benchmark.Table:
   each = [s / n for s, n in zip(times, counts, strict=True)]
   rows = []
   for name, s in zip(ways, each, strict=True):
-    ratios = (benchmark.short(loop / s) for loop in each[-len(loops) :])
+    ratios = (benchmark.short(other / s) for other in each[-len(loops) :])
     rows.append((name, benchmark.short(s), round(3600 / s / 512), *ratios))
   columns = (
     'way', 's of an image step', 'units an hour at 512 steps',

@@ -33,7 +33,7 @@ from vizjax import transforms
 
 # Terms that read one channel, one position, or nothing but the image.
 _OF_A_CHANNEL = {'neuron', 'channel', 'amplify_neuron'}
-_OF_A_POSITION = {'neuron', 'direction_neuron'}
+_OF_A_POSITION = {'neuron', 'direction_neuron', 'rank'}
 _OF_THE_IMAGE = {'total_variation', 'p_norm', 'l1', 'l2', 'l2_norm', 'std'}
 
 # Examples of further networks, for messages.
@@ -81,6 +81,7 @@ def config() -> config_dict.ConfigDict:
   # What is kept.
   c.activation = ''  # measured without transforms; '': the objective
   c.trace = ''  # further records: 'norm = l2_norm(), std = std()'
+  c.metrics = ''  # of the image without transforms: 'rank = rank(layer)'
   c.result = 'best'  # or 'last', or 'next': after the last update
   c.keep = ''  # further ones, as 'last': image, score and step of each
   c.image_dtype = 'float32'  # or 'float16', 'uint8'
@@ -295,7 +296,7 @@ def program(
     recipe,
     transforms=(clean,),
     objective=fields.link(config, measured, knobs),
-    trace=(),
+    trace=fields.metrics(config, knobs),
     procedure=core.ASCENT,
   )
   act = geometry.maps(cut, frame.view)[layer].shape

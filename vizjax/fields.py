@@ -47,6 +47,7 @@ _FIELDS = {
   'objective': ((objectives, deepdream, features), Callable),
   'activation': ((objectives, deepdream, features), Callable),
   'trace': ((objectives, deepdream, features), Callable),
+  'metrics': ((objectives, deepdream, features), Callable),
   'optimizer': (
     (optimizers, lbfgsb, codes, optax),
     optax.GradientTransformation,
@@ -133,6 +134,13 @@ def trace(
   return (*given, *terms.items())
 
 
+def metrics(
+  config: config_dict.ConfigDict, knobs: dict[str, Any]
+) -> tuple[tuple[str, core.Term], ...]:
+  """The named terms of config.metrics."""
+  return tuple(_named(config, 'metrics', knobs).items())
+
+
 def data(
   config: config_dict.ConfigDict, knobs: dict[str, Any]
 ) -> dict[str, Callable]:
@@ -156,10 +164,10 @@ def calls(config: config_dict.ConfigDict) -> list[tuple[str, set[Any]]]:
   The layer at hand is given as 'layer'.
   """
   found = []
-  for field in ('objective', 'activation', 'trace'):
+  for field in ('objective', 'activation', 'trace', 'metrics'):
     text = config[field]
     if text.strip():
-      text = f'record({text})' if field == 'trace' else text
+      text = f'record({text})' if field in ('trace', 'metrics') else text
       found += _explained(field, formula.calls, text)
   named = {**config, 'layer': 'layer'}
   return [

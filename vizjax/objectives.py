@@ -32,6 +32,22 @@ def neuron(layer: str, read: str | None = None) -> core.Term:
   return term
 
 
+def rank(layer: str) -> core.Term:
+  """The place of target['unit'] among the channels where it is: 1, 2, ...
+
+  One more than how many are stronger; no gradient. How selective an image is
+  for its unit.
+  """
+
+  def term(acts, target):
+    act = _layer(acts, layer)
+    unit = target['unit']
+    here = act if act.ndim == 1 else act[unit.y, unit.x]
+    return 1.0 + jnp.sum(here > here[unit.channel], dtype=act.dtype)
+
+  return term
+
+
 def channel(layer: str) -> core.Term:
   """The mean of one channel over the map of a layer.
 

@@ -34,9 +34,9 @@ class Runner(NamedTuple):
     advance: (state, targets, keys, *, steps) -> state, trace [b, steps].
       The state that is passed in is used up.
     frame: (state) -> images that would be evaluated next.
-    finish: (state, targets) -> {'image', 'score', 'step', 'activation'}, and
-      the first three of every further snapshot, as 'last/image'; besides an
-      image its 'code' where it has one.
+    finish: (state, targets) -> {'image', 'score', 'step', 'activation'}, the
+      records of `clean` as 'metric/NAME', and the first three of every further
+      snapshot, as 'last/image'; besides an image its 'code' where it has one.
     prepare: (targets, keys, *, steps) -> bytes that `advance` takes on a
       device, 0 where that is not known. Compiles, and computes nothing.
   """
@@ -205,10 +205,11 @@ def _finish(
 ) -> dict[str, Array]:
   snapshot = _snapshot(state, result)
   draw = core.Draw(jax.random.key(0), state.step, target)  # nothing is drawn
-  activation, _ = core.score(clean, snapshot.params, draw)
+  activation, metrics = core.score(clean, snapshot.params, draw)
   if result == 'next':
     snapshot = snapshot._replace(score=activation)
   found = _described(recipe, snapshot) | {'activation': activation}
+  found |= {f'metric/{name}': value for name, value in metrics.items()}
   for name in keep:
     for field, value in _described(recipe, _snapshot(state, name)).items():
       found[f'{name}/{field}'] = value

@@ -1,5 +1,6 @@
 """What results are of: config, versions, and what processes must agree in."""
 
+from collections.abc import Sequence
 import platform
 from importlib import metadata
 from typing import Any
@@ -8,6 +9,10 @@ import jax
 from ml_collections import config_dict
 
 import vizjax
+from vizjax import core
+from vizjax import fields
+from vizjax import geometry
+from vizjax import photographs as photographs_
 from vizjax import store
 
 _PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'numpy')
@@ -21,6 +26,46 @@ def of(config: config_dict.ConfigDict, source: str) -> dict[str, Any]:
     source: text of its file.
   """
   return {'config': config.to_dict(), 'versions': versions(), 'source': source}
+
+
+def labels(
+  config: config_dict.ConfigDict,
+  net: core.Model,
+  layer: str,
+  photographs: Sequence[photographs_.Photograph],
+) -> tuple[str, ...]:
+  """Names of what a layer's images are of; () where there are none.
+
+  Of its units, or of the photographs that take their place.
+  """
+  each = fields.each(config)
+  if each:
+    return tuple(
+      ' + '.join(map(photographs_.stem, one.values())) for one in each
+    )
+  if len(photographs) > 1:
+    return tuple(photograph.name for photograph in photographs)
+  channels = {info.name: info.channels for info in net.layers}.get(layer)
+  return net.labels if len(net.labels) == channels else ()
+
+
+def network(net: core.Model) -> list[list]:
+  """Name, kind, inputs and shape of each layer, in order, as JSON has it.
+
+  Inputs are known of networks that are tables of layers.
+  """
+  shapes = geometry.maps(net)
+  table = getattr(getattr(net.apply, 'network', None), 'table', ())
+  inputs = {row.name: row.inputs for row in table}
+  return [
+    [
+      info.name,
+      info.kind,
+      list(inputs.get(info.name, ())),
+      [*shapes[info.name].shape],
+    ]
+    for info in net.layers
+  ]
 
 
 def versions() -> dict[str, str]:

@@ -26,7 +26,6 @@ from vizjax import parallel
 from vizjax import places
 from vizjax import planner
 from vizjax import provenance
-from vizjax import photographs as photographs_
 from vizjax import runs
 from vizjax import stages
 from vizjax import store
@@ -45,6 +44,7 @@ class LayerPlan(NamedTuple):
   fields: dict[str, tuple[tuple[int, ...], Any]]  # shape of a row, dtype
   chunk: int  # runs that a file holds
   labels: tuple[str, ...]  # names of the units; () where they have none
+  network: list[list]  # name, kind, inputs and shape of each of its layers
 
 
 class _Job(NamedTuple):
@@ -186,16 +186,10 @@ def _plan_layer(config, net, others, scales, layer: str) -> LayerPlan:
   frames = max(_frames(config, each) for each in found.values())
   if frames:
     rows['frames'] = ((frames, *image), config.image_dtype)
-  channels = {info.name: info.channels for info in net.layers}.get(layer)
-  labels = net.labels if len(net.labels) == channels else ()
-  if len(photographs) > 1:
-    labels = tuple(photograph.name for photograph in photographs)
-  each = fields.each(config)
-  if each:
-    labels = tuple(
-      ' + '.join(map(photographs_.stem, one.values())) for one in each
-    )
-  return LayerPlan(layer, table, found, columns, rows, chunk, labels)
+  labels = provenance.labels(config, net, layer, photographs)
+  network = provenance.network(net)
+  about = labels, network
+  return LayerPlan(layer, table, found, columns, rows, chunk, *about)
 
 
 def _frames(config, each: stages.Stages) -> int:
@@ -239,6 +233,7 @@ def _opened(
   made_by = provenance.of(config, source) | {
     'fingerprint': _fingerprint(config, plans),
     'layers': [p.layer for p in plans],
+    'network': plans[0].network,
     # Names of the units, for the layers whose units have any.
     'labels': {p.layer: list(p.labels) for p in plans if p.labels},
   }
