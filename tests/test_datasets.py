@@ -74,6 +74,18 @@ def test_it_is_a_sequence(tmp_path):
       data[number]
 
 
+def test_what_cannot_be_decoded_has_an_id(tmp_path):
+  save(tmp_path / 'a.png')
+  save(tmp_path / 'cat' / 'b.png').write_bytes(b'damaged')
+  data = datasets.open(str(tmp_path))
+  assert [data.identity(number) for number in range(2)] == [
+    'a.png',
+    'cat/b.png',
+  ]
+  with pytest.raises(ValueError, match='b.png.*cannot be decoded'):
+    data[1]
+
+
 def test_links_are_followed_but_not_in_circles(tmp_path):
   folder = tmp_path / 'data'
   save(tmp_path / 'elsewhere' / '1.png')
@@ -305,6 +317,7 @@ def test_a_set_of_tfds_has_its_labels_by_name(sets):
   assert data.classes == ('tench', 'zebra', 'n01484850')
   assert len(data) == 5  # the split validation
   found = {e.id: (e.label, e.image) for e in data}
+  assert [data.identity(number) for number in range(5)] == list(found)
   labels = ['', 'tench', 'zebra', 'n01484850', '']
   for i, expected in enumerate(labels):
     label, image = found[f'{i}.png']
@@ -334,6 +347,7 @@ def test_a_set_without_labels_has_none(sets):
   data = datasets.open('tfds:toy_one')
   assert data.classes == ()
   assert [(e.id, e.label) for e in data] == [('0', ''), ('1', ''), ('2', '')]
+  assert [data.identity(number) for number in range(3)] == ['0', '1', '2']
 
 
 def test_a_set_that_is_not_there_says_what_to_type(sets, tmp_path, monkeypatch):

@@ -17,7 +17,7 @@ Every image becomes RGB: grey is tripled, the transparent is laid over white,
 several frames the first is taken. Colour profiles are not applied.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 import dataclasses
 import io
 import operator
@@ -57,12 +57,14 @@ class Dataset:
     classes: every name that a label can be, but ''.
     size: number of examples.
     example: 0 <= number < size -> Example.
+    identity: the same -> its id, also of an image that cannot be decoded.
   """
 
   name: str
   classes: tuple[str, ...]
   size: int
   example: Callable[[int], Example]
+  identity: Callable[[int], str] = str
 
   def __len__(self) -> int:
     return self.size
@@ -117,10 +119,11 @@ def _folder(spec: str) -> Dataset:
     path = folder.joinpath(*paths[number])
     with path.open('rb') as file:
       image = _decode(file, str(path))
-    return Example('/'.join(paths[number]), image, labels[number])
+    return Example(identity(number), image, labels[number])
 
+  identity = lambda number: '/'.join(paths[number])
   classes = tuple(sorted({*labels} - {''}))
-  return Dataset(spec, classes, len(paths), example)
+  return Dataset(spec, classes, len(paths), example, identity)
 
 
 def _files(
@@ -193,14 +196,20 @@ def _set(spec: str) -> Dataset:
 
   def example(number):
     row = rows[number]
-    where = row.get('file_name')
-    where = where.decode() if isinstance(where, bytes) else str(number)
+    where = _where(row, number)
     image = _decode(io.BytesIO(row['image']), f'{spec}, {where}')
     # TFDS has -1 for an example without a label.
     known = named and row['label'] >= 0
     return Example(where, image, classes[row['label']] if known else '')
 
-  return Dataset(spec, classes, size, example)
+  identity = lambda number: _where(rows[number], number)
+  return Dataset(spec, classes, size, example, identity)
+
+
+def _where(row: Mapping[str, Any], number: int) -> str:
+  """The name of the file that an example was made of, else its number."""
+  name = row.get('file_name')
+  return name.decode() if isinstance(name, bytes) else str(number)
 
 
 def _builder(tfds: Any, spec: str, name: str) -> Any:

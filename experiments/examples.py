@@ -1,0 +1,144 @@
+"""The photographs that excite each unit of a workdir most, and statistics.
+
+  python -m experiments.examples --workdir=DIR --dataset=PHOTOGRAPHS
+  ... --dataset=tfds:imagenet_v2:test --k=16
+  ... --layer='conv*' --limit=10000
+
+DIR is a workdir of experiments.run, finished or not. One pass of its network
+over the data finds, of every channel of every layer, the k photographs with
+the highest maximum over all positions, and the maximum, mean, deviation and
+99th and 99.9th percentile of that maximum over all photographs. They are
+written to DIR/examples, with what the units see of the photographs:
+vizjax/examples.py. The same command goes on after an interruption.
+Photographs are found and prepared as by experiments.validate.
+"""
+
+import sys
+import time
+
+from absl import flags
+from absl import logging
+
+from experiments import launch
+from vizjax import examples
+from vizjax import examples_crops
+from vizjax import preprocessing
+
+_EVERY = 60  # seconds, after which what is known is written
+_LISTED = 5  # photographs that are skipped
+
+
+def define() -> None:
+  """The flags; here and not above, so that this can be imported beside."""
+  text, number = flags.DEFINE_string, flags.DEFINE_integer
+  text('workdir', None, 'Of experiments.run.')
+  text('dataset', None, 'A folder of images, or tfds:NAME[:SPLIT].')
+  number('k', 9, 'Photographs of each channel.', lower_bound=1)
+  text('layer', None, "'conv3,conv5', or globs; else all of the workdir.")
+  text('preprocessing', None, f'{preprocessing.EXAMPLE}; else its own.')
+  number('batch', 32, 'Images at a time.', lower_bound=1)
+  number('limit', None, 'Only the first so many images.', lower_bound=1)
+
+
+def main() -> None:
+  f = flags.FLAGS
+  logging.set_verbosity(logging.WARNING)  # TFDS tells which files it opens
+  search(
+    f.workdir,
+    f.dataset,
+    k=f.k,
+    layer=f.layer,
+    preprocess=f.preprocessing,
+    batch=f.batch,
+    limit=f.limit,
+  )
+
+
+def search(
+  workdir: str,
+  dataset: str,
+  *,
+  k: int = 9,
+  layer: str | None = None,
+  preprocess: str | None = None,
+  batch: int = 32,
+  limit: int | None = None,
+) -> None:
+  """Searches, and prints what was found; what `define` lists."""
+  plan = examples.plan(
+    workdir, dataset, k=k, layer=layer, preprocess=preprocess, limit=limit
+  )
+  through = plan.through
+  size = examples_crops.size(through, plan.fields)
+  channels = sum(shape[-1] for shape in through.layers.values())
+  print(
+    f'{workdir}: {len(through.layers)} layers of {channels} channels, '
+    f'{through.count} of {len(through.data)} images of {dataset}, '
+    f'{through.how}; crops of {size / 1e6:.1f} MB, uncompressed',
+    flush=True,
+  )
+  with launch.patient() as stop, _Bars() as bars:
+
+    def report(progress):
+      bars.report(progress)
+      stop()
+
+    found = examples.search(plan, batch=batch, report=report, due=bars.due)
+  for name, why in found['skipped'][:_LISTED]:
+    print(f'skipped {name}: {why}', file=sys.stderr)
+  more = len(found['skipped']) - _LISTED
+  if more > 0:
+    print(f'skipped {more} more: examples.json lists them', file=sys.stderr)
+  print(
+    f'{workdir.rstrip("/")}/examples: {k} of {found["count"]} images for each '
+    f'channel, {len(found["skipped"])} skipped{bars.rate()}'
+  )
+
+
+class _Bars:
+  """How far a search is, a bar for each part of it; and how long it takes."""
+
+  def __init__(self):
+    self.bar = self.what = None
+    self.rates = []
+    self.written = time.monotonic()
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *raised):
+    if self.bar is not None:
+      self.bar.close()
+
+  def report(self, progress: examples.Progress) -> None:
+    if progress.what != self.what:
+      self.__exit__()
+      self.what, self.first = progress.what, progress.done
+      self.began = time.monotonic()
+      self.bar = launch.bar(
+        '{desc}: {n_fmt} of {total_fmt}, {rate_fmt}, {remaining} left',
+        desc=progress.what,
+        total=progress.count,
+        initial=progress.done,
+        unit=' images',
+      )
+    self.bar.update(progress.done - self.bar.n)
+    if progress.what == 'photographs' and progress.done == progress.count:
+      passed = time.monotonic() - self.began
+      self.rates = [(progress.done - self.first) / max(passed, 1e-9)]
+
+  def due(self) -> bool:
+    """Whether what is known has not been written for long."""
+    passed = time.monotonic() - self.written > _EVERY
+    if passed:
+      self.written = time.monotonic()
+    return passed
+
+  def rate(self) -> str:
+    """', 20.1 images/s', or nothing where no pass was made."""
+    return ''.join(f', {rate:.1f} images/s' for rate in self.rates)
+
+
+if __name__ == '__main__':
+  define()
+  launch.run(main, 'workdir', 'dataset')
