@@ -14,6 +14,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 demo: $(READY)
 	@$(BIN)/python -m experiments.run --config=configs/demo.py --workdir=results/demo
+	@echo 'Photographs beside the images: $(BIN)/python -m experiments.examples \
+	  --workdir=results/demo --dataset=FOLDER, and make demo again' >&2
 	@$(BIN)/python -m experiments.atlas --workdir=results/demo
 
 test: lint

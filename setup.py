@@ -14,7 +14,7 @@ setuptools.setup(
   long_description_content_type='text/markdown',
   license='MIT',
   packages=setuptools.find_packages(include=['vizjax', 'vizjax.*']),
-  package_data={'vizjax': ['templates/*.html', 'models/*.txt']},
+  package_data={'vizjax': ['templates/*', 'models/*.txt']},
   python_requires='>=3.11',
   install_requires=[
     'jax>=0.10',
@@ -50,6 +50,7 @@ setuptools.setup(
       'matplotlib>=3.9',
       'opencv-python-headless<5',
       'orbax-checkpoint>=0.11',
+      'playwright>=1.50',
       'pytest>=8',
       'pytest-xdist>=3',
       'ruff',

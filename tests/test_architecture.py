@@ -25,6 +25,7 @@ MAY_TOUCH_IT = {
   'vizjax/models/files.py',
   'vizjax/models/caffe.py',
   'vizjax/atlas.py',
+  'vizjax/atlas_layers.py',
   'vizjax/batches.py',
   'vizjax/benchmark.py',
   'vizjax/benchmark_peers.py',

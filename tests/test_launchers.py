@@ -1,5 +1,6 @@
 """The launchers as a user meets them: in processes of their own."""
 
+import json
 import os
 import pathlib
 import signal
@@ -268,9 +269,9 @@ def test_nan_in_the_weights_is_recorded_not_raised(tmp_path):
   atlas = start('-m', 'experiments.atlas', f'--workdir={workdir}')
   code, _, err = finish(atlas)
   assert code == 0, err
-  page = (workdir / 'atlas' / 'conv2.html').read_text()
-  assert page.count('class="nonfinite"') == 1
-  assert 'not a finite number' in page
+  page = json.loads((workdir / 'atlas' / 'conv2' / 'layer.json').read_text())
+  assert page['nonfinite'] == 1
+  assert [image['finite'] for image in page['images']].count(False) == 1
 
 
 def poster(workdir):

@@ -1,31 +1,45 @@
-"""A store becomes pages: an index, a page and a contact sheet per layer.
+"""A store becomes a site: a network, a page a layer, a page a unit.
 
-  OUT/index.html  <layer>.html  <layer>.png  <layer>/<unit>.png
+  OUT/index.html            the site; #/conv5 is a layer, #/conv5/17 a unit
+  OUT/site.css, site.js ... how it looks and what it does
+  OUT/data.js, data.json    what is said of the workdir
+  OUT/config.py             a config that makes these images again
+  OUT/<layer>/              of `atlas_layers`: pictures and numbers
 
-Static files with relative links, to be opened from disk, moved or served.
-Only the store is read, so an atlas can be made again at any time, also of a
-sweep that is still under way.
+In an address a layer's name is percent-encoded: #/inception_3a%2F1x1/17; as
+it is, it is understood, too. Static files with relative links, to be opened
+from disk, moved or served. Only the store is read, so a site can be made again
+at any time, also of a sweep that is still under way.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+import contextlib
+from importlib import resources
+import json
 import pathlib
+import shlex
 import shutil
 from typing import Any
+from urllib import parse
 
 import jinja2
-import numpy as np
 
-from vizjax import images
+from vizjax import atlas_layers
+from vizjax import atlas_network
 from vizjax import places
 from vizjax import store
 
-WIDEST = 4096  # pixels of a contact sheet
+# In this order: what starts the page comes last.
+_CODE = ('site.css', 'elements.js', 'layers.js', 'units.js', 'site.js')
+
+# What makes an image again; the units are typed after it.
+_COMMAND = 'python -m experiments.run {} --workdir=again {} --config.units='
 
 
 def write(
   workdir: str, *, contrast: float | int = 0.5, out: str | None = None
 ) -> pathlib.Path:
-  """Writes the atlas of a workdir; it replaces the old one when complete.
+  """Writes the site of a workdir; it replaces the old one when complete.
 
   Args:
     workdir: of `sweep.execute`.
@@ -37,142 +51,175 @@ def write(
     The path of the index.
 
   Raises:
-    ValueError: the directory holds no results.
+    ValueError: the directory holds no results, or `out` holds other files.
     OSError: it cannot be written.
   """
   provenance = store.read_config(workdir)
   if out is None:
     out = places.local(workdir, 'type --out=DIR') / 'atlas'
-  out = pathlib.Path(out)
-  partial = out.with_name(f'.{out.name}.partial')
-  shutil.rmtree(partial, ignore_errors=True)
-  partial.mkdir(parents=True)
-  facts = {
-    'title': pathlib.Path(workdir).resolve().name,
-    'config': {k: v for k, v in provenance['config'].items() if v is not None},
-    'versions': provenance['versions'],
-  }
+  config = provenance['config']
   labels = provenance.get('labels', {})
-  layers = [
-    _layer(name, store.open_(path), partial, contrast, labels.get(name, []))
-    for name, path in store.layers(workdir).items()
-  ]
-  if not any(layer['done'] for layer in layers):
-    raise ValueError(
-      f'{workdir!r} holds no finished images yet: run the same command of '
-      'experiments.run to its end, or for longer'
-    )
-  environment = jinja2.Environment(
-    loader=jinja2.PackageLoader('vizjax'), autoescape=True
-  )
-  for layer in layers:
-    page = environment.get_template('layer.html').render(layer=layer, **facts)
-    (partial / layer['page']).write_text(page)
-  index = environment.get_template('index.html').render(layers=layers, **facts)
-  (partial / 'index.html').write_text(index)
-  _replace(out, partial)
-  return out / 'index.html'
+  with _replacing(pathlib.Path(out)) as folder:
+    layers = []
+    for name, path in store.layers(workdir).items():
+      source = atlas_layers.Source(
+        workdir, config, labels.get(name, []), contrast
+      )
+      kept = store.open_(path)
+      layers.append(atlas_layers.write(name, kept, folder, source))
+    if not any(layer['done'] for layer in layers):
+      raise ValueError(
+        f'{workdir!r} holds no finished images yet: run the same command of '
+        'experiments.run to its end, or for longer'
+      )
+    title = pathlib.Path(workdir).resolve().name
+    # Where it will be.
+    flag = f'--config={pathlib.Path(out) / "config.py"}'
+    _index(folder, title, provenance, layers, flag)
+    (folder / 'config.py').write_text(_config(title, config))
+  return pathlib.Path(out) / 'index.html'
 
 
-def _replace(out: pathlib.Path, partial: pathlib.Path) -> None:
-  """Puts a new atlas in place of the old one, and of nothing else.
+@contextlib.contextmanager
+def _replacing(out: pathlib.Path) -> Iterator[pathlib.Path]:
+  """A folder to write into that takes the place of an old site at the end.
 
   Raises:
-    ValueError: the folder holds something else.
+    ValueError: there is something else.
   """
-  if out.exists() and any(out.iterdir()) and not (out / 'index.html').exists():
-    shutil.rmtree(partial)
+  if out.exists() and not _ours(out):
     raise ValueError(
       f'{str(out)!r} holds other files: expected a new or empty folder, or '
       'that of an atlas'
     )
-  shutil.rmtree(out, ignore_errors=True)
-  partial.rename(out)
+  partial, old = (out.with_name(f'.{out.name}.{n}') for n in ('partial', 'old'))
+  shutil.rmtree(partial, ignore_errors=True)
+  partial.mkdir(parents=True)
+  try:
+    yield partial
+    shutil.rmtree(old, ignore_errors=True)
+    if out.exists():
+      out.rename(old)
+    partial.rename(out)
+  finally:
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
 
 
-def _layer(
-  name: str,
-  kept: store.Store,
-  root: pathlib.Path,
-  contrast: float | int,
-  labels: list[str],
-) -> dict:
-  """Writes the images of a layer; what its page is made of."""
-  folder = kept.name
-  (root / folder).mkdir()
-  cards, thumbnails = [], []
-  done = np.flatnonzero(store.read(kept, store.DONE))
-  columns = max(1, int(np.ceil(np.sqrt(len(done)))))
-  for image, card in _cards(kept, done, labels):
-    image = images.rgb(images.stretch(image, contrast))
-    card['image'] = f'{folder}/{card["id"]}.png'
-    card['height'], card['width'] = image.shape[:2]
-    images.write(root / card['image'], image)
-    cards.append(card)
-    shrink = min(1, WIDEST / columns / image.shape[1])
-    size = tuple(max(1, int(n * shrink)) for n in image.shape[:2])
-    thumbnails.append(images.resize(image, size) if shrink < 1 else image)
-  sheet = f'{folder}.png'
-  if cards:
-    texts = [f'{card["name"]}  {card["activation"]}' for card in cards]
-    sheet_image = images.contact_sheet(thumbnails, texts, columns=columns)
-    images.write(root / sheet, sheet_image)
+def _ours(out: pathlib.Path) -> bool:
+  """Whether a folder is empty, or of an atlas: these tell their version."""
+  if not out.is_dir():
+    return False
+  index = out / 'index.html'
+  made = index.is_file() and 'vizjax' in index.read_text(errors='replace')
+  return made or not any(out.iterdir())
+
+
+def _index(
+  folder: pathlib.Path,
+  title: str,
+  provenance: Mapping[str, Any],
+  layers: Sequence[dict[str, Any]],
+  flag: str,
+) -> None:
+  """Writes index.html, the data that all pages share, and the code."""
+  begun = {layer['name']: layer for layer in layers}
+  names = provenance.get('layers', list(begun))
+  listed = [_listed(begun.get(name, {'name': name}), flag) for name in names]
+  data = {
+    'title': title,
+    'config': {k: v for k, v in provenance['config'].items() if _said(v)},
+    'versions': provenance['versions'],
+    'layers': listed,
+  }
+  # A number in a config may be infinite: text for JSON.
+  text = json.dumps(_finite(data), allow_nan=False)
+  (folder / 'data.json').write_text(text)
+  (folder / 'data.js').write_text(f'atlas.site({text});\n')
+  environment = jinja2.Environment(
+    loader=jinja2.PackageLoader('vizjax'), autoescape=True
+  )
+  page = environment.get_template('index.html').render(
+    **data,
+    scripts=_CODE[1:],
+    diagram=_diagram(provenance, listed),
+    done=sum(layer['done'] for layer in listed),
+    count=sum(layer['count'] for layer in listed),
+    nonfinite=sum(layer['nonfinite'] for layer in listed),
+    waiting=sum(layer['count'] == 0 for layer in listed),
+  )
+  (folder / 'index.html').write_text(page)
+  for name in _CODE:
+    code = resources.files('vizjax') / 'templates' / name
+    (folder / name).write_bytes(code.read_bytes())
+
+
+def _listed(layer: Mapping[str, Any], flag: str) -> dict[str, Any]:
+  """What the index and the pages say of a layer, begun or not."""
+  name = layer['name']
   return {
     'name': name,
-    'page': f'{folder}.html',
-    'sheet': sheet,
-    'cards': cards,
-    'done': len(cards),
-    'count': kept.count,
-    'nonfinite': sum(not card['finite'] for card in cards),
+    'href': '#/' + parse.quote(name, safe=''),
+    'folder': parse.quote(layer.get('folder', '')),
+    'done': layer.get('done', 0),
+    'count': layer.get('count', 0),
+    'nonfinite': layer.get('nonfinite', 0),
+    'command': _COMMAND.format(
+      *map(shlex.quote, [flag, f'--config.layer={name}'])
+    ),
   }
 
 
-def _cards(
-  kept: store.Store, rows: np.ndarray, labels: list[str]
-) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
-  """The part of each image that its unit sees, and what is known of it."""
-  channels = store.read(kept, 'unit')[:, 0]
-  several = len(np.unique(channels)) < kept.count
-  names = ('image', 'unit', 'replicate', 'seen', 'score', 'activation', 'step')
-  for start in range(0, kept.count, kept.chunk):
-    chunk = slice(start, min(start + kept.chunk, kept.count))
-    if chunk.start not in rows:
-      continue
-    columns = [store.read(kept, name, chunk) for name in names]
-    traces = store.read(kept, 'trace/score', chunk)
-    for row, trace in zip(zip(*columns, strict=True), traces, strict=True):
-      image, (c, y, x), replicate, seen, score, activation, step = row
-      top, left, h, w = seen
-      card = {
-        'id': f'{c}_{y}x{x}_{replicate}',
-        'name': ' '.join(
-          [str(c)]
-          + [label.split(',')[0] for label in labels[c : c + 1]]
-          + [f'({y}, {x}) #{replicate}'] * several
-        ),
-        'score': _short(score),
-        'activation': _short(activation),
-        'step': int(step),
-        'finite': bool(np.isfinite([score, activation]).all()),
-      }
-      part = image[top : top + h, left : left + w].astype(np.float32)
-      yield part, card | _curve(trace)
+def _diagram(
+  provenance: Mapping[str, Any], layers: Sequence[Mapping[str, Any]]
+) -> atlas_network.Diagram:
+  """The network, as far as the workdir knows it."""
+  made = {layer['name'] for layer in layers if layer['done']}
+  network = [
+    atlas_network.Row(name, kind, tuple(inputs), tuple(shape))
+    for name, kind, inputs, shape in provenance.get('network', [])
+  ]
+  if not network:
+    network = atlas_network.column([layer['name'] for layer in layers])
+  return atlas_network.draw(network, made)
 
 
-def _curve(trace: np.ndarray) -> dict[str, str]:
-  """The points of a score curve in a box of 100 x 30."""
-  steps = np.flatnonzero(np.isfinite(trace))
-  if not len(steps):
-    return {'points': '', 'low': '-', 'high': '-'}
-  steps = steps[np.unique(np.linspace(0, len(steps) - 1, 200).astype(int))]
-  values = trace[steps]
-  low, high = values.min(), values.max()
-  x = 100 * steps / max(len(trace) - 1, 1)
-  y = 29 - 28 * (values - low) / max(high - low, 1e-12)
-  points = ' '.join(f'{a:.1f},{b:.1f}' for a, b in zip(x, y, strict=True))
-  return {'points': points, 'low': _short(low), 'high': _short(high)}
+def _said(value: Any) -> bool:
+  """Whether a field of a config says anything."""
+  return value is not None and value != '' and value != []
 
 
-def _short(number) -> str:
-  return f'{number:.4g}' if np.isfinite(number) else 'not a number'
+def _finite(value: Any) -> Any:
+  """The same with the numbers that JSON lacks as text: 'inf'."""
+  if isinstance(value, Mapping):
+    return {name: _finite(each) for name, each in value.items()}
+  if isinstance(value, (list, tuple)):
+    return [_finite(each) for each in value]
+  finite = not isinstance(value, float) or abs(value) < float('inf')
+  return value if finite else str(value)
+
+
+def _config(title: str, config: Mapping[str, Any]) -> str:
+  """The text of a config file with every field of a stored one."""
+  about = f'The config of {title}, field by field.'
+  lines = [
+    repr(about),
+    '',
+    'from vizjax import build',
+    '',
+    '',
+    'def get_config():',
+    '  config = build.config()',
+  ]
+  for name, value in config.items():
+    if value is not None:
+      lines.append(f'  config.{name} = {_literal(value)}')
+  return '\n'.join([*lines, '  return config', ''])
+
+
+def _literal(value: Any) -> str:
+  if isinstance(value, list):
+    return repr(tuple(value))
+  if isinstance(value, float) and abs(value) == float('inf'):
+    return f"float('{value}')"
+  return repr(value)
