@@ -68,6 +68,7 @@ def equal(found, expected):
 
 
 @pytest.mark.parametrize('calls', (pytest.param(3, marks=pytest.mark.slow), 4))
+@pytest.mark.slow
 def test_octaves_go_on_from_any_step(calls, photographs, tmp_path):
   c = dream(photographs)
   with pytest.raises(KeyboardInterrupt):

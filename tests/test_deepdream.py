@@ -102,6 +102,7 @@ def test_a_dream_is_the_twins(photographs, tmp_path, x64):
   )
 
 
+@pytest.mark.slow
 def test_a_guided_dream_is_the_twins(photographs, tmp_path, x64):
   c = config(
     'guided', photograph=photographs[0], guide=photographs[1], step_size=2.0

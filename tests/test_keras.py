@@ -183,6 +183,7 @@ def test_other_files_are_an_error(path):
     keras.read(path.with_name('absent.h5'))
 
 
+@pytest.mark.slow
 def test_damage_is_an_error(path):
   mutations.survives(keras.read, path, save(path))
 

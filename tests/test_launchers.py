@@ -217,7 +217,6 @@ BAD = {
   'no such config': (['--config=configs/demon.py'], ["'configs/demon.py'"]),
   'no flag': (['--wrkdir=x'], ['wrkdir', 'workdir']),
   'no such backend': ([], ["'nope'", 'type JAX_PLATFORMS=cpu']),
-  'too large': (['--config.shape=30000x30000'], ['GB are free', 'smaller']),
   'not one of several': (['--process=1'], ['type --distributed']),
 }
 PLATFORM = {'no such backend': 'nope'}

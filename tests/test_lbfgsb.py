@@ -211,6 +211,7 @@ def test_a_start_outside_costs_one_evaluation(x64, dtype):
     np.testing.assert_allclose(values[1:16], theirs[:15], rtol=SEQUENCE)
 
 
+@pytest.mark.slow
 def test_a_batch_is_its_members(x64):
   starts = jnp.asarray(np.random.RandomState(0).uniform(-1.5, 1, (4, 25)))
   gradient = jax.vmap(jax.value_and_grad(rosenbrock))

@@ -97,7 +97,7 @@ def published_maps(name, image):
   [
     ('alexnet_features', (224, 224)),
     ('alexnet_features', (97, 131)),
-    ('vgg16_features', (67, 49)),
+    pytest.param('vgg16_features', (67, 49), marks=pytest.mark.slow),
     pytest.param('vgg16_features', (224, 224), marks=pytest.mark.slow),
   ],
 )

@@ -156,6 +156,7 @@ def test_the_start_is_the_programs(noiseblend, given, paths):
   np.testing.assert_allclose(maker(shape, 7) - mean, expected, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_all_pairs_in_one_run_are_the_single_runs(paths, tmp_path):
   # Of other sizes, with one style or another: bit for bit.
   contents, styles = [paths['a'], paths['b'], paths['c']], 'bc'

@@ -148,6 +148,7 @@ def test_steps_can_be_made_in_any_number_of_calls(method):
 @pytest.mark.parametrize(
   'method', ['fourier', pytest.param('pixels', marks=pytest.mark.slow)]
 )
+@pytest.mark.slow
 def test_steps_inside_one_program_can_be_made_in_any_number(model, method):
   # What accelerators do: the loop is in the program.
   recipe = first_order(model)[method]
@@ -207,6 +208,7 @@ def test_the_result_is_the_snapshot_that_is_asked_for(model):
   assert (best['step'] < STEPS - 1).any()
 
 
+@pytest.mark.slow
 def test_the_activation_is_measured_without_transforms(model):
   recipe = first_order(model)['fourier']
   found = run(compiled(recipe, result='last'), [0, 4])

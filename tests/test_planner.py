@@ -42,6 +42,7 @@ def test_large_images_may_be_made_one_by_one():
   assert planner.most(c, 9) == 1
 
 
+@pytest.mark.slow
 def test_the_batch_is_as_large_as_memory_allows(monkeypatch):
   c = test_sweep.config(units='0:6', replicates=3, batch=16)
   whole = work(c, monkeypatch, 10**9).batch

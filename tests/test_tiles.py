@@ -190,6 +190,7 @@ def test_memory_is_that_of_a_part():
   assert large - small < 8 * picture
 
 
+@pytest.mark.slow
 def test_moving_tiles_leave_no_seams():
   # An image without texture, and a network that sees the same everywhere but
   # where its input ends: what structure there is, comes from the tiles.

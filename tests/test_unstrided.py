@@ -80,6 +80,7 @@ def taken(size, kernel, padding):
   return tuple(way and way.__name__ for way in ways)
 
 
+@pytest.mark.slow
 def test_the_derivative_has_a_derivative(x64):
   x, taps = draws((8, 9), (3, 3, 3, 4), count=1)
 
@@ -113,9 +114,9 @@ def test_the_error_is_that_of_xla(kernel, x64):
 
 
 @pytest.mark.parametrize('size, kernel, padded', (
-  (11, (3, 3, 192, 384), True),
+  pytest.param(11, (3, 3, 192, 384), True, marks=pytest.mark.slow),
   (11, (5, 5, 96, 5), True),
-  (12, (3, 3, 192, 64), False),
+  pytest.param(12, (3, 3, 192, 64), False, marks=pytest.mark.slow),
   (8, (1, 1, 512, 128), False),
   (9, (1, 1, 192, 96), False),
   (5, (3, 3, 192, 384), False),

@@ -245,6 +245,7 @@ os.execv(sys.executable, [sys.executable, *{}])
 """
 
 
+@pytest.mark.slow
 def test_the_command_reads_a_set_and_a_folder(
   place, prepared, folder, tmp_path
 ):
