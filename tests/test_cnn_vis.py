@@ -145,7 +145,7 @@ EVERYTHING = {
 @pytest.mark.parametrize(
   'operator',
   (
-    'naive',
+    pytest.param('naive', marks=pytest.mark.slow),
     pytest.param('sobel', marks=pytest.mark.slow),
     pytest.param('sobel_squish', marks=pytest.mark.slow),
   ),

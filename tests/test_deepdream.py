@@ -92,6 +92,7 @@ def pixels(path):
   return images.read(path).astype(float)
 
 
+@pytest.mark.slow
 def test_a_dream_is_the_twins(photographs, tmp_path, x64):
   c = config(photograph=photographs[0], jitter=7)
   found = made(c, tmp_path)

@@ -232,6 +232,7 @@ def test_a_batch_is_its_members(x64):
       alone[i] = point + single[0], single[1]
 
 
+@pytest.mark.slow
 def test_the_state_holds_everything(x64):
   start = jnp.asarray(APART)
   initial = lbfgsb.lbfgsb(-1.5, 1.2).init(start)

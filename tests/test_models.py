@@ -178,6 +178,7 @@ def check_boxes(name, names, shape):
       assert error < EXACT, (layer, y, x)
 
 
+@pytest.mark.slow
 def test_every_unit_of_alexnet_is_exact_in_its_box():
   names = [info.name for info in load('alexnet_features').layers]
   assert len(names) == 12

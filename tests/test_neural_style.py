@@ -80,6 +80,7 @@ def sides(net):
 @pytest.mark.parametrize(
   'checkpoint', (pytest.param(None, marks=pytest.mark.slow), 3)
 )
+@pytest.mark.slow
 def test_the_program_is_the_twins(checkpoint, paths, tmp_path, x64):
   c = config(paths, checkpoint_iterations=checkpoint)
   net = build.model(c)
