@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 import pytest
+import test_examples_pass
 import test_launchers
 
 from experiments import examples as launcher
@@ -135,13 +136,7 @@ def test_the_strongest_are_those_of_a_search_of_all(layer, done, folder):
       crop = prepared[i][top : top + h, left : left + w]
       np.testing.assert_array_equal(images_[c, j, :h, :w], crop)
       assert not images_[c, j, h:].any() and not images_[c, j, :, w:].any()
-  for name, expected in {
-    'maximum': values.max(0),
-    'mean': values.mean(0),
-    'deviation': values.std(0),
-    'p99': np.percentile(values, 99, axis=0),
-    'p99_9': np.percentile(values, 99.9, axis=0),
-  }.items():
+  for name, expected in test_examples_pass.statistics(values).items():
     np.testing.assert_allclose(getattr(found, name), expected, rtol=FLOAT)
 
 

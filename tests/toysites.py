@@ -1,11 +1,8 @@
 """Workdirs of noise, for sites: made at once, as no network is run."""
 
-import sys
-import types
-from typing import NamedTuple
-
 import numpy as np
 
+from vizjax import examples as examples_
 from vizjax import store
 
 VERSIONS = {'vizjax': '0.0', 'python': '3.11', 'jax': '0.10', 'device': 'cpu'}
@@ -21,21 +18,6 @@ NETWORK = [
   ['branch/join', 'concat', ['branch/1x1', 'branch/3x3'], [6, 6, 8]],
   ['fc', 'fc', ['branch/join'], [5]],
 ]
-
-
-class Found(NamedTuple):
-  """As vizjax.examples has it."""
-
-  ids: list
-  value: np.ndarray
-  position: np.ndarray
-  box: np.ndarray
-  image: np.ndarray
-  maximum: np.ndarray
-  mean: np.ndarray
-  deviation: np.ndarray
-  p99: np.ndarray
-  p99_9: np.ndarray
 
 
 def activations(count):
@@ -114,7 +96,7 @@ def _columns(n, size, units, replicates):
 def examples(monkeypatch, path, count=12, k=3):
   """Puts a search of photographs beside a workdir, of layer conv1."""
   draw = np.random.RandomState(1)
-  found = Found(
+  found = examples_.Found(
     ids=[[f'<b>{c}_{i}.jpg' for i in range(k)] for c in range(count)],
     value=np.tile(np.arange(k, 0.0, -1), (count, 1)),
     position=np.zeros((count, k, 2), np.int32),
@@ -127,8 +109,10 @@ def examples(monkeypatch, path, count=12, k=3):
     p99_9=np.full(count, 1.0),
   )
   found.value[0, 1:] = np.nan  # one photograph alone
-  module = types.ModuleType('vizjax.examples')
-  module.read = lambda workdir, layer: found if layer == 'conv1' else None
-  monkeypatch.setitem(sys.modules, module.__name__, module)
-  (path / 'examples').mkdir()
+  folder = str(path)
+
+  def read(workdir, layer):
+    return found if (workdir, layer) == (folder, 'conv1') else None
+
+  monkeypatch.setattr(examples_, 'read', read)
   return found

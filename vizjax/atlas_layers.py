@@ -9,7 +9,6 @@
 """
 
 from collections.abc import Iterator, Sequence
-import importlib
 import json
 import pathlib
 from typing import Any, NamedTuple
@@ -17,8 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from vizjax import examples
 from vizjax import images
-from vizjax import places
 from vizjax import store
 
 TILE = 112  # pixels of a picture's longer side on a sheet: 14 blocks of JPEG
@@ -137,7 +136,7 @@ def _fields(names: Sequence[str]) -> list[dict[str, str]]:
 
 
 def _ratios(
-  rows: Sequence[dict[str, Any]], found: Any, names: Sequence[str]
+  rows: Sequence[dict[str, Any]], found: examples.Found, names: Sequence[str]
 ) -> list[str]:
   """Puts each activation over what photographs reach; names of the numbers."""
   known = {'ratio/maximum': found.maximum, 'ratio/p99_9': found.p99_9}
@@ -280,23 +279,19 @@ def _jpeg(path: pathlib.Path, image: np.ndarray) -> None:
   Image.fromarray(image).save(path, quality=88, subsampling=0)
 
 
-def _examples(workdir: str, layer: str, last: int) -> Any:
+def _examples(workdir: str, layer: str, last: int) -> examples.Found | None:
   """What a search of photographs found for a layer; None without one.
 
   Nor is there one of directions or masks: their numbers are no channels.
   """
-  if places.remote(workdir):
-    return None
-  if not (pathlib.Path(workdir) / 'examples').is_dir():
-    return None
-  found = importlib.import_module('vizjax.examples').read(workdir, layer)
+  found = examples.read(workdir, layer)
   return found if found is not None and last < len(found.maximum) else None
 
 
 def _units(
   rows: Sequence[dict[str, Any]],
   labels: list[str],
-  found: Any,
+  found: examples.Found | None,
   folder: pathlib.Path,
 ) -> dict[int, dict[str, Any]]:
   """What is known of each unit beside its images."""
@@ -310,9 +305,11 @@ def _units(
   return units
 
 
-def _photographs(found: Any, c: int, folder: pathlib.Path) -> dict[str, Any]:
+def _photographs(
+  found: examples.Found, c: int, folder: pathlib.Path
+) -> dict[str, Any]:
   """Writes the photographs that excite a unit; what is known of them."""
-  (ks,) = np.nonzero(np.isfinite(found.value[c][: len(found.ids[c])]))
+  (ks,) = np.nonzero(np.isfinite(found.value[c]))
   crops = np.asarray(found.image[c])  # read from a disk here, maybe
   tiles, items = [], []
   for k in ks.tolist():

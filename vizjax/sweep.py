@@ -74,8 +74,9 @@ def plan(config: config_dict.ConfigDict) -> list[LayerPlan]:
   net = build.model(config)
   others = build.networks(config)
   scales = stages.scales(config, net)
+  network = provenance.network(net)
   return [
-    _plan_layer(config, net, others, scales, layer)
+    _plan_layer(config, net, others, scales, network, layer)
     for layer in build.layers(config, net)
   ]
 
@@ -141,7 +142,7 @@ def steps(config: config_dict.ConfigDict, p: LayerPlan) -> int:
   return config.steps * max(len(each.programs) for each in p.stages.values())
 
 
-def _plan_layer(config, net, others, scales, layer: str) -> LayerPlan:
+def _plan_layer(config, net, others, scales, network, layer: str) -> LayerPlan:
   last = stages.last(config, scales)
   photographs = () if scales is None else scales.photographs
   table = build.runs(last, net, layer, len(photographs))
@@ -187,9 +188,7 @@ def _plan_layer(config, net, others, scales, layer: str) -> LayerPlan:
   if frames:
     rows['frames'] = ((frames, *image), config.image_dtype)
   labels = provenance.labels(config, net, layer, photographs)
-  network = provenance.network(net)
-  about = labels, network
-  return LayerPlan(layer, table, found, columns, rows, chunk, *about)
+  return LayerPlan(layer, table, found, columns, rows, chunk, labels, network)
 
 
 def _frames(config, each: stages.Stages) -> int:

@@ -13,10 +13,8 @@ from jaxtyping import Array
 
 from vizjax.models import correlation
 
-Pair = tuple[int, int]  # (down, right)
 
-
-def suits(kernel: Pair, stride: Pair) -> bool:
+def suits(kernel: correlation.Pair, stride: correlation.Pair) -> bool:
   """Whether it is the faster one: a kernel of more than two strides."""
   return max(stride) > 1 and all(
     k > 2 * s for k, s in zip(kernel, stride, strict=True)
@@ -24,7 +22,10 @@ def suits(kernel: Pair, stride: Pair) -> bool:
 
 
 def convolve(
-  x: Array, kernel: Array, stride: Pair, padding: correlation.Padding
+  x: Array,
+  kernel: Array,
+  stride: correlation.Pair,
+  padding: correlation.Padding,
 ) -> Array:
   """Cross-correlation with zeros around; in reverse mode only.
 
