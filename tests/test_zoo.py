@@ -103,10 +103,11 @@ class Server:
       request.send_header('Last-Modified', self.date)
     if self.length:
       request.send_header('Content-Length', str(whole - start))
-    request.end_headers()
     body = self.content[start:]
     body = body[: self.cuts.pop(0)] if self.cuts else body
+    # Before the head is given, at which the client may go and ask once more.
     self.log.append((asked, status, len(body)))
+    request.end_headers()
     request.wfile.write(body)
     self.stalled.set()
     self.stalls.wait(30)
