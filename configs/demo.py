@@ -31,6 +31,13 @@ def get_config():
   config.objective = 'neuron(layer)'
   config.optimizer = 'adam(rate)'
   config.activation = 'neuron(layer)'
-  config.metrics = 'rank = rank(layer), rectified = neuron(rectifier)'
   config.result = 'last'
+  config.retries = 1
+
+  # What is measured of the final image.
+  config.metrics = (
+    'rank = rank(layer), rectified = neuron(rectifier),'
+    ' slope = spectrum_slope()'
+  )
+  config.robust = 'jitter(8) | scale(0.9, 1.1) | rotate(10)'
   return config

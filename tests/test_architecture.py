@@ -84,7 +84,8 @@ def test_core_imports_no_sibling():
 
 @pytest.mark.parametrize('verb', VERBS)
 def test_a_verb_imports_only_core(verb):
-  assert siblings(f'vizjax/{verb}.py') <= {'vizjax.core'}
+  assert siblings(f'vizjax/{verb}.py') <= {'vizjax.core', 'vizjax.reading'}
+  assert siblings('vizjax/reading.py') == {'vizjax.core'}
 
 
 @pytest.mark.parametrize('name', MODULES)

@@ -292,13 +292,15 @@ def test_further_numbers_of_the_store_are_told(tmp_path):
 
 
 def test_photographs_stand_beside_the_images(tmp_path, monkeypatch):
-  path = toysites.workdir(tmp_path / 'w')
+  path = toysites.workdir(tmp_path / 'w', metrics=('metric/slope',))
   found = toysites.examples(monkeypatch, path)
   atlas.write(str(path))
   data, folder = layer(path), path / 'atlas' / 'conv1' / 'examples'
   activation = np.array(field(data, 'activation'))
   np.testing.assert_allclose(field(data, 'ratio/maximum'), activation / 2)
   np.testing.assert_allclose(field(data, 'ratio/p99_9'), activation)
+  slopes = np.array(field(data, 'metric/slope'))
+  np.testing.assert_allclose(field(data, 'ratio/slope'), (slopes + 2) / 0.5)
   one = data['units']['3']['examples']
   assert (one['maximum'], one['p99'], one['mean']) == (2, 0.75, 0.5)
   assert [each['id'] for each in one['items']] == found.ids[3]

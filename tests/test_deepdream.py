@@ -73,7 +73,7 @@ def shifts(c):
   """Right and down, of every step: what the keys of the run give."""
   net, d = build.model(c), c.jitter
   table = build.runs(stages.last(c, stages.scales(c, net)), net, 'conv2')
-  (run,) = runs.keys(table, np.array([0]), c.seed)
+  (run,) = runs.keys(table, np.array([0]))
   found = []
   for octave in range(NUMBER):
     key = jax.random.fold_in(run, octave) if octave else run

@@ -16,6 +16,7 @@ import test_examples_pass
 import test_launchers
 
 from experiments import examples as launcher
+from oracles import metrics
 from vizjax import build
 from vizjax import classifiers
 from vizjax import datasets
@@ -153,6 +154,24 @@ def test_a_crop_is_all_that_its_unit_depends_on(done):
       np.testing.assert_allclose(act, found.value[c, j], rtol=FLOAT)
 
 
+def test_photographs_have_a_slope(done, folder, tmp_path):
+  _, _, _, prepared = brute(datasets.open(folder), 'fc3')
+  slopes = [metrics.slope(image) for image in prepared]
+  # One is a single pixel, resized: it has none.
+  slopes = [slope for slope in slopes if np.isfinite(slope)]
+  assert len(slopes) == 7
+  for layer in LAYERS:
+    np.testing.assert_allclose(
+      examples.read(done, layer).slope,
+      (np.mean(slopes), np.std(slopes)),
+      rtol=FLOAT,
+    )
+  Image.new('RGB', (20, 20), 'teal').save(tmp_path / 'flat.png')
+  path = workdir(tmp_path / 'w')
+  searched(path, str(tmp_path))
+  assert examples.read(path, 'fc3').slope is None
+
+
 def test_what_was_searched_is_told(done, folder):
   about = everything(done)['json']
   assert about['dataset'] == folder and about['k'] == 3
@@ -189,7 +208,11 @@ def test_the_batch_changes_no_example(batch, done, folder, tmp_path):
       np.testing.assert_array_equal(found[name], expected[name], str(name))
     elif name != 'json':
       np.testing.assert_allclose(found[name], expected[name], rtol=FLOAT)
+  slopes = [each['json'].pop('slope') for each in (found, expected)]
   assert found['json'] == expected['json']
+  # Logarithms of what is left of float32 numbers.
+  for name, value in slopes[0].items():
+    np.testing.assert_allclose(value, slopes[1][name], rtol=1e-4)
 
 
 def test_interrupted_anywhere_the_same_search_goes_on_to_the_same_bits(
@@ -405,7 +428,7 @@ def test_a_batch_that_does_not_fit_says_what_to_type(
 
   path = workdir(tmp_path / 'w')
   with monkeypatch.context() as patched:
-    patched.setattr(examples_pass, '_maxima', exhausted)
+    patched.setattr(examples_pass, '_numbers', exhausted)
     with pytest.raises(ValueError, match='^8 photographs .*type --batch=4'):
       searched(path, folder, batch=8)
   assert searched(path, folder, batch=4)['count'] == 8

@@ -61,18 +61,6 @@ def test_neuron_of_a_fully_connected_layer_ignores_the_position():
   assert objectives.neuron('fc')(values, UNIT) == values['fc'][3]
 
 
-@pytest.mark.parametrize('layer', ('conv', 'fc'))
-def test_rank_is_the_place_in_the_order_of_the_channels(layer):
-  values = acts()
-  here = np.asarray(values[layer])
-  here = here[1, 2] if layer == 'conv' else here
-  for place, channel in enumerate(np.argsort(-here), start=1):
-    target = {'unit': core.Unit(int(channel), 1, 2)}
-    assert objectives.rank(layer)(values, target) == place
-  equal = {layer: jnp.zeros_like(values[layer])}
-  assert objectives.rank(layer)(equal, UNIT) == 1
-
-
 def test_neuron_serves_every_unit_with_one_compilation():
   values = acts()
   term = jax.jit(objectives.neuron('conv'))

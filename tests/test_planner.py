@@ -50,8 +50,8 @@ def test_the_batch_is_as_large_as_memory_allows(monkeypatch):
   taken = []
   runner = parallel.runner
 
-  def spying(*arguments):
-    made = runner(*arguments)
+  def spying(*arguments, **options):
+    made = runner(*arguments, **options)
 
     def prepare(*batch, **more):
       taken.append(made.prepare(*batch, **more))
@@ -84,14 +84,28 @@ def test_a_batch_is_halved_to_the_least(monkeypatch):
   assert sizes == [16, 8, 4]  # two on each of two devices
 
 
+def test_images_that_are_compared_stay_together(monkeypatch):
+  mesh = parallel.local_mesh()
+  c = test_sweep.config(
+    units='0:6', replicates=3, batch=16, metrics='far = distance(layer)'
+  )
+  found = work(c, monkeypatch, None)
+  sizes = [found.batch]
+  with pytest.raises(planner.Exhausted, match='by 6 images'):
+    while True:
+      found = planner.halved(found, mesh)
+      sizes.append(found.batch)
+  assert sizes == [18, 6]
+
+
 def test_exhausted_memory_changes_no_bit(tmp_path, monkeypatch):
   c = test_sweep.config(units='0:6', replicates=2, batch=12)
   whole = test_sweep.execute(c, tmp_path / 'whole')
   runner = parallel.runner
   seen = []
 
-  def scarce(*arguments):
-    made = runner(*arguments)
+  def scarce(*arguments, **more):
+    made = runner(*arguments, **more)
 
     def advance(state, targets, keys, *, steps):
       seen.append(len(keys))
@@ -131,11 +145,11 @@ def test_a_workdir_is_not_claimed_by_what_does_not_fit(tmp_path, monkeypatch):
 def test_other_errors_of_a_device_are_told(tmp_path, monkeypatch):
   runner = parallel.runner
 
-  def broken(*arguments):
+  def broken(*arguments, **options):
     def advance(*batch, **more):
       raise jax.errors.JaxRuntimeError('INTERNAL: it burns')
 
-    return runner(*arguments)._replace(advance=advance)
+    return runner(*arguments, **options)._replace(advance=advance)
 
   monkeypatch.setattr(parallel, 'runner', broken)
   with pytest.raises(jax.errors.JaxRuntimeError, match='it burns'):

@@ -428,10 +428,10 @@ def test_the_plan_is_told_in_words():
   assert '6 images of 3x3 seen as 3x3; at most 2 at a time' in rows['conv1']
   assert '6 images of 12x12 seen as 12x12; at most 2 at a time' in rows['fc3']
   # An image, a score, a step, an activation, three traces of four steps, and
-  # unit, replicate, box, size, seen of 3 + 1 + 4 + 2 + 4 numbers.
-  bytes_of = {
-    side: 6 * 4 * (side * side * 3 + 1 + 1 + 1 + 3 * 4 + 14) for side in (3, 12)
-  }
+  # unit, sign, replicate, box, size, seen of 3 + 1 + 1 + 4 + 2 + 4 numbers;
+  # the number of retries, a seed of 8 bytes, and a byte for whether it is dead.
+  each = 1 + 1 + 1 + 3 * 4 + 15 + 1 + 2 + 0.25
+  bytes_of = {side: 6 * 4 * (side * side * 3 + each) for side in (3, 12)}
   assert rows['conv1'].endswith(f'{bytes_of[3] / 1000:.3g} KB')
   assert rows['fc3'].endswith(f'{bytes_of[12] / 1000:.3g} KB')
   total = sum(bytes_of.values()) / 1000

@@ -23,6 +23,24 @@ def broken() -> core.Model:
   return model
 
 
+def unlucky(bad: int):
+  """A start without numbers for seeds below one."""
+
+  def make(shape, seed):
+    start = np.random.RandomState(seed).normal(120, 50, shape)
+    return np.full(shape, np.nan) if seed < bad else start
+
+  return make
+
+
+def dull() -> core.Model:
+  """The toy network with a channel of conv1 that is never positive."""
+  model = conftest.toy()
+  bias = model.params['conv1']['bias'].at[1].set(-1e6)
+  model.params['conv1']['bias'] = bias
+  return model
+
+
 def prior() -> core.Model:
   """A generator of the codes of fc3: [1, 1, 5] becomes [16, 16, 3]."""
   options = (('shape', (3, 4, 4)),)

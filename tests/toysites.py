@@ -107,6 +107,7 @@ def examples(monkeypatch, path, count=12, k=3):
     deviation=np.full(count, 0.25),
     p99=np.full(count, 0.75),
     p99_9=np.full(count, 1.0),
+    slope=(-2.0, 0.5),
   )
   found.value[0, 1:] = np.nan  # one photograph alone
   folder = str(path)

@@ -37,6 +37,11 @@ _TITLES = {
   'step': ('Step', 'at which that score was reached'),
   'metric/rectified': ('Rectified', 'the activation after the rectifier'),
   'metric/rank': ('Rank', 'of the unit among its layer on its own image'),
+  'metric/slope': (
+    'Spectrum slope',
+    'of log power over log frequency: -2 to -3 in most photographs',
+  ),
+  'metric/distance': ('Distance', 'from the other images of the unit, 0 to 1'),
   'metric/robust_mean': ('Robust mean', 'mean activation under transforms'),
   'metric/robust_std': ('Robust spread', 'standard deviation under transforms'),
   'metric/dead': ('Dead', '1: its gradient was zero throughout'),
@@ -46,6 +51,11 @@ _TITLES = {
     '× 99.9th percentile',
     'activation over that percentile of the data',
   ),
+  'ratio/slope': (
+    'Slope, standardized',
+    'less the mean of the photographs, over their standard deviation',
+  ),
+  'seed': ('Seed', 'that it was drawn with'),
 }
 
 
@@ -138,15 +148,20 @@ def _fields(names: Sequence[str]) -> list[dict[str, str]]:
 def _ratios(
   rows: Sequence[dict[str, Any]], found: examples.Found, names: Sequence[str]
 ) -> list[str]:
-  """Puts each activation over what photographs reach; names of the numbers."""
-  known = {'ratio/maximum': found.maximum, 'ratio/p99_9': found.p99_9}
+  """Puts numbers beside those of photographs; what they are called."""
+  bounds = {'ratio/maximum': found.maximum, 'ratio/p99_9': found.p99_9}
+  natural = found.slope if 'metric/slope' in names else None
   for row in rows:
     activation = row['values'][names.index('activation')]
-    for bounds in known.values():
-      bound = float(bounds[row['unit']])
+    for bound in (float(each[row['unit']]) for each in bounds.values()):
       good = activation is not None and bound > 0
       row['values'].append(number(activation / bound) if good else None)
-  return list(known)
+    if natural is not None:
+      (mean, deviation), at = natural, names.index('metric/slope')
+      slope = row['values'][at]
+      good = slope is not None and deviation > 0
+      row['values'].append(number((slope - mean) / deviation) if good else None)
+  return [*bounds, *['ratio/slope'] * (natural is not None)]
 
 
 def _steps(kept: store.Store) -> list[int]:

@@ -221,7 +221,7 @@ def _keys(batch: Batch, stage: int) -> jax.Array:
   if several or batch.config.each.strip():
     # A photograph is worked on as if it were the only one.
     table = table._replace(channel=np.zeros_like(table.channel))
-  keys = runs_.keys(table, batch.rows, batch.config.seed)
+  keys = runs_.keys(table, batch.rows)
   if not stage:
     return keys
   return jax.vmap(lambda key: jax.random.fold_in(key, stage))(keys)

@@ -10,10 +10,10 @@ Everything that a configuration can get wrong is found here, before an image
 is computed. Errors are ValueError, or OSError for files.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 import dataclasses
 import fnmatch
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from ml_collections import config_dict
@@ -23,18 +23,13 @@ import optax
 from vizjax import core
 from vizjax import fields
 from vizjax import geometry
-from vizjax import models
 from vizjax import receptive_fields
 from vizjax import runs as runs_
+from vizjax import scope
 from vizjax import sources
 from vizjax import spelling
 from vizjax import targets
 from vizjax import transforms
-
-# Terms that read one channel, one position, or nothing but the image.
-_OF_A_CHANNEL = {'neuron', 'channel', 'amplify_neuron'}
-_OF_A_POSITION = {'neuron', 'direction_neuron', 'rank'}
-_OF_THE_IMAGE = {'total_variation', 'p_norm', 'l1', 'l2', 'l2_norm', 'std'}
 
 # Examples of further networks, for messages.
 _NETWORKS = {
@@ -42,6 +37,7 @@ _NETWORKS = {
   'encoder': "load('bvlc_caffenet')",
 }
 
+_SIGNS = {'max': (1,), 'min': (-1,), 'both': (1, -1)}
 _VIEWS = {'mean': jnp.mean, 'sum': jnp.sum}
 
 
@@ -56,8 +52,10 @@ def config() -> config_dict.ConfigDict:
   c.encoder = ''  # a network that gives a photograph its code
   c.layer = 'conv5'  # a layer, 'conv3,conv5', or a glob of weighted layers
   c.units = placeholder(str)  # '0:64', '3,7', '3@6x6' (row, column), '*': all
+  c.sign = 'max'  # or 'min', images that the unit likes least, or 'both'
   c.replicates = 1  # images of each unit, from different random starts
   c.seed = 0
+  c.retries = 0  # starts from another seed where nothing came of a run
   c.shape = placeholder(str)  # 'HxW' of the image; None: as architecture asks
   c.mean = placeholder(str)  # 'r,g,b' or a .npy image; None: the network's own
 
@@ -82,6 +80,8 @@ def config() -> config_dict.ConfigDict:
   c.activation = ''  # measured without transforms; '': the objective
   c.trace = ''  # further records: 'norm = l2_norm(), std = std()'
   c.metrics = ''  # of the image without transforms: 'rank = rank(layer)'
+  c.robust = ''  # transforms under which the final image is measured again
+  c.robust_draws = 16  # and how many times
   c.result = 'best'  # or 'last', or 'next': after the last update
   c.keep = ''  # further ones, as 'last': image, score and step of each
   c.image_dtype = 'float32'  # or 'float16', 'uint8'
@@ -104,16 +104,20 @@ class Program(NamedTuple):
   Attributes:
     recipe: how an image is made.
     clean: the same without transforms, scoring config.activation.
+    robust: the same under the transforms of config.robust; None without them.
     result: 'best', 'last', 'next', or a snapshot of the procedure.
     keep: further snapshots.
+    group: images of a unit that are compared with each other; None for none.
     frame: the sizes of the image and of what the network sees.
     target: (runs, rows, names not wanted) -> Target, stacked over rows.
   """
 
   recipe: core.Recipe
   clean: core.Recipe
+  robust: core.Recipe | None
   result: str
   keep: tuple[str, ...]
+  group: int | None
   frame: geometry.Frame
   target: Callable
 
@@ -124,13 +128,21 @@ def check(config: config_dict.ConfigDict) -> None:
   Raises:
     ValueError: with the field, its value, and what was expected.
   """
-  counts = ('steps', 'batch', 'replicates', 'save_every', 'every', 'tile_batch')
+  counts = (
+    'steps', 'batch', 'replicates', 'save_every', 'every', 'tile_batch',
+    'robust_draws',
+  )  # fmt: skip
   for name in counts:
     if config[name] is not None and config[name] < 1:
       raise ValueError(
         f'config.{name} is {config[name]!r}, expected a whole number >= 1'
       )
+  if config.retries < 0:
+    raise ValueError(
+      f'config.retries is {config.retries}, expected a whole number >= 0'
+    )
   choices = {
+    'sign': tuple(_SIGNS),
     'views': tuple(_VIEWS),
     'image_dtype': ('float32', 'float16', 'uint8'),
   }
@@ -201,15 +213,23 @@ def runs(
     layer: one of `layers`.
     photographs: to start from; several are a run each.
   """
-  cut, frame = _cut(config, net, layer, boxed=False)
+  cut, frame = scope.cut(config, net, layer, boxed=False)
   act = geometry.maps(cut, frame.view)[layer].shape
-  count = _count(config, act, photographs)
+  count = scope.count(config, act, photographs)
   labels = net.labels if len(net.labels) == count else ()
   size = act[:-1] or (1, 1)
   units = runs_.units(config.units, layer, count, *size, labels)
   boxable = config.box and fields.shape(config) is None and net.mean.ndim == 1
-  field = _field(config, net, layer) if boxable else None
-  return runs_.table(layer, units, config.replicates, field, frame.view)
+  field = scope.field(config, net, layer) if boxable else None
+  return runs_.table(
+    layer,
+    units,
+    config.replicates,
+    field,
+    frame.view,
+    signs=_SIGNS[config.sign],
+    seed=config.seed,
+  )
 
 
 def seen(
@@ -219,7 +239,7 @@ def seen(
   frames: dict[bool, geometry.Frame],
 ) -> np.ndarray:
   """[n, 4]: the part of its image that each unit sees: top, left, h, w."""
-  field = _field(config, net, table.layer)
+  field = scope.field(config, net, table.layer)
   parts = []
   for y, x, boxed in zip(table.y, table.x, table.boxed, strict=True):
     frame = frames[bool(boxed)]
@@ -230,11 +250,6 @@ def seen(
       part = geometry.on_canvas(part, frame)
     parts.append(part)
   return np.array(parts, np.int32)
-
-
-def of_a_position(config: config_dict.ConfigDict) -> bool:
-  """Whether the score is of one place of a layer's map."""
-  return any(name in _OF_A_POSITION for name, _ in fields.calls(config))
 
 
 def recipe(
@@ -261,7 +276,8 @@ def program(
     boxed: on the unit's receptive field, or on the whole image.
     others: from `networks`, to be loaded once for many programs.
   """
-  cut, frame = _cut(config, net, layer, boxed)
+  scope.check(config)
+  cut, frame = scope.cut(config, net, layer, boxed)
   canvas = (*frame.canvas, cut.input_shape[2])
   # To a formula, `model` is the network on an image of the size at hand.
   model_here = dataclasses.replace(cut, input_shape=canvas)
@@ -283,22 +299,12 @@ def program(
     optimizer=optimizer[0] if len(optimizer) == 1 else optax.chain(*optimizer),
     transforms=frame.transforms,
     projections=fields.links(config, 'projections', knobs),
-    trace=fields.trace(config, knobs, procedure.trace),
+    trace=_as_they_are(fields.trace(config, knobs, procedure.trace)),
     views=_VIEWS[config.views],
     tile_batch=config.tile_batch,
     procedure=procedure,
   )
-  clean = transforms.crop(*frame.view)
-  if fields.tiled(config):
-    clean = transforms.tiles(*frame.view, moving=False)
-  measured = 'activation' if config.activation.strip() else 'objective'
-  clean = dataclasses.replace(
-    recipe,
-    transforms=(clean,),
-    objective=fields.link(config, measured, knobs),
-    trace=fields.metrics(config, knobs),
-    procedure=core.ASCENT,
-  )
+  clean, robust = _measured(config, recipe, frame, knobs)
   act = geometry.maps(cut, frame.view)[layer].shape
   arrays = sources.arrays(config, knobs, canvas, act, cut.mean.dtype)
 
@@ -309,8 +315,12 @@ def program(
     if boxed:
       y, x = np.zeros_like(y), np.zeros_like(x)
     unit = core.Unit(table.channel[rows], y, x)
-    return {'unit': unit, **arrays(table, rows, given)}
+    found = {'unit': unit, **arrays(table, rows, given)}
+    if config.sign != 'max':
+      found['sign'] = table.sign[rows].astype(cut.mean.dtype)
+    return found
 
+  group = config.replicates if scope.of_replicates(config) else None
   known = ('best', 'last', *procedure.snapshots)
   keep = fields.names(config.keep)
   for field, found, those in (
@@ -321,74 +331,47 @@ def program(
       raise ValueError(
         f'config.{field} is {config[field]!r}, expected one of {those}'
       )
-  return Program(recipe, clean, config.result, keep, frame, target)
+  return Program(
+    recipe, clean, robust, config.result, keep, group, frame, target
+  )
 
 
-def _cut(
-  config: config_dict.ConfigDict, net: core.Model, layer: str, boxed: bool
-) -> tuple[core.Model, geometry.Frame]:
-  """The model down to the layers that the formulas mention, and its sizes."""
-  called = fields.calls(config)
-  if boxed:
-    net = models.boxed(net, layer)
-  elif not any('.' in name for name, _ in called):
-    # A function from elsewhere may read any layer.
-    rectifier = models.rectifier(net, layer)
-    texts = {s for _, found in called for s in found if isinstance(s, str)}
-    mentioned = {layer, rectifier}.union(*(fields.names(s) for s in texts))
-    known = {info.name for info in net.layers}
-    net = models.cut(net, tuple(mentioned & known))
-  knobs = fields.knobs(config, net, layer)
-  links = fields.links(config, 'transforms', knobs)
-  shape = fields.shape(config)
-  h, w, channels = net.input_shape
-  if shape is None:
-    frame = geometry.made_for(links, (h, w), channels)
-  else:
-    frame = geometry.given(links, shape, channels)
-  mean = net.mean.shape[:2]
-  if net.mean.ndim == 3 and {frame.canvas, frame.view} != {mean}:
-    raise ValueError(
-      f'the mean image is {mean}, but the image is {frame.canvas} and the '
-      f'network sees {frame.view}: give config.mean as r,g,b'
-    )
-  return net, frame
+def _measured(
+  config: config_dict.ConfigDict,
+  recipe: core.Recipe,
+  frame: geometry.Frame,
+  knobs: dict[str, Any],
+) -> tuple[core.Recipe, core.Recipe | None]:
+  """The recipes of a final image: without transforms, and under others."""
+  whole = transforms.crop(*frame.view)
+  if fields.tiled(config):
+    whole = transforms.tiles(*frame.view, moving=False)
+  measured = 'activation' if config.activation.strip() else 'objective'
+  ((_, objective),) = _as_they_are(
+    [(measured, fields.link(config, measured, knobs))]
+  )
+  clean = dataclasses.replace(
+    recipe,
+    transforms=(whole,),
+    objective=objective,
+    trace=_as_they_are(fields.measured(config, knobs)),
+    procedure=core.ASCENT,
+  )
+  links = fields.links(config, 'robust', knobs)
+  if not links:
+    return clean, None
+  return clean, dataclasses.replace(clean, transforms=(*links, whole), trace=())
 
 
-def _field(
-  config: config_dict.ConfigDict, net: core.Model, layer: str
-) -> receptive_fields.Field | None:
-  """What the scored unit sees; None where it is not one unit of the layer."""
-  fields_of = {info.name: info.field for info in net.layers}
-  fields_of['layer'] = fields_of.get(layer)
-  called = fields.calls(config)
-  for name, strings in called:
-    if name not in _OF_A_POSITION | _OF_THE_IMAGE:
-      return None
-    if name in _OF_A_POSITION and any(
-      fields_of.get(other) != fields_of['layer']
-      for other in strings
-      if isinstance(other, str)
-    ):
-      return None  # a unit of another layer stands elsewhere
-  return fields_of['layer'] if of_a_position(config) else None
+def _as_they_are(
+  terms: Iterable[tuple[str, core.Term]],
+) -> tuple[tuple[str, core.Term], ...]:
+  """Terms of which an image that minimizes them tells the value itself."""
 
+  def measured(term):
+    def without_sign(acts, target):
+      return term(acts, {n: v for n, v in target.items() if n != 'sign'})
 
-def _count(
-  config: config_dict.ConfigDict, act: tuple[int, ...], photographs: int
-) -> int:
-  """How many units a layer has for this objective."""
-  called = {name for name, _ in fields.calls(config)}
-  stacks = sources.stacks(config, act)
-  if photographs > 1:
-    stacks = [*stacks, photographs]
-  if stacks and called & _OF_A_CHANNEL:
-    raise ValueError(
-      'several directions, masks or photographs take the place of the units, '
-      f'so {", ".join(sorted(called & _OF_A_CHANNEL))}() cannot be used '
-      'beside them'
-    )
-  if stacks:
-    return min(stacks)
-  elsewhere = any('.' in name for name in called)
-  return act[-1] if elsewhere or called & _OF_A_CHANNEL else 1
+    return without_sign
+
+  return tuple((name, measured(term)) for name, term in terms)

@@ -1,5 +1,6 @@
-"""Compiled programs, kept on disk for the next start."""
+"""Compiled programs, kept on disk for the next start; compiling beside work."""
 
+from collections.abc import Callable
 import os
 import pathlib
 import platform
@@ -26,6 +27,18 @@ def keep(folder: str | None = None) -> None:
   jax.config.update('jax_compilation_cache_dir', place)
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
   jax.config.update('jax_persistent_cache_min_entry_size_bytes', 0)
+
+
+def numbers_as_here(function: Callable) -> Callable:
+  """A function for another thread, to which JAX's contexts do not reach."""
+  x64 = jax.config.jax_enable_x64
+  precision = jax.config.jax_default_matmul_precision
+
+  def called(*arguments):
+    with jax.enable_x64(x64), jax.default_matmul_precision(precision):
+      return function(*arguments)
+
+  return called
 
 
 def _instructions() -> int:

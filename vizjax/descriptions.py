@@ -9,8 +9,8 @@ import math
 from ml_collections import config_dict
 import numpy as np
 
-from vizjax import build
 from vizjax import planner
+from vizjax import scope
 from vizjax import sweep
 
 # The fields that a plan shows.
@@ -83,7 +83,7 @@ def notes(
   lines = []
   for p in plans:
     y, x = int(p.runs.y[0]), int(p.runs.x[0])
-    if (y or x) and build.of_a_position(config):
+    if (y or x) and scope.of_a_position(config):
       lines.append(
         f'{p.layer}: units at row {y}, column {x}, the centre of the map; for '
         f'another place type --config.units={p.runs.channel[0]}@0x0'

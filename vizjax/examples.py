@@ -93,6 +93,7 @@ class Found(NamedTuple):
   deviation: np.ndarray  # the population's
   p99: np.ndarray  # the 99th percentile
   p99_9: np.ndarray  # the 99.9th
+  slope: tuple[float, float] | None = None  # mean, deviation of the spectra's
 
 
 def plan(
@@ -192,6 +193,7 @@ def search(
     **plan.facts,
     'count': seen.moments.count,
     'skipped': seen.skipped,
+    'slope': examples_pass.slope(seen),
     'versions': provenance_.versions(),
     'ids': _ids(plan, columns),
   }
@@ -213,13 +215,16 @@ def read(workdir: str, layer: str) -> Found | None:
   if about is None or layer not in about['layers']:
     return None
   kept = store.open_(store.directory(folder, layer))
-  names = set(Found._fields) - {'ids', 'image'}
+  names = set(Found._fields) - {'ids', 'image', 'slope'}
   arrays = {name: store.read(kept, name) for name in names}
   ids = [
     ['' if index < 0 else about['ids'][str(index)] for index in row]
     for row in store.read(kept, 'index')
   ]
-  return Found(ids=ids, image=kept.arrays['image'], **arrays)
+  # A search of an older version knows nothing of slopes.
+  slope = about.get('slope', {'mean': None})
+  known = None if slope['mean'] is None else tuple(slope.values())
+  return Found(ids=ids, image=kept.arrays['image'], slope=known, **arrays)
 
 
 def _ids(plan: Plan, columns: examples_crops.Tables) -> dict[str, str]:

@@ -23,6 +23,7 @@ import numpy as np
 from vizjax import core
 from vizjax import datasets
 from vizjax import examples_top
+from vizjax import metrics
 from vizjax import preprocessing
 from vizjax import ranges
 
@@ -68,6 +69,7 @@ class Seen(NamedTuple):
     top: the strongest photographs of each unit.
     high: arrays [m, n] float32 that hold the highest values of each unit.
     moments: of all values; NaN where one was no finite number.
+    slopes: moments [1] of `metrics.spectrum_slope` of the photographs.
   """
 
   number: int
@@ -76,6 +78,7 @@ class Seen(NamedTuple):
   top: examples_top.Top
   high: tuple[np.ndarray, ...]
   moments: ranges.Moments
+  slopes: ranges.Moments
 
 
 class _Photograph(NamedTuple):
@@ -98,7 +101,8 @@ def begin(through: Pass) -> Seen:
   """What is known before the first photograph."""
   n = _units(through)
   top = examples_top.nothing(through.k, n)
-  return Seen(0, '', (), top, (np.zeros((0, n), np.float32),), ranges.empty(n))
+  high = (np.zeros((0, n), np.float32),)
+  return Seen(0, '', (), top, high, ranges.empty(n), ranges.empty(1))
 
 
 def walk(through: Pass, seen: Seen, batch: int) -> Iterator[Seen]:
@@ -116,8 +120,7 @@ def walk(through: Pass, seen: Seen, batch: int) -> Iterator[Seen]:
   """
   kept = _kept(through)
   for photographs, found in _computed(through, seen.number, batch):
-    values, positions = map(np.asarray, found)
-    seen = _added(seen, photographs, values, positions)
+    seen = _added(seen, photographs, *map(np.asarray, found))
     # They are sorted now and then, for that takes time.
     if sum(map(len, seen.high)) > max(2 * kept, 256):
       seen = settled(seen, kept)
@@ -154,6 +157,17 @@ def statistics(through: Pass, seen: Seen) -> dict[str, np.ndarray]:
   return {name: np.where(finite, a, np.nan) for name, a in found.items()}
 
 
+def slope(seen: Seen) -> dict[str, float | None]:
+  """Mean and deviation of the photographs' `metrics.spectrum_slope`.
+
+  None where no photograph has one: all are of one colour, or too small.
+  """
+  count, (mean,), (squares,) = seen.slopes
+  if not count:
+    return {'mean': None, 'deviation': None}
+  return {'mean': float(mean), 'deviation': float(np.sqrt(squares / count))}
+
+
 def content(through: Pass, seen: Seen, facts: Mapping[str, Any]) -> bytes:
   """A file of what is known, and of what was looked at."""
   seen = settled(seen, _kept(through))
@@ -163,6 +177,7 @@ def content(through: Pass, seen: Seen, facts: Mapping[str, Any]) -> bytes:
     'last': seen.last,
     'skipped': seen.skipped,
     'count': seen.moments.count,
+    'slopes': [seen.slopes.count, *seen.slopes.mean, *seen.slopes.squares],
   }
   text = np.frombuffer(json.dumps(about).encode(), np.uint8)
   file = io.BytesIO()
@@ -191,11 +206,15 @@ def restored(content: bytes) -> tuple[Seen, dict[str, Any]]:
       moments = ranges.Moments(
         about['count'], arrays['mean'], arrays['squares']
       )
+      count, mean, squares = about['slopes']
+      slopes = ranges.Moments(count, np.array([mean]), np.array([squares]))
       skipped = tuple(map(tuple, about['skipped']))
       high = (arrays['high'],)
   except Exception as error:  # a damaged archive raises nearly anything
     raise ValueError(f'it is damaged ({error})') from error
-  seen = Seen(about['number'], about['last'], skipped, top, high, moments)
+  seen = Seen(
+    about['number'], about['last'], skipped, top, high, moments, slopes
+  )
   return seen, about['facts']
 
 
@@ -235,6 +254,7 @@ def _added(
   photographs: list[_Photograph],
   values: Float[np.ndarray, 'b n'],
   positions: Int[np.ndarray, 'b n'],
+  slopes: Float[np.ndarray, 'b'],
 ) -> Seen:
   """What is known after a batch; its last rows may be nobody's."""
   there = [i for i, each in enumerate(photographs) if each.image is not None]
@@ -247,6 +267,9 @@ def _added(
   with np.errstate(invalid='ignore', over='ignore'):  # infinite activations
     for row in values:
       moments = ranges.added(moments, row)
+  steepness = seen.slopes
+  for slope in slopes[there][np.isfinite(slopes[there])]:
+    steepness = ranges.added(steepness, slope[None])
   return Seen(
     seen.number + len(photographs),
     photographs[-1].id,
@@ -254,19 +277,22 @@ def _added(
     top,
     (*seen.high, values),
     moments,
+    steepness,
   )
 
 
 def _computed(
   through: Pass, start: int, batch: int
-) -> Iterator[tuple[list[_Photograph], tuple[Array, Array]]]:
-  """Each batch and its maxima, while the device computes those of the next."""
+) -> Iterator[tuple[list[_Photograph], tuple[Array, Array, Array]]]:
+  """Each batch and its numbers, while the device computes those of the next."""
   blank = np.zeros((*through.size, 3), np.uint8)
   waiting = None
   for photographs in _read(through, start, batch):
     pixels = [blank if p.image is None else p.image for p in photographs]
     pixels += [blank] * (batch - len(pixels))  # one compilation
-    found = _maxima(through.net, np.stack(pixels), layers=tuple(through.layers))
+    found = _numbers(
+      through.net, np.stack(pixels), layers=tuple(through.layers)
+    )
     if waiting is not None:
       yield waiting
     waiting = photographs, found
@@ -302,17 +328,18 @@ def _photograph(through: Pass, number: int) -> _Photograph:
 
 
 @functools.partial(jax.jit, static_argnames='layers')
-def _maxima(
+def _numbers(
   net: core.Model, images: UInt8[Array, 'b h w 3'], *, layers: tuple[str, ...]
-) -> tuple[Float[Array, 'b n'], Int[Array, 'b n']]:
-  """The maximum of every unit of some layers, and where it is first."""
+) -> tuple[Float[Array, 'b n'], Int[Array, 'b n'], Float[Array, 'b']]:
+  """The maximum of every unit of some layers, where it is first; slopes."""
+  images = images.astype(jnp.result_type(net.mean))
 
   def acts(image):
     found = net(image)
     return [found[name] for name in layers]
 
   values, positions = [], []
-  for maps in jax.vmap(acts)(images.astype(jnp.result_type(net.mean))):
+  for maps in jax.vmap(acts)(images):
     maps = maps.reshape(len(maps), -1, maps.shape[-1])  # [b, h * w, c]
     best = maps.max(1)
     number = jnp.arange(maps.shape[1], dtype=jnp.int32)[None, :, None]
@@ -321,4 +348,8 @@ def _maxima(
     best = jnp.where(jnp.isnan(maps).any(1), jnp.nan, best)
     values.append(best.astype(jnp.float32))
     positions.append(found.min(1))
-  return jnp.concatenate(values, 1), jnp.concatenate(positions, 1)
+  slopes = jnp.full(len(images), jnp.nan, images.dtype)
+  if min(images.shape[1:3]) >= metrics.SMALLEST:
+    steep = metrics.spectrum_slope()
+    slopes = jax.vmap(lambda image: steep({'view': image}, {}))(images)
+  return jnp.concatenate(values, 1), jnp.concatenate(positions, 1), slopes

@@ -95,6 +95,13 @@ def select(
   return Selection(provenance['config'], provenance['versions'], found)
 
 
+def seeds(layer: Layer, config: config_dict.ConfigDict) -> list[int]:
+  """What NumPy's random numbers of each run begin with."""
+  first = store.read_or(layer.kept, 'seed', config.seed)
+  found = first + store.read(layer.kept, 'replicate')
+  return found[layer.rows].tolist()
+
+
 def require(selection: Selection, names: Sequence[str], advice: str) -> None:
   """Refuses a store without some array.
 
@@ -284,15 +291,16 @@ def _layer(
   done = store.read(kept, store.DONE) > 0
   (rows,) = np.nonzero(wanted & done)
   units, replicates = store.read(kept, 'unit'), store.read(kept, 'replicate')
+  signs = store.read_or(kept, 'sign', 1)
   config = provenance['config']
   placed = '@' in (config['units'] or '')
   several = config['replicates'] > 1
   stems, captions = [], []
   for row in rows:
-    (channel, y, x), replicate = units[row], replicates[row]
-    stems.append(runs.stem(name, channel, y, x, replicate, config))
+    (channel, y, x), replicate, sign = units[row], replicates[row], signs[row]
+    stems.append(runs.stem(name, channel, y, x, replicate, sign, config))
     label = ''.join(f' {label.split(",")[0]}' for label in labels[channel:][:1])
     place = f' ({y}, {x})' * placed + f' #{replicate}' * several
-    captions.append(f'{channel}{label}{place}')
+    captions.append(f'{channel}{label}{place}' + ' min' * bool(sign < 0))
   missing = int((wanted & ~done).sum())
   return Layer(name, kept, rows, tuple(stems), tuple(captions), missing, labels)

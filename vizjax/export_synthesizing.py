@@ -65,17 +65,18 @@ def synthesizing(
   config = config_dict.ConfigDict(selection.config)
   _check(config)
   export.floats(selection)
-  names = ['image', 'size', 'seen', 'unit', 'replicate']
+  names = ['image', 'size', 'seen', 'unit']
   if config.save_every is not None:
     names += ['frames', 'trace/score']
   mean = None
   for layer in selection.layers:
     labels, tiles = layer.labels, []
-    for _, item in export.items(layer, *names):
+    seeds = export.seeds(layer, config)
+    for i, item in export.items(layer, *names):
       image = export.cropped(item['image'], item['size'])
       if mean is None or mean.shape != image.shape:
         mean = export.mean(config, image.shape)
-      stem = _stem(layer, item, config)
+      stem = _stem(layer, item, config, seeds[i])
       shown = picture(image - mean)
       yield _written(export.made(out) / f'{stem}.jpg', shown)
       top, left, h, w = item['seen']
@@ -142,7 +143,10 @@ def _check(config: config_dict.ConfigDict) -> None:
 
 
 def _stem(
-  layer: export.Layer, item: dict[str, Any], config: config_dict.ConfigDict
+  layer: export.Layer,
+  item: dict[str, Any],
+  config: config_dict.ConfigDict,
+  seed: int,
 ) -> str:
   """The name of a run's file, numbers as Python 2 prints them."""
   channel, y, x = item['unit']
@@ -156,7 +160,7 @@ def _stem(
       f'{config.steps:02d}',
       *map(str, numbers),
       '',
-      str(config.seed + item['replicate']),
+      str(seed),
     ]
     + [f'y{y}x{x}'] * placed
   )

@@ -126,7 +126,9 @@ def toolbox(
     )
   mean = None
   for layer in selection.layers:
-    for i, item in export.items(layer, *fields, 'size', 'unit', 'replicate'):
+    seeds = export.seeds(layer, config)
+    for i, item in export.items(layer, *fields, 'size', 'unit'):
+      item['seed'] = seeds[i]
       shape = export.cropped(item['image'], item['size']).shape
       if mean is None or mean.shape != shape:
         mean = export.mean(config, shape)
@@ -173,12 +175,11 @@ def _snapshot(name: str, config: config_dict.ConfigDict) -> list[str]:
 
 def _prefixes(layer: export.Layer, config: config_dict.ConfigDict) -> list[str]:
   units = store.read(layer.kept, 'unit', layer.rows)
-  replicates = store.read(layer.kept, 'replicate', layer.rows)
+  seeds = export.seeds(layer, config)
   placed = '@' in (config.units or '')
   return [
-    f'opt_{layer.kept.name}_{channel:04d}_{config.seed + replicate}_'
-    + f'y{y}x{x}_' * placed
-    for (channel, y, x), replicate in zip(units, replicates, strict=True)
+    f'opt_{layer.kept.name}_{channel:04d}_{seed}_' + f'y{y}x{x}_' * placed
+    for (channel, y, x), seed in zip(units, seeds, strict=True)
   ]
 
 
@@ -197,10 +198,13 @@ def _start(
   model = core.Model({}, jnp.asarray(mean), lambda *_: {}, mean.shape)
   knobs = {**dict(config.items()), 'model': model, 'layer': layer}
   make = sources.arrays(config, knobs, mean.shape, (1,), np.float32)
-  channel, y, x = item['unit'][:, None]
-  whole = np.array([[0, 0, *mean.shape[:2]]])
-  table = runs.Runs(
-    layer, channel, y, x, item['replicate'][None], np.array([False]), whole
+  table = runs.table(
+    layer,
+    [tuple(item['unit'].tolist())],
+    1,
+    None,
+    mean.shape[:2],
+    seed=item['seed'],
   )
   return _bgr(make(table, np.array([0]))['start'][0] - mean)
 
@@ -219,7 +223,7 @@ def _params(
     'push_layer': layer,
     'push_spatial': (y, x),
     'push_unit': (channel, y, x),
-    'rand_seed': config.seed + int(item['replicate']),
+    'rand_seed': item['seed'],
     'start_at': _STARTS.get(config.start.partition('(')[0], config.start),
   }
 

@@ -20,6 +20,7 @@ import numpy as np
 
 from vizjax import core
 from vizjax import photographs
+from vizjax import reading
 from vizjax import spelling
 from vizjax import targets
 
@@ -340,12 +341,7 @@ def _pair(
   acts: core.Acts, target: core.Target, layer: str
 ) -> tuple[Array, Array]:
   wanted = _wanted(target, 'content', layer)
-  if layer not in acts:
-    raise ValueError(
-      f'the objective reads layer {layer!r}, expected one of: '
-      f'{", ".join(name for name in acts if name not in core.RESERVED)}'
-    )
-  return acts[layer], wanted
+  return reading.layer(acts, layer), wanted
 
 
 def _difference(

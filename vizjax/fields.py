@@ -4,7 +4,7 @@ Knobs are typed fields; formulas are strings that name the knobs. Which
 functions a formula may call, and what must come out, depends on its field.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 import itertools
 from typing import Any
 
@@ -23,6 +23,7 @@ from vizjax import features
 from vizjax import formula
 from vizjax import generators
 from vizjax import lbfgsb
+from vizjax import metrics
 from vizjax import models
 from vizjax import multiscale
 from vizjax import neural_style
@@ -37,6 +38,8 @@ from vizjax import targets
 from vizjax import toolbox
 from vizjax import transforms
 
+_TERMS = (objectives, metrics, deepdream, features)
+
 # Where the names in call position are looked up, and what each link must be.
 _FIELDS = {
   'model': ((models,), core.Model),
@@ -44,10 +47,11 @@ _FIELDS = {
   'encoder': ((models,), core.Model),
   'parameterization': ((parameterizations,), core.Parameterization),
   'transforms': ((transforms,), Partial),
-  'objective': ((objectives, deepdream, features), Callable),
-  'activation': ((objectives, deepdream, features), Callable),
-  'trace': ((objectives, deepdream, features), Callable),
-  'metrics': ((objectives, deepdream, features), Callable),
+  'robust': ((transforms,), Partial),
+  'objective': (_TERMS, Callable),
+  'activation': (_TERMS, Callable),
+  'trace': (_TERMS, Callable),
+  'metrics': (_TERMS, Callable),
   'optimizer': (
     (optimizers, lbfgsb, codes, optax),
     optax.GradientTransformation,
@@ -134,7 +138,7 @@ def trace(
   return (*given, *terms.items())
 
 
-def metrics(
+def measured(
   config: config_dict.ConfigDict, knobs: dict[str, Any]
 ) -> tuple[tuple[str, core.Term], ...]:
   """The named terms of config.metrics."""
@@ -158,13 +162,16 @@ def _named(
   return values
 
 
-def calls(config: config_dict.ConfigDict) -> list[tuple[str, set[Any]]]:
+def calls(
+  config: config_dict.ConfigDict,
+  of: Sequence[str] = ('objective', 'activation', 'trace', 'metrics'),
+) -> list[tuple[str, set[Any]]]:
   """Every call in the formulas that score: (name, what it is given).
 
   The layer at hand is given as 'layer'.
   """
   found = []
-  for field in ('objective', 'activation', 'trace', 'metrics'):
+  for field in of:
     text = config[field]
     if text.strip():
       text = f'record({text})' if field in ('trace', 'metrics') else text

@@ -5,6 +5,9 @@ reserved 'view', 'centered', 'image', 'params') and what differs between runs
 from `target`. A regularizer is a term with a negative weight:
 
   neuron(layer) - 0.1 * total_variation()
+
+Terms of a unit, channel, layer, mask or direction are multiplied by
+target['sign'] where there is one, -1 for an image that minimizes them.
 """
 
 import functools
@@ -14,6 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vizjax import core
+from vizjax import reading
 
 
 def neuron(layer: str, read: str | None = None) -> core.Term:
@@ -27,23 +31,7 @@ def neuron(layer: str, read: str | None = None) -> core.Term:
   """
 
   def term(acts, target):
-    return _at(_read(acts, layer, read), target)
-
-  return term
-
-
-def rank(layer: str) -> core.Term:
-  """The place of target['unit'] among the channels where it is: 1, 2, ...
-
-  One more than how many are stronger; no gradient. How selective an image is
-  for its unit.
-  """
-
-  def term(acts, target):
-    act = _layer(acts, layer)
-    unit = target['unit']
-    here = act if act.ndim == 1 else act[unit.y, unit.x]
-    return 1.0 + jnp.sum(here > here[unit.channel], dtype=act.dtype)
+    return _turned(_at(_read(acts, layer, read), target), target)
 
   return term
 
@@ -55,9 +43,9 @@ def channel(layer: str) -> core.Term:
   """
 
   def term(acts, target):
-    act = _layer(acts, layer)
+    act = reading.layer(acts, layer)
     one = jnp.take(act, target['unit'].channel, axis=-1)
-    return jnp.mean(one)
+    return _turned(jnp.mean(one), target)
 
   return term
 
@@ -66,8 +54,7 @@ def layer(name: str) -> core.Term:
   """The mean activation of a whole layer."""
 
   def term(acts, target):
-    del target
-    return jnp.mean(_layer(acts, name))
+    return _turned(jnp.mean(reading.layer(acts, name)), target)
 
   return term
 
@@ -81,7 +68,7 @@ def dream(layer: str) -> core.Term:
 
   def term(acts, target):
     del target
-    return jnp.mean(_layer(acts, layer) ** 2) / 2
+    return jnp.mean(reading.layer(acts, layer) ** 2) / 2
 
   return term
 
@@ -126,7 +113,8 @@ def amplify_neuron(layer: str, read: str | None = None) -> core.Term:
 
   def term(acts, target):
     act = _read(acts, layer, read)
-    return jnp.sum(jnp.take(act, target['unit'].channel, axis=-1))
+    one = jnp.take(act, target['unit'].channel, axis=-1)
+    return _turned(jnp.sum(one), target)
 
   return term
 
@@ -135,8 +123,9 @@ def mask(layer: str) -> core.Term:
   """The sum of a layer weighted by target['mask'], of the layer's shape."""
 
   def term(acts, target):
-    act = _layer(acts, layer)
-    return jnp.sum(act * _data(target, 'mask', act.shape))
+    act = reading.layer(acts, layer)
+    weighted = act * _data(target, 'mask', act.shape)
+    return _turned(jnp.sum(weighted), target)
 
   return term
 
@@ -150,9 +139,9 @@ def direction(layer: str, power: core.Number = 0) -> core.Term:
   """
 
   def term(acts, target):
-    act = _layer(acts, layer)
+    act = reading.layer(acts, layer)
     vector = _data(target, 'direction', act.shape[-1:])
-    return jnp.mean(_dot_cosine(act, vector, power))
+    return _turned(jnp.mean(_dot_cosine(act, vector, power)), target)
 
   return term
 
@@ -161,11 +150,11 @@ def direction_neuron(layer: str, power: core.Number = 0) -> core.Term:
   """`direction` at the position of target['unit'] alone."""
 
   def term(acts, target):
-    act = _layer(acts, layer)
+    act = reading.layer(acts, layer)
     vector = _data(target, 'direction', act.shape[-1:])
     if act.ndim > 1:
       act = act[target['unit'].y, target['unit'].x]
-    return _dot_cosine(act, vector, power)
+    return _turned(_dot_cosine(act, vector, power), target)
 
   return term
 
@@ -267,7 +256,7 @@ def argmax(layer: str) -> core.Term:
 
   def term(acts, target):
     del target
-    act = _layer(acts, layer)
+    act = reading.layer(acts, layer)
     act = act if act.ndim == 3 else act[None, None]
     first = jnp.argmax(jnp.moveaxis(act, -1, 0))
     h, w, _ = act.shape
@@ -287,21 +276,17 @@ def is_max(layer: str) -> core.Term:
   return term
 
 
-def _layer(acts: core.Acts, name: str) -> Array:
-  if name not in acts:
-    known = ', '.join(k for k in acts if k not in core.RESERVED)
-    raise ValueError(
-      f'the objective reads layer {name!r}, expected one of: {known}'
-    )
-  return acts[name]
+def _turned(value: Float[Array, ''], target: core.Target) -> Float[Array, '']:
+  """The value, or less it where a unit's image is to be minimized."""
+  return target['sign'] * value if 'sign' in target else value
 
 
 def _read(acts: core.Acts, name: str, read: str | None) -> Array:
   """The values of one layer with the derivatives of another."""
-  act = _layer(acts, name)
+  act = reading.layer(acts, name)
   if read is None or read == name:
     return act
-  return act + jax.lax.stop_gradient(_layer(acts, read) - act)
+  return act + jax.lax.stop_gradient(reading.layer(acts, read) - act)
 
 
 def _at(act: Array, target: core.Target) -> Float[Array, '']:

@@ -19,6 +19,7 @@ from jaxtyping import Array, Key, PyTree
 
 from vizjax import core
 from vizjax import geometry
+from vizjax import metrics
 
 UNIT = 'unit'
 
@@ -35,8 +36,10 @@ class Runner(NamedTuple):
       The state that is passed in is used up.
     frame: (state) -> images that would be evaluated next.
     finish: (state, targets) -> {'image', 'score', 'step', 'activation'}, the
-      records of `clean` as 'metric/NAME', and the first three of every further
-      snapshot, as 'last/image'; besides an image its 'code' where it has one.
+      records of `clean` as 'metric/NAME', mean and deviation of the scores
+      under transforms as 'metric/robust_mean' and 'metric/robust_std', and the
+      first three of every further snapshot, as 'last/image'; besides an image
+      its 'code' where it has one.
     prepare: (targets, keys, *, steps) -> bytes that `advance` takes on a
       device, 0 where that is not known. Compiles, and computes nothing.
   """
@@ -61,6 +64,10 @@ def runner(
   result: str,
   mesh: Mesh,
   keep: tuple[str, ...] = (),
+  *,
+  robust: core.Recipe | None = None,
+  draws: int = 1,
+  group: int | None = None,
 ) -> Runner:
   """Compiles nothing yet; each function compiles once for a shape of batch.
 
@@ -71,6 +78,10 @@ def runner(
       after the last update, whose score is its 'activation'.
     mesh: of `local_mesh`; the batch must be a multiple of its size.
     keep: further snapshots: 'best', 'last', or of the recipe's procedure.
+    robust: `clean` under transforms, to be scored again.
+    draws: how many times; of every image by the same keys.
+    group: runs in a row that see each other on the axis `metrics.REPLICATE`;
+      the batch of a device must be a multiple of it.
   """
 
   def start(recipe, targets, keys):
@@ -86,22 +97,26 @@ def runner(
     return recipe.parameterization.render(state.params)
 
   def finish(recipes, state, targets):
-    return _finish(*recipes, result, keep, state, targets)
+    return _finish(*recipes, draws, result, keep, state, targets)
 
   # Once for all four, and the weights once for both recipes.
   whole = NamedSharding(mesh, PartitionSpec())
   recipe = jax.device_put(recipe, whole)
-  clean = dataclasses.replace(
-    clean, model=recipe.model, parameterization=recipe.parameterization
+  clean, robust = (
+    one
+    and dataclasses.replace(
+      one, model=recipe.model, parameterization=recipe.parameterization
+    )
+    for one in (clean, robust)
   )
-  clean = jax.device_put(clean, whole)
+  clean, robust = jax.device_put((clean, robust), whole)
 
-  spread = functools.partial(_spread, mesh=mesh)
+  spread = functools.partial(_spread, mesh=mesh, group=group)
   start = spread(start, recipe)
   scan = spread(scan, recipe, donate=1)
   step = spread(step, recipe, donate=1)
   frame = spread(frame, recipe)
-  finish = spread(finish, (recipe, clean))
+  finish = spread(finish, (recipe, clean, robust))
 
   def loop(state, targets, keys, *, steps):
     # XLA runs the body of a loop more slowly than a program on the CPU
@@ -134,6 +149,7 @@ def fields(
   *,
   steps: int,
   keep: tuple[str, ...] = (),
+  robust: core.Recipe | None = None,
 ) -> dict[str, jax.ShapeDtypeStruct]:
   """Name, shape and dtype of all that one run gives; nothing is computed.
 
@@ -144,18 +160,24 @@ def fields(
     target: of one run.
     steps: evaluations of the whole run.
     keep: further snapshots.
+    robust: `clean` under transforms.
   """
+  recipes = tuple(one and _hollow(one) for one in (recipe, clean, robust))
 
-  recipe, clean = _hollow(recipe), _hollow(clean)
-
-  def run(recipe, clean, target):
-    key = jax.random.key(0)
+  def run(recipes, target):
+    key, recipe = jax.random.key(0), recipes[0]
     state = core.init(recipe, target, key)
     state, trace = core.optimize(recipe, state, target, key, steps=steps)
     traces = {f'trace/{name}': record for name, record in trace.items()}
-    return _finish(recipe, clean, result, keep, state, target) | traces
+    return _finish(*recipes, 1, result, keep, state, target) | traces
 
-  return jax.eval_shape(run, recipe, clean, target)
+  def alone(recipes, target):
+    # What the images of a unit compare is there for one, too.
+    one = jax.vmap(run, (None, 0), axis_name=metrics.REPLICATE)
+    found = one(recipes, jax.tree.map(lambda a: jnp.asarray(a)[None], target))
+    return jax.tree.map(lambda a: a[0], found)
+
+  return jax.eval_shape(alone, recipes, target)
 
 
 def _hollow(recipe: core.Recipe) -> core.Recipe:
@@ -198,18 +220,32 @@ def _on_cpu() -> bool:
 def _finish(
   recipe: core.Recipe,
   clean: core.Recipe,
+  robust: core.Recipe | None,
+  draws: int,
   result: str,
   keep: tuple[str, ...],
   state: core.State,
   target: core.Target,
 ) -> dict[str, Array]:
   snapshot = _snapshot(state, result)
-  draw = core.Draw(jax.random.key(0), state.step, target)  # nothing is drawn
-  activation, metrics = core.score(clean, snapshot.params, draw)
+  draw = core.Draw(jax.random.key(0), state.step, target)
+  # Of this nothing is drawn.
+  activation, records = core.score(clean, snapshot.params, draw)
   if result == 'next':
     snapshot = snapshot._replace(score=activation)
   found = _described(recipe, snapshot) | {'activation': activation}
-  found |= {f'metric/{name}': value for name, value in metrics.items()}
+  found |= {f'metric/{name}': value for name, value in records.items()}
+  if robust is not None:
+
+    def again(key):
+      return core.score(robust, snapshot.params, draw._replace(key=key))[0]
+
+    # Every image is put to the same test.
+    scores = jax.lax.map(again, jax.random.split(draw.key, draws))
+    found |= {
+      'metric/robust_mean': jnp.mean(scores),
+      'metric/robust_std': jnp.std(scores),
+    }
   for name in keep:
     for field, value in _described(recipe, _snapshot(state, name)).items():
       found[f'{name}/{field}'] = value
@@ -246,6 +282,7 @@ def _spread(
   recipe: PyTree,
   *,
   mesh: Mesh,
+  group: int | None = None,
   donate: int | None = None,
 ) -> Callable:
   """Maps a function of (recipe, run ...) over runs and over devices."""
@@ -259,7 +296,13 @@ def _spread(
   def mapped(recipe, *batch, **static):
     def local(recipe, *batch):
       one = functools.partial(function, recipe, **static)
-      return jax.vmap(one)(*batch)
+      if group is None:
+        return jax.vmap(one)(*batch)
+      # The runs of a unit side by side, on an axis that has a name.
+      grouped = lambda a: a.reshape(-1, group, *a.shape[1:])
+      several = jax.vmap(one, axis_name=metrics.REPLICATE)
+      found = jax.vmap(several)(*jax.tree.map(grouped, batch))
+      return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), found)
 
     return jax.shard_map(
       local,

@@ -45,12 +45,14 @@ class Work:
     runner: gives the runner of a program, always the same one.
     prepare: (batch) -> Work for another number.
     least: the smallest number.
+    group: runs that are never apart.
   """
 
   batch: int
   runner: Callable[[build.Program], parallel.Runner]
   prepare: Callable[[int], 'Work']
   least: int
+  group: int
 
 
 class Exhausted(ValueError):
@@ -99,17 +101,19 @@ def prepared(
   def runner(program):
     if id(program) not in runners:
       runners[id(program)] = parallel.runner(
-        program.recipe, program.clean, program.result, mesh, program.keep
-      )
+        program.recipe, program.clean, program.result, mesh, program.keep,
+        robust=program.robust, draws=config.robust_draws, group=program.group,
+      )  # fmt: skip
     return runners[id(program)]
 
-  size = most(config, len(rows))
-  least = min(size, _LEAST)
+  group = stages.programs[-1].group or 1
+  size = math.ceil(most(config, len(rows)) / group) * group
+  least = min(size, group if group > 1 else _LEAST)
 
   def prepare(batch):
     if stages.scales is None:
       batch = fitting(batch)
-    return Work(batch, runner, prepare, least * mesh.size)
+    return Work(batch, runner, prepare, least * mesh.size, group)
 
   def fitting(batch):
     (program,) = stages.programs
@@ -118,14 +122,15 @@ def prepared(
     )
     while True:
       some = np.resize(rows, batch)
-      keys = runs_.keys(table, some, config.seed)
+      keys = runs_.keys(table, some)
       targets = program.target(table, some, {})
       work = runner(program)
       taken, free = work.prepare(targets, keys, steps=steps), available()
       if free is None or taken <= free:
         return batch
       each = batch // mesh.size
-      batch = _smaller(batch, min(0.5, free / taken), mesh.size, least)
+      by = min(0.5, free / taken)
+      batch = _smaller(batch, by, mesh.size, least, group)
       if batch is None:
         raise Exhausted(_advice(table.layer, each, taken, free))
 
@@ -138,7 +143,8 @@ def halved(work: Work, mesh: Mesh) -> Work:
   Raises:
     Exhausted: there is no smaller batch.
   """
-  batch = _smaller(work.batch, 0.5, mesh.size, work.least // mesh.size)
+  least = work.least // mesh.size
+  batch = _smaller(work.batch, 0.5, mesh.size, least, work.group)
   if batch is None:
     raise Exhausted(
       f'memory was exhausted by {work.batch} images at a time, the fewest '
@@ -167,9 +173,12 @@ def available() -> int | None:
   return int((1 - _SPARE) * free)
 
 
-def _smaller(batch: int, by: float, devices: int, least: int) -> int | None:
+def _smaller(
+  batch: int, by: float, devices: int, least: int, group: int
+) -> int | None:
   """A batch that is smaller by so much; None where there is none."""
-  smaller = devices * max(least, int(batch // devices * by))
+  each = int(batch // devices * by) // group * group
+  smaller = devices * max(least, each)
   return smaller if smaller < batch else None
 
 

@@ -32,7 +32,9 @@ class Runs(NamedTuple):
     channel: of the layer; with a file of directions or masks, its row.
     y: row of the unit in the full map.
     x: column.
-    replicate: number of the image among those of one unit.
+    sign: 1 where the score is maximized, -1 where it is minimized.
+    replicate: number of the image among those of one unit and sign.
+    seed: of all that is drawn at random, beside the numbers above.
     boxed: bool; whether the image is just the unit's receptive field.
     box: [n, 4], the part of the full image that the unit is made on: top,
       left, height, width.
@@ -42,7 +44,9 @@ class Runs(NamedTuple):
   channel: np.ndarray
   y: np.ndarray
   x: np.ndarray
+  sign: np.ndarray
   replicate: np.ndarray
+  seed: np.ndarray
   boxed: np.ndarray
   box: np.ndarray
 
@@ -53,26 +57,38 @@ def table(
   replicates: int,
   field: receptive_fields.Field | None,
   image: tuple[int, int],
+  *,
+  signs: tuple[int, ...] = (1,),
+  seed: int = 0,
 ) -> Runs:
-  """The runs of some units.
+  """The runs of some units; those of a unit stand together.
 
   Args:
     layer: its name.
     units: (channel, y, x) of each.
-    replicates: images of each unit.
+    replicates: images of each unit and sign.
     field: the layer's receptive field, or None to use the whole image. A
       unit whose field leaves the image sees padding: it gets the whole.
     image: (h, w) of the full image.
+    signs: 1 for images that maximize, -1 for those that minimize.
+    seed: of every run.
   """
   whole = receptive_fields.Box(0, 0, *image)
-  rows = [(*unit, r) for unit in units for r in range(replicates)]
+  rows = [
+    (*unit, sign, replicate)
+    for unit in units
+    for sign in signs
+    for replicate in range(replicates)
+  ]
   boxed, boxes = [], []
-  for _, y, x, _ in rows:
+  for _, y, x, *_ in rows:
     box = whole if field is None else receptive_fields.box(field, y, x)
     boxed.append(field is not None and receptive_fields.inside(box, *image))
     boxes.append(box if boxed[-1] else whole)
   columns = np.array(rows, np.int32).T
-  return Runs(layer, *columns, np.array(boxed), np.array(boxes, np.int32))
+  seeds = np.full(len(rows), seed)
+  boxes = np.array(boxes, np.int32)
+  return Runs(layer, *columns, seeds, np.array(boxed), boxes)
 
 
 def units(
@@ -113,18 +129,23 @@ def units(
   return found
 
 
-def keys(runs: Runs, rows: np.ndarray, seed: int) -> Key[Array, 'b']:
-  """The keys of some runs: of what a run is, never of where it stands."""
+def keys(runs: Runs, rows: np.ndarray) -> Key[Array, 'b']:
+  """The keys of some runs: of what a run is, never of where it stands.
+
+  The least image of a unit starts where the greatest does.
+  """
   layer = zlib.crc32(runs.layer.encode())
   numbers = np.stack([runs.channel, runs.y, runs.x, runs.replicate], -1)[rows]
+  seeds, which = np.unique(runs.seed[rows], return_inverse=True)
+  first = jnp.stack([jax.random.key(seed) for seed in seeds.tolist()])
 
-  def key(row):
-    key = jax.random.fold_in(jax.random.key(seed), layer)
+  def key(key, row):
+    key = jax.random.fold_in(key, layer)
     for number in row:
       key = jax.random.fold_in(key, number)
     return key
 
-  return jax.vmap(key)(jnp.asarray(numbers, jnp.uint32))
+  return jax.vmap(key)(first[which], jnp.asarray(numbers, jnp.uint32))
 
 
 def stem(
@@ -133,17 +154,19 @@ def stem(
   y: SupportsIndex,
   x: SupportsIndex,
   replicate: SupportsIndex,
+  sign: SupportsIndex,
   config: Mapping[str, Any] | config_dict.ConfigDict,
 ) -> str:
-  """The name of a run's files: <layer>_<channel>[_r<replicate>][_y<y>x<x>].
+  """The name of a run: <layer>_<channel>[_r<replicate>][_y<y>x<x>][_min].
 
   The replicate is named where there are several, the position where
-  config.units names one.
+  config.units names one; _min is minimized.
   """
   several = config['replicates'] > 1
   placed = '@' in (config['units'] or '')
   name = f'{layer.replace("/", "--")}_{channel:04d}'
-  return name + f'_r{replicate}' * several + f'_y{y}x{x}' * placed
+  name += f'_r{replicate}' * several + f'_y{y}x{x}' * placed
+  return name + '_min' * (int(sign) < 0)
 
 
 def _named(part: str) -> bool:

@@ -75,12 +75,8 @@ def arrays(
   def make(
     table: runs_.Runs, rows: np.ndarray, given: Collection[str] = ()
   ) -> dict[str, Any]:
-    pairs = [
-      (row, config.seed + int(replicate))
-      for row, replicate in zip(
-        table.channel[rows], table.replicate[rows], strict=True
-      )
-    ]
+    seeds = (table.seed + table.replicate)[rows].tolist()
+    pairs = list(zip(table.channel[rows], seeds, strict=True))
     # The last run fills a batch up: it is made once.
     known = {pair: of(*pair, given) for pair in dict.fromkeys(pairs)}
     found = [known[pair] for pair in pairs]

@@ -34,7 +34,7 @@ _GROUP = 'zarr.json'
 _KEYS = ('config', 'fingerprint')
 
 # What may change between the runs of one workdir.
-FREE = ('batch', 'tile_batch', 'memory', 'every', 'show')
+FREE = ('batch', 'tile_batch', 'memory', 'every', 'show', 'retries')
 
 
 class Store(NamedTuple):
@@ -211,7 +211,11 @@ def open_(path: places.Path) -> Store:
 
 def missing(store: Store) -> dict[int, np.ndarray]:
   """The rows that are not done, by the number of their chunk."""
-  (rows,) = np.nonzero(read(store, DONE) == 0)
+  return by_chunk(store, np.flatnonzero(read(store, DONE) == 0))
+
+
+def by_chunk(store: Store, rows: np.ndarray) -> dict[int, np.ndarray]:
+  """Rows in ascending order, by the number of their chunk."""
   numbers, starts = np.unique(rows // store.chunk, return_index=True)
   parts = np.split(rows, starts[1:])
   return dict(zip(numbers.tolist(), parts, strict=False))
@@ -221,6 +225,8 @@ def write(
   store: Store, rows: np.ndarray, arrays: Mapping[str, np.ndarray]
 ) -> None:
   """Writes some rows: their arrays, and only then that they are done.
+
+  While rows are written a second time they are not done.
 
   Args:
     store: of a layer.
@@ -233,6 +239,8 @@ def write(
   if len(rows) == rows[-1] - rows[0] + 1:
     rows = slice(rows[0], rows[-1] + 1)
   with places.writing(store.path):
+    if read(store, DONE, rows).any():
+      store.arrays[DONE][rows].write(np.uint8(0)).result()
     futures = [
       store.arrays[name][rows].write(np.asarray(array))
       for name, array in arrays.items()
@@ -242,14 +250,22 @@ def write(
     store.arrays[DONE][rows].write(np.uint8(1)).result()
 
 
-def interrupted(store: Store, row: int) -> places.File:
+def interrupted(store: Store, row: int, attempt: int = 0) -> places.File:
   """Where a batch is kept that could not be finished, by its first row."""
-  return places.File(store.path, f'.batch{row}.npz')
+  which = f'{row}' + f'.{attempt}' * (attempt > 0)
+  return places.File(store.path, f'.batch{which}.npz')
 
 
 def read(store: Store, name: str, rows: Any = slice(None)) -> np.ndarray:
   """Some rows of a field."""
   return store.arrays[name][rows].read().result()
+
+
+def read_or(store: Store, name: str, default: int) -> np.ndarray:
+  """A field of whole numbers [n], which a store of an older version lacks."""
+  if name in store.arrays:
+    return read(store, name)
+  return np.full(store.count, default)
 
 
 def _own(path: pathlib.Path) -> None:

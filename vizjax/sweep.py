@@ -18,15 +18,17 @@ import numpy as np
 
 from vizjax import batches
 from vizjax import build
+from vizjax import compilation
 from vizjax import fields
 from vizjax import geometry
 from vizjax import hosts
-from vizjax import images
 from vizjax import parallel
 from vizjax import places
 from vizjax import planner
 from vizjax import provenance
+from vizjax import results
 from vizjax import runs
+from vizjax import scope
 from vizjax import stages
 from vizjax import store
 
@@ -43,6 +45,7 @@ class LayerPlan(NamedTuple):
   columns: dict[str, np.ndarray]  # [n, ...] what is known beforehand
   fields: dict[str, tuple[tuple[int, ...], Any]]  # shape of a row, dtype
   chunk: int  # runs that a file holds
+  group: int | None  # runs in a row that are made together, if any
   labels: tuple[str, ...]  # names of the units; () where they have none
   network: list[list]  # name, kind, inputs and shape of each of its layers
 
@@ -53,6 +56,7 @@ class _Job(NamedTuple):
   plan: LayerPlan
   kept: store.Store
   missing: dict[int, np.ndarray]  # rows, by the number of their chunk
+  tried: np.ndarray  # [n] how often each row of these was tried before
 
 
 class Progress(NamedTuple):
@@ -112,7 +116,9 @@ def execute(
   hosts.leave(here)
   mesh = parallel.local_mesh()
   ahead = futures.ThreadPoolExecutor(1)  # compiles the next layer meanwhile
-  prepare = _numbers_as_here(functools.partial(_prepared, config, mesh=mesh))
+  prepare = compilation.numbers_as_here(
+    functools.partial(_prepared, config, mesh=mesh)
+  )
   following = ahead.submit(prepare, jobs[0]) if jobs else None
   with futures.ThreadPoolExecutor(1) as writer:
     written = []
@@ -148,6 +154,8 @@ def _plan_layer(config, net, others, scales, network, layer: str) -> LayerPlan:
   table = build.runs(last, net, layer, len(photographs))
   count = len(table.channel)
   chunk = math.ceil(count / math.ceil(count / (config.batch or _CHUNK)))
+  group = config.replicates if scope.of_replicates(last) else None
+  chunk = math.ceil(chunk / (group or 1)) * (group or 1)
   found = {
     bool(boxed): stages.of(
       config,
@@ -165,6 +173,8 @@ def _plan_layer(config, net, others, scales, network, layer: str) -> LayerPlan:
   columns = {
     # channel, row, column
     'unit': np.stack([table.channel, table.y, table.x], -1),
+    # 1 maximized, -1 minimized
+    'sign': table.sign,
     'replicate': table.replicate,
     # The part of the full image that it was made on.
     'box': table.box,
@@ -187,8 +197,11 @@ def _plan_layer(config, net, others, scales, network, layer: str) -> LayerPlan:
   frames = max(_frames(config, each) for each in found.values())
   if frames:
     rows['frames'] = ((frames, *image), config.image_dtype)
+  rows |= results.FIELDS
   labels = provenance.labels(config, net, layer, photographs)
-  return LayerPlan(layer, table, found, columns, rows, chunk, labels, network)
+  return LayerPlan(
+    layer, table, found, columns, rows, chunk, group, labels, network
+  )
 
 
 def _frames(config, each: stages.Stages) -> int:
@@ -215,6 +228,7 @@ def _outputs(config, each: stages.Stages, table, boxed: bool) -> dict:
       target,
       steps=config.steps * len(each.programs),
       keep=program.keep,
+      robust=program.robust,
     )
   except TypeError as error:
     # Such as a size that is no whole number, deep inside JAX.
@@ -249,11 +263,13 @@ def _opened(
     return new
 
   def look():
-    found = [store.open_(store.directory(workdir, p.layer)) for p in plans]
-    return [
-      _Job(p, kept, store.missing(kept))
-      for p, kept in zip(plans, found, strict=True)
-    ]
+    found = []
+    for p in plans:
+      kept = store.open_(store.directory(workdir, p.layer))
+      tried = results.due(kept, config.retries, p.group)
+      missing = store.by_chunk(kept, np.flatnonzero(tried >= 0))
+      found.append(_Job(p, kept, missing, tried))
+    return found
 
   # Nobody writes before everybody has seen what is missing.
   new = hosts.together(here, begin if here.index == 0 else lambda: False)
@@ -296,41 +312,29 @@ def _prepared(config, job: _Job, mesh) -> dict[bool, planner.Work]:
   }
 
 
-def _numbers_as_here(function: Callable) -> Callable:
-  """A function for another thread, to which JAX's contexts do not reach."""
-  x64 = jax.config.jax_enable_x64
-  precision = jax.config.jax_default_matmul_precision
-
-  def called(*arguments):
-    with jax.enable_x64(x64), jax.default_matmul_precision(precision):
-      return function(*arguments)
-
-  return called
-
-
 def _batches(
   config, job: _Job, work: dict[bool, planner.Work], mesh, report, watch
 ) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
-  """The rows and the arrays of each batch that is missing."""
-  p, kept = job.plan, job.kept
-  done = int((store.read(kept, store.DONE) > 0).sum())
+  """The rows and the arrays of each batch; those that failed come again."""
+  p, kept, tried = job.plan, job.kept, job.tried.copy()
+  fields_ = {n: f for n, f in p.fields.items() if n not in p.columns}
+  done = int(((store.read(kept, store.DONE) > 0) & (tried < 0)).sum())
   count = done + sum(map(len, job.missing.values()))
   for missing in job.missing.values():
     for kind, each in p.stages.items():
       left = missing[p.runs.boxed[missing] == kind]
       while len(left):
-        batch = work[kind].batch
-        part, rest = left[:batch], left[batch:]
-        # The last run of a batch that is not full is made several times.
-        full = np.concatenate([part, np.repeat(part[-1:], batch - len(part))])
+        attempt = int(tried[left[0]])
+        part = left[tried[left] == attempt][: work[kind].batch]
+        batch = _batch(config, job, each, part, work[kind].batch, attempt)
+        first = (job.tried[part] == attempt).all()
 
-        def call(steps, done=done):
-          report(Progress(p.layer, done, count, steps))
+        def call(steps, done=done, first=first):
+          report(Progress(p.layer, done, count, steps if first else 0))
 
-        place = store.interrupted(kept, int(part[0]))
         try:
-          results = batches.run(
-            batches.Batch(config, p.runs, each, full, len(part), place),
+          found = batches.run(
+            batch,
             work[kind].runner,
             call,
             watch and functools.partial(watch, p),
@@ -340,44 +344,42 @@ def _batches(
             raise
           work[kind] = planner.halved(work[kind], mesh)
           continue
-        yield part, _rows(p, len(part), results)
-        left, done = rest, done + len(part)
+        seeds = batch.table.seed[part]
+        found = results.judged(found, seeds, attempt)
+        yield part, results.rows(fields_, found)
+        again = part[:0]
+        if attempt < config.retries:
+          again = part[results.together(results.failed(found), p.group)]
+        tried[again] += 1
+        left = np.concatenate([left[~np.isin(left, part)], again])
+        done += len(part) - len(again)
         report(Progress(p.layer, done, count, 0))
+
+
+def _batch(
+  config, job: _Job, each: stages.Stages, part: np.ndarray, size: int, attempt
+) -> batches.Batch:
+  """Some rows as a batch; if it is not full the last are made several times."""
+  p = job.plan
+  spare = np.resize(part[-(p.group or 1) :], size - len(part))
+  return batches.Batch(
+    config,
+    results.again(p.runs, attempt, config.replicates),
+    each,
+    np.concatenate([part, spare]),
+    len(part),
+    store.interrupted(job.kept, int(part[0]), attempt),
+  )
 
 
 def _commit(
   kept: store.Store, rows: np.ndarray, arrays: dict[str, np.ndarray]
 ) -> None:
-  store.write(kept, rows, arrays)
-  places.write(store.interrupted(kept, int(rows[0])), None)
-
-
-def _rows(
-  p: LayerPlan, count: int, results: dict[str, np.ndarray]
-) -> dict[str, np.ndarray]:
-  """The arrays of some rows, filled up where a field has room for more."""
-  arrays = {
-    name: _blank((count, *shape), dtype)
-    for name, (shape, dtype) in p.fields.items()
-    if name not in p.columns
-  }
-  for name, result in results.items():
-    _put(arrays[name], result)
-  return arrays
-
-
-def _put(array: np.ndarray, values: np.ndarray) -> None:
-  """Writes rows; an image smaller than its place goes to the top left."""
-  if array.dtype == np.uint8:
-    values = images.to_uint8(values)
-  array[tuple(slice(size) for size in values.shape)] = values
-
-
-def _blank(shape: tuple[int, ...], dtype) -> np.ndarray:
-  array = np.zeros(shape, dtype)
-  if array.dtype.kind == 'f':
-    array.fill(np.nan)
-  return array
+  # A store of an older version lacks the fields that are newer.
+  known = {n: array for n, array in arrays.items() if n in kept.arrays}
+  store.write(kept, rows, known)
+  attempt = int(arrays[results.RETRIES][0])
+  places.write(store.interrupted(kept, int(rows[0]), attempt), None)
 
 
 def _fingerprint(config, plans: list[LayerPlan]) -> str:

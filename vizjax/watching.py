@@ -173,7 +173,7 @@ def _stems(
   return [
     runs.stem(
       table.layer, table.channel[row], table.y[row], table.x[row],
-      table.replicate[row], config,
+      table.replicate[row], table.sign[row], config,
     )
     for row in rows
   ]  # fmt: skip
