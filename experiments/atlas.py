@@ -64,7 +64,24 @@ def main() -> None:
 
 
 def _written() -> pathlib.Path:
-  return atlas.write(_WORKDIR.value, contrast=_CONTRAST.value, out=_OUT.value)
+  bars = {}
+
+  def report(layer, done, count):
+    if layer not in bars:
+      bars[layer] = launch.bar(
+        '{desc}: {n_fmt} of {total_fmt} images, {remaining} left',
+        desc=layer,
+        total=count,
+        unit=' images',
+        delay=2,  # a small site is there before
+      )
+    bars[layer].update()
+    if done == count:
+      bars[layer].close()
+
+  return atlas.write(
+    _WORKDIR.value, contrast=_CONTRAST.value, out=_OUT.value, report=report
+  )
 
 
 def _server() -> server.ThreadingHTTPServer:

@@ -316,6 +316,24 @@ def test_photographs_stand_beside_the_images(tmp_path, monkeypatch):
   assert 'ratio/maximum' not in {each['name'] for each in other['fields']}
 
 
+def test_dead_images_are_counted(tmp_path):
+  path = toysites.workdir(tmp_path / 'w', metrics=['metric/dead'])
+  atlas.write(str(path))
+  assert layer(path)['dead'] == 1  # of twelve units number one
+  index = (path / 'atlas' / 'index.html').read_text()
+  assert '2 dead: their gradient was zero' in index
+  assert index.count('1 dead</span>') == 2
+
+
+def test_it_is_told_how_far_a_site_is(tmp_path):
+  path = toysites.workdir(tmp_path / 'w', count=3)
+  told = []
+  atlas.write(str(path), report=lambda *progress: told.append(progress))
+  assert told == [
+    (name, done, 3) for name in ('conv1', 'branch/1x1') for done in (1, 2, 3)
+  ]
+
+
 @pytest.mark.parametrize('channels', [1, 2, 6])
 def test_channels_that_are_no_colours_are_shown_in_grey(
   workdir, tmp_path, channels

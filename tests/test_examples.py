@@ -23,6 +23,7 @@ from vizjax import datasets
 from vizjax import examples
 from vizjax import examples_crops
 from vizjax import examples_pass
+from vizjax import images
 from vizjax import preprocessing
 from vizjax import store
 
@@ -139,6 +140,25 @@ def test_the_strongest_are_those_of_a_search_of_all(layer, done, folder):
       assert not images_[c, j, h:].any() and not images_[c, j, :, w:].any()
   for name, expected in test_examples_pass.statistics(values).items():
     np.testing.assert_allclose(getattr(found, name), expected, rtol=FLOAT)
+
+
+def test_whole_photographs_are_made_smaller(
+  done, folder, tmp_path, monkeypatch
+):
+  monkeypatch.setattr(examples_crops, 'WHOLE', 5)
+  path = workdir(tmp_path / 'w')
+  searched(path, folder, k=3)
+  large, small = (examples.read(p, 'fc3') for p in (done, path))
+  assert small.ids == large.ids
+  np.testing.assert_array_equal(small.box, large.box)
+  whole, found = np.asarray(large.image), np.asarray(small.image)
+  assert found.shape == (5, 3, 5, 5, 3)
+  for place in np.ndindex(5, 3):
+    expected = images.to_uint8(images.resize(whole[place], (5, 5)))
+    np.testing.assert_array_equal(found[place], expected)
+  np.testing.assert_array_equal(
+    examples.read(path, 'conv2').image, examples.read(done, 'conv2').image
+  )
 
 
 def test_a_crop_is_all_that_its_unit_depends_on(done):

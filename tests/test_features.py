@@ -238,7 +238,7 @@ def _key(table):
   'mask, beta, tv_weight',
   (
     pytest.param('', 2.0, 10.0, marks=pytest.mark.slow),
-    ('central(3)', 1.0, 1.0),
+    pytest.param('central(3)', 1.0, 1.0, marks=pytest.mark.slow),
   ),
 )
 def test_mahendran_is_the_twins(

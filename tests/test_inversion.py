@@ -69,6 +69,7 @@ def twin():
   return method, net, state, scales, images, losses
 
 
+@pytest.mark.slow
 def test_a_step_is_that_of_the_definition(x64):
   method, net, state, scales, images, losses = twin()
   before = state.params, state.critic

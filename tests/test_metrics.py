@@ -121,6 +121,7 @@ def test_the_slope_knows_no_brightness_no_contrast_and_no_flat_image():
   np.testing.assert_allclose(
     slope({'view': image}, {}), slope({'view': 40 * image + 9}, {}), rtol=1e-3
   )
-  assert np.isnan(slope({'view': jnp.full((16, 16, 3), 118.0)}, {}))
+  for color in (0.0, 118.0, 0.1):
+    assert np.isnan(slope({'view': jnp.full((16, 16, 3), color)}, {}))
   with pytest.raises(ValueError, match='7 x 9 pixels, expected at least 8'):
     slope({'view': image[:7, :9]}, {})

@@ -69,6 +69,7 @@ def test_the_batch_is_as_large_as_memory_allows(monkeypatch):
     work(c, monkeypatch, 10)
 
 
+@pytest.mark.slow
 def test_a_batch_is_halved_to_the_least(monkeypatch):
   mesh = parallel.local_mesh()
   c = test_sweep.config(units='0:6', replicates=3, batch=16)

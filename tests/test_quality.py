@@ -161,7 +161,7 @@ def test_a_crash_between_the_attempts_changes_nothing(tmp_path, k):
 def test_a_paused_attempt_is_no_other_attempt(tmp_path):
   c = few(**UNLUCKY, retries=2, batch=4, steps=3)
   whole = execute(c, tmp_path / 'whole')
-  for k in range(2, 12):
+  for k in (3, 6, 9):
     calls = []
 
     def pause(progress, calls=calls, k=k):

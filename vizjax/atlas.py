@@ -12,8 +12,9 @@ from disk, moved or served. Only the store is read, so a site can be made again
 at any time, also of a sweep that is still under way.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import contextlib
+import functools
 from importlib import resources
 import json
 import pathlib
@@ -37,7 +38,11 @@ _COMMAND = 'python -m experiments.run {} --workdir=again {} --config.units='
 
 
 def write(
-  workdir: str, *, contrast: float | int = 0.5, out: str | None = None
+  workdir: str,
+  *,
+  contrast: float | int = 0.5,
+  out: str | None = None,
+  report: Callable[[str, int, int], Any] = lambda layer, done, count: None,
 ) -> pathlib.Path:
   """Writes the site of a workdir; it replaces the old one when complete.
 
@@ -46,6 +51,7 @@ def write(
     contrast: percent of an image's values at either end that are shown as
       black and white; 0 shows the stored values.
     out: the folder; WORKDIR/atlas unless given.
+    report: is called with a layer, and how many of its images are written.
 
   Returns:
     The path of the index.
@@ -66,7 +72,8 @@ def write(
         workdir, config, labels.get(name, []), contrast
       )
       kept = store.open_(path)
-      layers.append(atlas_layers.write(name, kept, folder, source))
+      told = functools.partial(report, name)
+      layers.append(atlas_layers.write(name, kept, folder, source, told))
     if not any(layer['done'] for layer in layers):
       raise ValueError(
         f'{workdir!r} holds no finished images yet: run the same command of '
@@ -146,6 +153,7 @@ def _index(
     done=sum(layer['done'] for layer in listed),
     count=sum(layer['count'] for layer in listed),
     nonfinite=sum(layer['nonfinite'] for layer in listed),
+    dead=sum(layer['dead'] for layer in listed),
     waiting=sum(layer['count'] == 0 for layer in listed),
   )
   (folder / 'index.html').write_text(page)
@@ -164,6 +172,7 @@ def _listed(layer: Mapping[str, Any], flag: str) -> dict[str, Any]:
     'done': layer.get('done', 0),
     'count': layer.get('count', 0),
     'nonfinite': layer.get('nonfinite', 0),
+    'dead': layer.get('dead', 0),
     'command': _COMMAND.format(
       *map(shlex.quote, [flag, f'--config.layer={name}'])
     ),

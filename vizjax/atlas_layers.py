@@ -8,7 +8,7 @@
 <layer>/examples/<channel>.jpg  photographs that excite it, side by side
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 import json
 import pathlib
 from typing import Any, NamedTuple
@@ -76,7 +76,11 @@ class Source(NamedTuple):
 
 
 def write(
-  name: str, kept: store.Store, root: pathlib.Path, source: Source
+  name: str,
+  kept: store.Store,
+  root: pathlib.Path,
+  source: Source,
+  report: Callable[[int, int], Any] = lambda done, count: None,
 ) -> dict[str, Any]:
   """Writes the files of a layer, none where it has no images yet.
 
@@ -85,6 +89,7 @@ def write(
     kept: its arrays.
     root: a folder of the site; the layer's is made in it.
     source: what else there is.
+    report: is called with how many images are written, and of how many.
 
   Returns:
     What layer.json holds.
@@ -96,6 +101,7 @@ def write(
     'done': len(rows),
     'count': kept.count,
     'nonfinite': 0,
+    'dead': 0,
   }
   if not len(rows):
     return data
@@ -105,10 +111,14 @@ def write(
   found = _examples(source.workdir, name, last)
   names = _shown(kept)
   steps = _steps(kept)
-  runs = _images(kept, rows, folder, source, steps, names)
+  runs = []
+  for run in _images(kept, rows, folder, source, steps, names):
+    runs.append(run)
+    report(len(runs), len(rows))
   ratios = [] if found is None else _ratios(runs, found, names)
   data |= {
     'nonfinite': sum(not row['finite'] for row in runs),
+    'dead': _dead(runs, names),
     'fields': _fields([*names, *ratios]),
     'steps': steps,
     'images': runs,
@@ -145,16 +155,26 @@ def _fields(names: Sequence[str]) -> list[dict[str, str]]:
   return [{'name': n, 'title': t, 'about': a} for n, t, a in found]
 
 
+def _dead(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> int:
+  if 'metric/dead' not in names:
+    return 0  # of an older version, which did not look
+  at = names.index('metric/dead')
+  return sum(row['values'][at] == 1 for row in rows)
+
+
 def _ratios(
   rows: Sequence[dict[str, Any]], found: examples.Found, names: Sequence[str]
 ) -> list[str]:
-  """Puts numbers beside those of photographs; what they are called."""
+  """Puts numbers beside those of photographs; what they are called.
+
+  Of an activation that was minimized no maximum is a measure.
+  """
   bounds = {'ratio/maximum': found.maximum, 'ratio/p99_9': found.p99_9}
   natural = found.slope if 'metric/slope' in names else None
   for row in rows:
     activation = row['values'][names.index('activation')]
     for bound in (float(each[row['unit']]) for each in bounds.values()):
-      good = activation is not None and bound > 0
+      good = activation is not None and bound > 0 and not row['least']
       row['values'].append(number(activation / bound) if good else None)
     if natural is not None:
       (mean, deviation), at = natural, names.index('metric/slope')
@@ -179,12 +199,13 @@ def _images(
   source: Source,
   steps: list[int],
   names: Sequence[str],
-) -> list[dict[str, Any]]:
+) -> Iterator[dict[str, Any]]:
   """Writes every picture and the sheets of them; what is known of each."""
-  found, tiles, strip = [], [], []
-  for row, picture in _pictures(kept, rows, source.contrast, steps, names):
+  tiles, strip = [], []
+  pictures = _pictures(kept, rows, source.contrast, steps, names)
+  for count, (row, picture) in enumerate(pictures):
     images.write(folder / f'{row["id"]}.png', picture)
-    sheet, place = divmod(len(found), COLUMNS**2)
+    sheet, place = divmod(count, COLUMNS**2)
     if place == 0 and tiles:
       _sheet(folder / f'sheet{sheet - 1}.jpg', tiles)
       tiles = []
@@ -194,12 +215,11 @@ def _images(
     row['size'] = list(picture.shape[:2])
     row['tile'] = [sheet, x * TILE, y * TILE, w, h]
     row['units'] = _typed(row, source.config)
-    if len(found) < _STRIP:
+    if count < _STRIP:
       strip.append(_tile(picture, _STRIP_TILE))
-    found.append(row)
-  _sheet(folder / f'sheet{(len(found) - 1) // COLUMNS**2}.jpg', tiles)
+    yield row
+  _sheet(folder / f'sheet{(len(rows) - 1) // COLUMNS**2}.jpg', tiles)
   _strip(folder / 'strip.png', strip)
-  return found
 
 
 def _pictures(

@@ -11,7 +11,8 @@
 
 The value of a channel in a photograph is its maximum over all positions.
 Maximum, mean, deviation and percentiles are of these values, one of each
-photograph. Crops show what the unit at the maximum sees of the photograph.
+photograph. Crops show what the unit at the maximum sees of the photograph; of
+units that see all of it, it is made smaller.
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -61,16 +61,16 @@ def spectrum_slope(of: str = 'view') -> core.Term:
   def term(acts, target):
     del target
     grey = jnp.mean(acts[of], axis=-1)
-    window, ring = _rings(*grey.shape)
+    flat = grey.min() == grey.max()
+    window, rings, counts = _rings(*grey.shape)
+    window = window.astype(grey.dtype)
     grey = (grey - jnp.average(grey, weights=window)) * window
-    power = jnp.abs(jnp.fft.fft2(grey)) ** 2
-    last = min(grey.shape) // 2
-    sums = jnp.zeros(last + 2, power.dtype).at[ring].add(power)
-    counts = np.bincount(ring.ravel()).astype(power.dtype)
-    mean = (sums / counts)[_LOWEST : last + 1]
-    x = np.log(np.arange(_LOWEST, last + 1))
+    power = jnp.abs(jnp.fft.fft2(grey)).ravel() ** 2
+    mean = jnp.sum(jnp.append(power, 0)[rings], 1) / counts
+    x = np.log(_LOWEST + np.arange(len(rings)))
     x = (x - x.mean()).astype(mean.dtype)
-    return jnp.sum(x * jnp.log(mean)) / np.sum(x**2)
+    slope = jnp.sum(x * jnp.log(mean)) / np.sum(x**2)
+    return jnp.where(flat, jnp.nan, slope)
 
   return term
 
@@ -114,10 +114,11 @@ def distance(layer: str) -> core.Term:
   return term
 
 
-def _rings(h: int, w: int) -> tuple[np.ndarray, np.ndarray]:
-  """The Hann window [h, w], and the ring that each frequency is in [h, w].
+def _rings(h: int, w: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """The Hann window [h, w], and the frequencies of every ring.
 
-  What is above half a cycle a pixel is in the last.
+  As places in the spectrum [n, k], filled up with h * w, the place after its
+  last; how many of them there are [n].
   """
   size = min(h, w)
   if size < SMALLEST:
@@ -129,8 +130,15 @@ def _rings(h: int, w: int) -> tuple[np.ndarray, np.ndarray]:
   window = np.outer(*(np.hanning(n + 2)[1:-1] for n in (h, w)))
   y, x = np.fft.fftfreq(h)[:, None], np.fft.fftfreq(w)
   # Half way between two rings is in the outer one, whatever was rounded.
-  ring = np.floor(np.hypot(y, x) * size + 0.5 + 1e-9).astype(int)
-  return window, np.minimum(ring, size // 2 + 1)
+  ring = np.floor(np.hypot(y, x) * size + 0.5 + 1e-9).ravel()
+  places = [
+    np.flatnonzero(ring == number) for number in range(_LOWEST, size // 2 + 1)
+  ]
+  counts = np.array([len(each) for each in places])
+  filled = np.full((len(places), counts.max()), h * w, np.int32)
+  for row, each in zip(filled, places, strict=True):
+    row[: len(each)] = each
+  return window, filled, counts
 
 
 def _likeness(act: Array) -> Float[Array, '']:

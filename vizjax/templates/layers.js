@@ -167,7 +167,8 @@ const build = (data) => {
   byId('layer').replaceChildren(
     el('h1', {}, data.name),
     el('p', { class: 'quiet' }, `${data.done} of ${data.count} images done`,
-      data.nonfinite ? ` · ${data.nonfinite} not a finite number` : '', ' · ',
+      data.nonfinite ? ` · ${data.nonfinite} not a finite number` : '',
+      data.dead ? ` · ${data.dead} dead` : '', ' · ',
       el('a', { href: `${here.layer.folder}/layer.json` }, 'JSON')),
     el('form', { class: 'tools', role: 'search', input: read,
       submit: (event) => event.preventDefault() },
@@ -189,16 +190,24 @@ const build = (data) => {
 };
 
 const summary = (data) => {
-  const rows = data.fields.map(({ title, about }, i) => {
-    const all = data.images.map((image) => image.values[i])
-      .filter((value) => value != null).sort((a, b) => a - b);
-    const mean = all.reduce((sum, value) => sum + value, 0) / all.length;
-    const middle = all[Math.floor(all.length / 2)];
-    return [title, about, all[0], middle, mean, all.at(-1)];
-  });
-  const head = ['', '', 'least', 'median', 'mean', 'most'];
+  const kinds = [['', data.images.filter((image) => !image.least)],
+    ['minimized, ', data.images.filter((image) => image.least)]]
+    .filter(([, images]) => images.length);
+  const head = kinds.flatMap(([kind]) =>
+    ['lowest', 'median', 'mean', 'highest'].map((name) => kind + name));
+  const rows = data.fields.map(({ title, about }, i) =>
+    [title, about, ...kinds.flatMap(([, images]) => spread(images, i))]);
   return el('details', { class: 'tools' },
-    el('summary', {}, 'Numbers of the layer'), table([head, ...rows]));
+    el('summary', {}, 'Numbers of the layer'),
+    el('div', { class: 'wide' }, table([['', '', ...head], ...rows])));
+};
+
+const spread = (images, i) => {
+  const all = images.map((image) => image.values[i])
+    .filter((value) => value != null).sort((a, b) => a - b);
+  const mean = all.reduce((sum, value) => sum + value, 0) / all.length;
+  return [all[0], all[Math.floor(all.length / 2)], all.length ? mean : null,
+    all.at(-1)];
 };
 
 // The address follows the controls.

@@ -21,7 +21,7 @@ const showUnit = (data, unit, query) => {
       group('Preferred images', most.map((image) => figure(data, image))),
       group('Minimized', least.map((image) => figure(data, image))),
       group('In photographs', photographs(examples, unit))),
-    el('div', { class: 'beside' },
+    el('div', { class: images.length > 2 ? null : 'beside' },
       el('section', {}, el('h2', {}, 'Score by step'), curve(data, images)),
       el('section', {}, el('h2', {}, 'Numbers'),
         el('div', { class: 'wide' }, numbers(data, images, examples)))),
@@ -61,7 +61,10 @@ const figure = (data, image) => {
     el('figcaption', {},
       image.finite ? `activation ${short(value)}`
         : el('span', { class: 'bad' }, 'the score is not a finite number'),
-      el('br'), el('small', {},
+      el('br'),
+      mark(data, image) === 'dead'
+        ? el('span', { class: 'bad' }, 'dead: its gradient was zero') : null,
+      el('small', {},
         `#${image.replicate} at (${image.position.join(', ')})`)));
 };
 
@@ -81,8 +84,7 @@ const numbers = (data, images, examples) => {
   const rows = data.fields.map(({ title, about }, i) =>
     [title, about, ...images.map((image) => image.values[i])]);
   if (images.length > 1) {
-    rows.unshift(['', '', ...images.map((image) =>
-      which(image))]);
+    rows.unshift(['', '', ...images.map(which)]);
   }
   const known = { maximum: 'Maximum', p99_9: '99.9th percentile',
     p99: '99th percentile', mean: 'Mean', deviation: 'Standard deviation' };
