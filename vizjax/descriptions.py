@@ -62,7 +62,7 @@ def plan(config: config_dict.ConfigDict, plans: list[sweep.LayerPlan]) -> str:
     )
     lines.append(
       f'{p.layer:<16} {count} images of {sizes}; '
-      f'at most {planner.most(config, count)} at a time on a device; '
+      f'at most {planner.most(config, count, p.group)} at a time on a device; '
       f'{_bytes(count * row)}'
     )
   count = sum(len(p.runs.channel) for p in plans)

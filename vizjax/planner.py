@@ -59,18 +59,23 @@ class Exhausted(ValueError):
   """Not even the smallest batch fits."""
 
 
-def most(config: config_dict.ConfigDict, count: int) -> int:
+def most(
+  config: config_dict.ConfigDict, count: int, group: int | None = None
+) -> int:
   """Runs that a device works on at a time, at most.
 
   Large images are made one by one where the config says so, then all of them.
+  Those of a group stay together.
   """
+  each = group or 1
   if config.batch == 1 and config.scales.strip():
-    return 1
+    return each
   batch = config.batch
   if batch is None:
     batch = _ON_CPU if jax.default_backend() == 'cpu' else _ELSEWHERE
     batch *= jax.local_device_count()
-  return max(_LEAST, math.ceil(min(batch, count) / jax.local_device_count()))
+  here = math.ceil(min(batch, count) / jax.local_device_count())
+  return math.ceil(max(_LEAST, here) / each) * each
 
 
 def prepared(
@@ -107,7 +112,7 @@ def prepared(
     return runners[id(program)]
 
   group = stages.programs[-1].group or 1
-  size = math.ceil(most(config, len(rows)) / group) * group
+  size = most(config, len(rows), group)
   least = min(size, group if group > 1 else _LEAST)
 
   def prepare(batch):

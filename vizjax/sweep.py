@@ -164,7 +164,7 @@ def _plan_layer(config, net, others, scales, network, layer: str) -> LayerPlan:
       others,
       scales,
       boxed=bool(boxed),
-      runs=planner.most(config, chunk),
+      runs=planner.most(config, chunk, group),
     )
     for boxed in np.unique(table.boxed)
   }
