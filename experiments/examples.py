@@ -90,8 +90,9 @@ def search(
   if more > 0:
     print(f'skipped {more} more: examples.json lists them', file=sys.stderr)
   print(
-    f'{workdir.rstrip("/")}/examples: {k} of {found["count"]} images for each '
-    f'channel, {len(found["skipped"])} skipped{bars.rate()}'
+    f'{workdir.rstrip("/")}/examples: {min(k, found["count"])} of '
+    f'{found["count"]} images for each channel, {len(found["skipped"])} skipped'
+    f'{bars.rate()}'
   )
 
 

@@ -29,6 +29,7 @@ from typing import Any, NamedTuple, SupportsIndex
 import numpy as np
 from PIL import Image
 from PIL import ImageOps
+from PIL import UnidentifiedImageError
 
 SUFFIXES = (
   '.jpg', '.jpeg', '.png', '.webp', '.bmp', '.gif', '.tif', '.tiff', '.ppm',
@@ -262,14 +263,17 @@ def _decode(file: io.BufferedIOBase, name: str) -> np.ndarray:
   try:
     with Image.open(file) as image:
       return np.asarray(_rgb(ImageOps.exif_transpose(image)))
+  except UnidentifiedImageError:
+    why = 'it begins like none'
   # A damaged file makes Pillow raise nearly anything.
   except Exception as error:
     if isinstance(error, OSError) and error.errno is not None:
       raise  # of the disk
-    raise ValueError(
-      f'{name!r} cannot be decoded, expected an image that Pillow reads: '
-      f'repair or remove it ({_line(error)})'
-    ) from error
+    why = _line(error)
+  raise ValueError(
+    f'{name!r} cannot be decoded, expected an image that Pillow reads: repair '
+    f'or remove it ({why})'
+  )
 
 
 def _rgb(image: Image.Image) -> Image.Image:
