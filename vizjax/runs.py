@@ -134,18 +134,22 @@ def keys(runs: Runs, rows: np.ndarray) -> Key[Array, 'b']:
 
   The least image of a unit starts where the greatest does.
   """
-  layer = zlib.crc32(runs.layer.encode())
+  layer = np.uint32(zlib.crc32(runs.layer.encode()))
   numbers = np.stack([runs.channel, runs.y, runs.x, runs.replicate], -1)[rows]
   seeds, which = np.unique(runs.seed[rows], return_inverse=True)
   first = jnp.stack([jax.random.key(seed) for seed in seeds.tolist()])
+  return _folded(first, which, layer, jnp.asarray(numbers, jnp.uint32))
 
+
+@jax.jit
+def _folded(first, which, layer, numbers):
   def key(key, row):
     key = jax.random.fold_in(key, layer)
     for number in row:
       key = jax.random.fold_in(key, number)
     return key
 
-  return jax.vmap(key)(first[which], jnp.asarray(numbers, jnp.uint32))
+  return jax.vmap(key)(first[which], numbers)
 
 
 def stem(
