@@ -53,6 +53,14 @@ def model():
   return toy()
 
 
+@pytest.fixture(scope='module')
+def quickly():
+  """Compiles in less time what is run in no time: where bits do not count."""
+  jax.config.update('jax_disable_most_optimizations', True)
+  yield
+  jax.config.update('jax_disable_most_optimizations', False)
+
+
 @pytest.fixture
 def x64():
   with jax.enable_x64(True):

@@ -13,6 +13,8 @@ from vizjax import models
 from vizjax import objectives
 from vizjax import parameterizations
 
+pytestmark = pytest.mark.usefixtures('quickly')
+
 SHAPE = (9, 7, 4)  # not square, and not RGB
 
 

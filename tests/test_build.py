@@ -9,6 +9,8 @@ import pytest
 from vizjax import build
 from vizjax import core
 
+pytestmark = pytest.mark.usefixtures('quickly')
+
 
 def config(**changes):
   c = build.config()

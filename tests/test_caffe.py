@@ -13,6 +13,8 @@ from vizjax import models
 from vizjax import receptive_fields
 from vizjax.models import caffe
 
+pytestmark = pytest.mark.usefixtures('quickly')
+
 FIXTURES = pathlib.Path(__file__).parent.parent.parent / 'shared' / 'fixtures'
 PROTOTXT = FIXTURES / 'prototxt'
 

@@ -16,6 +16,8 @@ from vizjax import store
 from vizjax import sweep
 from vizjax.models import zoo
 
+pytestmark = pytest.mark.usefixtures('quickly')
+
 SYNTHESIZING = (
   pathlib.Path(__file__).parent.parent.parent / 'shared/fixtures/synthesizing'
 )

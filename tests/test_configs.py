@@ -11,6 +11,8 @@ from vizjax import multiscale
 from vizjax import store
 from vizjax import sweep
 
+pytestmark = pytest.mark.usefixtures('quickly')
+
 CONFIGS = pathlib.Path(__file__).parent.parent / 'configs'
 ARGUMENTS = {
   'cnn_vis': ('example1', 'example11', 'neuron'),  # of one form each

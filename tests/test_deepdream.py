@@ -18,6 +18,8 @@ from vizjax import stages
 from vizjax import store
 from vizjax import sweep
 
+pytestmark = pytest.mark.usefixtures('quickly')
+
 MEAN = np.array([123.0, 117.0, 104.0])  # of test_programs.net, RGB
 NUMBER, ITERATIONS = 2, 4
 

@@ -11,6 +11,8 @@ from vizjax.models import operators
 from vizjax.models import packaged
 from vizjax.models import torch
 
+pytestmark = pytest.mark.usefixtures('quickly')
+
 
 @pytest.fixture(scope='module')
 def model():

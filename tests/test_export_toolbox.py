@@ -13,6 +13,8 @@ import test_export
 from vizjax import export_toolbox
 from vizjax import sweep
 
+pytestmark = pytest.mark.usefixtures('quickly')
+
 # A float32 image is stored with its mean, which is about 100.
 STORED = 2e-5
 

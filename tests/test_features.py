@@ -20,6 +20,8 @@ from vizjax import runs
 from vizjax import store
 from vizjax import sweep
 
+pytestmark = pytest.mark.usefixtures('quickly')
+
 STEPS = 20
 
 

@@ -12,6 +12,8 @@ from vizjax import generators
 from vizjax.models import arrays
 from vizjax.models import layers
 
+pytestmark = pytest.mark.usefixtures('quickly')
+
 # Code, input of the encoder, the maps on the way.
 SHAPES = {
   'conv5 of AlexNet': (

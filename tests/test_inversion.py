@@ -13,6 +13,8 @@ from vizjax import generators
 from vizjax import models
 from vizjax.training import inversion
 
+pytestmark = pytest.mark.usefixtures('quickly')
+
 
 @functools.cache
 def twin():

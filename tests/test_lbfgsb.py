@@ -15,6 +15,8 @@ from vizjax import models
 from vizjax import objectives
 from vizjax import parameterizations
 
+pytestmark = pytest.mark.usefixtures('quickly')
+
 # Fifteen evaluations of float64; sums are taken in another order.
 SEQUENCE = 1e-6
 # Where both have converged by SciPy's tolerances.

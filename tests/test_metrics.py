@@ -9,6 +9,8 @@ from oracles import metrics as twin
 from vizjax import core
 from vizjax import metrics
 
+pytestmark = pytest.mark.usefixtures('quickly')
+
 # Sums of a few hundred float32 numbers of one size.
 FLOAT32 = 1e-5
 

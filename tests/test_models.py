@@ -20,6 +20,8 @@ from vizjax.models import lpips
 from vizjax.models import packaged
 from vizjax.models import vgg16_features
 
+pytestmark = pytest.mark.usefixtures('quickly')
+
 # Largest difference over a map, over the layer's maximum: float32 sums of up
 # to 4608 products, thirteen layers deep, in another order. One pixel of
 # padding too much or too little makes it 5 to 40 per cent.

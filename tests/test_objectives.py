@@ -9,6 +9,8 @@ from oracles import objectives as twin
 from vizjax import core
 from vizjax import objectives
 
+pytestmark = pytest.mark.usefixtures('quickly')
+
 # Sums of a few hundred float32 numbers of one size: about 100 roundings.
 FLOAT32 = 1e-5
 # The published table has ten digits; the arithmetic is float64.

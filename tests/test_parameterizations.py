@@ -10,6 +10,8 @@ from oracles import parameterizations as twin
 from vizjax import core
 from vizjax import parameterizations
 
+pytestmark = pytest.mark.usefixtures('quickly')
+
 # Grey levels: an image of float32 sums of some hundred cosines.
 LEVELS = 1e-3
 # The twin in float64, in grey levels.

@@ -69,8 +69,18 @@ def test_the_batch_is_as_large_as_memory_allows(monkeypatch):
     work(c, monkeypatch, 10)
 
 
-@pytest.mark.slow
+class Idle:
+  """A runner that compiles nothing, whose programs take nothing."""
+
+  def __init__(self, *arguments, **options):
+    pass
+
+  def prepare(self, *batch, **options):
+    return 0
+
+
 def test_a_batch_is_halved_to_the_least(monkeypatch):
+  monkeypatch.setattr(parallel, 'runner', Idle)
   mesh = parallel.local_mesh()
   c = test_sweep.config(units='0:6', replicates=3, batch=16)
   found = work(c, monkeypatch, None)
@@ -86,6 +96,7 @@ def test_a_batch_is_halved_to_the_least(monkeypatch):
 
 
 def test_images_that_are_compared_stay_together(monkeypatch):
+  monkeypatch.setattr(parallel, 'runner', Idle)
   mesh = parallel.local_mesh()
   c = test_sweep.config(
     units='0:6', replicates=3, batch=16, metrics='far = distance(layer)'

@@ -26,6 +26,8 @@ from vizjax import targets
 from vizjax.models import layers
 from vizjax.models import tables
 
+pytestmark = pytest.mark.usefixtures('quickly')
+
 FIXTURES = pathlib.Path(__file__).parent.parent.parent / 'shared' / 'fixtures'
 MEAN_IMAGE = FIXTURES / 'ilsvrc_2012_mean.npy'
 

@@ -10,6 +10,8 @@ import test_sweep
 
 from vizjax import atlas
 
+pytestmark = pytest.mark.usefixtures('quickly')
+
 
 @pytest.fixture(scope='module')
 def photographs(tmp_path_factory):

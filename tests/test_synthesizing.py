@@ -24,6 +24,8 @@ from vizjax import core
 from vizjax.models import layers
 from vizjax.models import tables
 
+pytestmark = pytest.mark.usefixtures('quickly')
+
 STEPS = 20
 VECTOR, MAP = twin.Generator(), twin.Generator(of_map=True)
 # Bounds that are met: codes are N(0, 1) or ten times that.

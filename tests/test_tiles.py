@@ -20,6 +20,8 @@ from vizjax import transforms
 from vizjax import build
 from vizjax.models import tables
 
+pytestmark = pytest.mark.usefixtures('quickly')
+
 SIZE, TILE = 29, 12
 TILES = {
   'fixed': transforms.tiles(TILE, 10, moving=False),

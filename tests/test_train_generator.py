@@ -21,6 +21,8 @@ from vizjax.training import crops
 from vizjax.training import plans
 from vizjax.training import runs
 
+pytestmark = pytest.mark.usefixtures('quickly')
+
 FIXTURES = pathlib.Path(__file__).parent.parent.parent / 'shared' / 'fixtures'
 
 

@@ -11,6 +11,8 @@ from oracles import transforms as twin
 from vizjax import core
 from vizjax import transforms
 
+pytestmark = pytest.mark.usefixtures('quickly')
+
 # Grey levels: four float32 products of numbers up to 255, and a position
 # that is known to about 1e-5 of a pixel.
 LEVELS = 0.02

@@ -13,6 +13,8 @@ from vizjax import store
 from vizjax import sweep
 from vizjax import watching
 
+pytestmark = pytest.mark.usefixtures('quickly')
+
 MEAN = np.array([120.0, 115.0, 100.0])  # of the toy network
 
 
