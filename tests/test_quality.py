@@ -64,6 +64,7 @@ def test_the_greatest_is_the_same_without_the_least(both, tmp_path):
     ({'robust': 'jiter(2)'}, 'config.robust.*jitter'),
     ({'robust': 'jitter(2)', 'robust_draws': 0}, 'robust_draws is 0'),
     ({'retries': -1}, 'retries is -1'),
+    ({'metrics': 'dead = std()'}, "metrics: 'dead' is measured by itself"),
   ],
 )  # fmt: skip
 def test_what_cannot_be_is_refused(changes, words):

@@ -72,6 +72,9 @@ _FIELDS = {
 }
 
 
+# What is written beside the terms of config.metrics.
+_MEASURED = ('dead', 'retries', 'robust_mean', 'robust_std')
+
 # Further networks: names in formulas, and fields that say which they are.
 NETWORKS = ('prior', 'encoder')
 
@@ -142,7 +145,11 @@ def measured(
   config: config_dict.ConfigDict, knobs: dict[str, Any]
 ) -> tuple[tuple[str, core.Term], ...]:
   """The named terms of config.metrics."""
-  return tuple(_named(config, 'metrics', knobs).items())
+  terms = _named(config, 'metrics', knobs)
+  for name in terms:
+    if name in _MEASURED:
+      raise ValueError(f'config.metrics: {name!r} is measured by itself')
+  return tuple(terms.items())
 
 
 def data(
