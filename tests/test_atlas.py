@@ -14,6 +14,8 @@ from vizjax import images
 from vizjax import store
 from vizjax import sweep
 
+pytestmark = pytest.mark.usefixtures('quickly')
+
 
 @pytest.fixture(scope='module')
 def workdir(tmp_path_factory):

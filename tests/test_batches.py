@@ -10,6 +10,8 @@ from vizjax import images
 from vizjax import store
 from vizjax import sweep
 
+pytestmark = pytest.mark.usefixtures('quickly')
+
 
 @pytest.fixture(scope='module')
 def photographs(tmp_path_factory):

@@ -10,6 +10,8 @@ import test_sweep
 from vizjax import build
 from vizjax import compilation
 
+pytestmark = pytest.mark.usefixtures('quickly')
+
 
 @pytest.fixture
 def kept(tmp_path, monkeypatch):

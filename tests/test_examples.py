@@ -27,6 +27,8 @@ from vizjax import images
 from vizjax import preprocessing
 from vizjax import store
 
+pytestmark = pytest.mark.usefixtures('quickly')
+
 HOW = preprocessing.default((12, 12))
 LAYERS = ('conv1', 'conv2', 'fc3')
 FLOAT = 1e-4  # float32 sums in another order

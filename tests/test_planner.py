@@ -9,6 +9,8 @@ from vizjax import parallel
 from vizjax import planner
 from vizjax import sweep
 
+pytestmark = pytest.mark.usefixtures('quickly')
+
 MESH_SIZE = 2  # of conftest
 
 

@@ -16,6 +16,8 @@ from vizjax.models import published
 from vizjax.models import tables
 from vizjax.models import zoo
 
+pytestmark = pytest.mark.usefixtures('quickly')
+
 NAMES = [name for name in models.NAMES if name not in models._PACKAGED]
 CAFFE = [name for name in NAMES if not name.startswith('torchvision')]
 LIGHT = ('deepsim_pool5',)

@@ -8,6 +8,8 @@ from vizjax import build
 from vizjax import store
 from vizjax import sweep
 
+pytestmark = pytest.mark.usefixtures('quickly')
+
 config, few, execute = test_sweep.config, test_sweep.few, test_sweep.execute
 
 # The same float32 network compiled in another program.
@@ -77,7 +79,10 @@ def test_an_image_is_measured_again_under_transforms(tmp_path):
   shaken = made(tmp_path / 'a', units='0:3', box=False, **robust)
   assert (shaken['metric/robust_std'] > 0).all()
   same = made(tmp_path / 'b', units='0:3', robust='roll(0)', box=False)
-  np.testing.assert_allclose(same['metric/robust_std'], 0, atol=RECOMPILED)
+  largest = abs(same['activation']).max()
+  np.testing.assert_allclose(
+    same['metric/robust_std'], 0, atol=RECOMPILED * largest
+  )
   np.testing.assert_allclose(
     same['metric/robust_mean'], same['activation'], rtol=RECOMPILED
   )

@@ -17,6 +17,8 @@ from vizjax import store
 from vizjax import descriptions
 from vizjax import sweep
 
+pytestmark = pytest.mark.usefixtures('quickly')
+
 # The same float32 network compiled in another program, over the largest
 # activation of the layer.
 RECOMPILED = 1e-5
