@@ -127,3 +127,5 @@ def test_the_slope_knows_no_brightness_no_contrast_and_no_flat_image():
     assert np.isnan(slope({'view': jnp.full((16, 16, 3), color)}, {}))
   with pytest.raises(ValueError, match='7 x 9 pixels, expected at least 8'):
     slope({'view': image[:7, :9]}, {})
+  with pytest.raises(ValueError, match="'params'.*expected 'view' or 'image'"):
+    metrics.spectrum_slope('params')

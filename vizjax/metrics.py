@@ -55,8 +55,10 @@ def spectrum_slope(of: str = 'view') -> core.Term:
     of: 'view', what the network sees, or 'image'.
 
   Raises:
-    ValueError: the image is lower or narrower than 8 pixels.
+    ValueError: it is another, or lower or narrower than 8 pixels.
   """
+  if of not in ('view', 'image'):
+    raise ValueError(f"spectrum_slope({of!r}): expected 'view' or 'image'")
 
   def term(acts, target):
     del target
