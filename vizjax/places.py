@@ -113,13 +113,14 @@ def write(file: File, content: bytes | None, *, once: bool = False) -> bool:
 
 
 def clear(folder: str) -> None:
-  """Removes all that is in a folder, and the folder.
+  """Removes all that is in a folder, and the folder, if there is one.
 
   Raises:
     OSError: it cannot be removed.
   """
   if not remote(folder):
-    shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.suppress(FileNotFoundError):
+      shutil.rmtree(folder)
     return
   with writing(folder):
     _folder(folder).delete_range(tensorstore.KvStore.KeyRange()).result()
