@@ -8,6 +8,7 @@ import pytest
 from oracles import objectives as twin
 from vizjax import core
 from vizjax import objectives
+from vizjax import scope
 
 pytestmark = pytest.mark.usefixtures('quickly')
 
@@ -61,6 +62,16 @@ def test_neuron_is_the_activation_at_row_column_and_channel():
 def test_neuron_of_a_fully_connected_layer_ignores_the_position():
   values = acts()
   assert objectives.neuron('fc')(values, UNIT) == values['fc'][3]
+
+
+@pytest.mark.parametrize('name', sorted(scope._TURNING))
+def test_a_term_of_units_turns_with_the_sign(name):
+  values = acts()
+  target = {**UNIT, 'direction': direction(), 'mask': values['conv'] + 1}
+  term = getattr(objectives, name)('conv')
+  for sign in (1.0, -1.0):
+    turned = term(values, {**target, 'sign': jnp.array(sign)})
+    assert turned == sign * term(values, target) != 0
 
 
 def test_neuron_serves_every_unit_with_one_compilation():
