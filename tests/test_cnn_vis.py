@@ -22,8 +22,6 @@ from vizjax import places
 from vizjax import stages
 from vizjax import transforms
 
-pytestmark = pytest.mark.usefixtures('quickly')
-
 MEAN = 114.45155662981172
 TILE = 20  # of the small network
 STEPS = 10
