@@ -19,6 +19,8 @@ from vizjax import parameterizations
 from vizjax import projections
 from vizjax import transforms
 
+pytestmark = pytest.mark.usefixtures('quickly')
+
 # Float64 twins differ in the order of sums alone; forty steps of a rate that
 # does not diverge keep that below this, relative to the largest value.
 TWIN = 1e-10

@@ -43,7 +43,7 @@ def test_layers_have_the_sizes_of_the_paper(model):
 
 @pytest.mark.parametrize('stride', [1, 2])
 @pytest.mark.parametrize('kernel', [3, 5])
-@pytest.mark.parametrize('size', [13, 14])
+@pytest.mark.parametrize('size', [13, pytest.param(14, marks=pytest.mark.slow)])
 def test_a_depthwise_convolution_is_a_grouped_one(stride, kernel, size):
   draw = np.random.RandomState(0)
   x = jnp.asarray(draw.normal(size=(size, size, 6)), jnp.float32)

@@ -256,7 +256,10 @@ def optimize_image(number, layer, unit, numbers=None, mean=None, **options):
   return twin.optimize_image(numbers, mean, layer, unit, **options)
 
 
-@pytest.mark.parametrize('number', SETS)
+@pytest.mark.parametrize(
+  'number',
+  ['3', '4', *(pytest.param(n, marks=pytest.mark.slow) for n in '12')],
+)
 def test_the_four_sets(x64, number):
   # Two units from two starts each, in one program.
   config = toolbox(number, units='0,2', replicates=2)

@@ -94,7 +94,9 @@ def swept(workdir):
   return everything(workdir)['conv2']
 
 
-@pytest.mark.parametrize('row, boxed', [(1, True), (4, False)])
+@pytest.mark.parametrize(
+  'row, boxed', [(1, True), pytest.param(4, False, marks=pytest.mark.slow)]
+)
 def test_a_sweep_is_the_core_once_for_each_run(swept, row, boxed):
   c, net = mixed(), toynets.net()
   channel, y, x = map(int, swept['unit'][row])

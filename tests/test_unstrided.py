@@ -37,16 +37,28 @@ def draws(size, kernel, dtype=np.float64, count=2):
 
 @pytest.mark.parametrize('size, kernel, padding, ways', (
   ((13, 14), (3, 3, 4, 6), ((1, 1), (1, 1)), ('_by_tiles', '_by_tiles')),
-  ((14, 11), (3, 3, 4, 3), ((0, 0), (0, 0)), ('_by_tiles', '_by_tiles')),
+  pytest.param(
+    *((14, 11), (3, 3, 4, 3), ((0, 0), (0, 0)), ('_by_tiles', '_by_tiles')),
+    marks=pytest.mark.slow,
+  ),
   ((9, 12), (3, 3, 6, 4), ((2, 0), (1, 3)), ('_by_tiles', '_by_tiles')),
-  ((12, 9), (3, 3, 4, 6), ((4, 3), (0, 5)), ('_by_tiles', '_by_tiles')),
+  pytest.param(
+    *((12, 9), (3, 3, 4, 6), ((4, 3), (0, 5)), ('_by_tiles', '_by_tiles')),
+    marks=pytest.mark.slow,
+  ),
   ((3, 9), (3, 3, 4, 6), ((0, 0), (0, 0)), ('_framed', '_by_shifts')),
   ((4, 3), (3, 2, 4, 6), ((1, 2), (4, 0)), (None, '_by_shifts')),
   ((10, 9), (5, 5, 5, 3), ((2, 2), (2, 2)), (None, '_by_pairs')),
-  ((7, 10), (5, 4, 3, 5), ((0, 1), (2, 0)), ('_by_pairs', None)),
+  pytest.param(
+    *((7, 10), (5, 4, 3, 5), ((0, 1), (2, 0)), ('_by_pairs', None)),
+    marks=pytest.mark.slow,
+  ),
   ((5, 4), (1, 1, 6, 3), ((0, 0), (0, 0)), ('_by_product', '_by_product')),
   ((5, 4), (1, 1, 6, 3), ((0, 1), (0, 0)), (None, '_by_shifts')),
-  ((9, 8), (3, 4, 3, 2), ((0, 0), (0, 0)), ('_framed', None)),
+  pytest.param(
+    *((9, 8), (3, 4, 3, 2), ((0, 0), (0, 0)), ('_framed', None)),
+    marks=pytest.mark.slow,
+  ),
   ((6, 6), (2, 7, 5, 5), ((1, 1), (3, 3)), ('_by_pairs', '_by_pairs')),
 ))  # fmt: skip
 def test_values_and_derivatives_are_those_of_xla(
