@@ -109,6 +109,7 @@ def test_what_is_kept_is_damaged(tmp_path):
     execute(c, tmp_path / 'w')
 
 
+@pytest.mark.slow
 def test_several_sizes_are_kept_as_they_begin(
   photographs, tmp_path, monkeypatch
 ):

@@ -89,6 +89,7 @@ def test_an_image_is_measured_again_under_transforms(tmp_path):
   np.testing.assert_array_equal(same['image'], shaken['image'])
 
 
+@pytest.mark.slow
 def test_the_same_test_for_every_image(tmp_path):
   """Whatever is made with it: the draws are those of no run."""
   robust = {'robust': 'jitter(3)', 'robust_draws': 4}
@@ -148,7 +149,9 @@ def test_it_ends_and_says_so(tmp_path):
   assert again == []
 
 
-@pytest.mark.parametrize('k', [1, 4, 6, 8])
+@pytest.mark.parametrize(
+  'k', [4, *(pytest.param(k, marks=pytest.mark.slow) for k in (1, 6, 8))]
+)
 def test_a_crash_between_the_attempts_changes_nothing(tmp_path, k):
   c = few(**UNLUCKY, retries=2, batch=2)
   whole = execute(c, tmp_path / 'whole')
@@ -164,6 +167,7 @@ def test_a_crash_between_the_attempts_changes_nothing(tmp_path, k):
   test_sweep.assert_same(whole, execute(c, tmp_path / 'w'))
 
 
+@pytest.mark.slow
 def test_a_paused_attempt_is_no_other_attempt(tmp_path):
   c = few(**UNLUCKY, retries=2, batch=4, steps=3)
   whole = execute(c, tmp_path / 'whole')

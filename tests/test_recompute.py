@@ -48,6 +48,7 @@ def workdir(photographs, tmp_path_factory):
   return path
 
 
+@pytest.mark.slow
 def test_every_number_is_that_of_the_stored_image(workdir, photographs):
   pairs = recompute.recomputed(workdir, 'conv2', conftest.TOY, photographs)
   found = recompute.differences(pairs)

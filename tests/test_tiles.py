@@ -97,7 +97,10 @@ def recipe(tile_batch, views=jnp.sum):
   )
 
 
-@pytest.mark.parametrize('tile_batch, views', ((1, jnp.sum), (4, jnp.mean)))
+@pytest.mark.parametrize(
+  'tile_batch, views',
+  (pytest.param(1, jnp.sum, marks=pytest.mark.slow), (4, jnp.mean)),
+)
 def test_in_parts_it_is_the_same_score_and_gradient(tile_batch, views, x64):
   params = jnp.asarray(np.random.RandomState(1).normal(0, 50, (SIZE, 25, 3)))
   draw = core.Draw(jax.random.key(0), jnp.array(3), {})
