@@ -269,15 +269,7 @@ def _photographs(page, folder):
     act = page.acts(view)[page.layer]
     maxima.append(act.reshape(-1, act.shape[-1]).max(0))
     slopes.append(metrics.slope(view))
-  maxima = np.array(maxima)
-  return {
-    'maximum': maxima.max(0),
-    'mean': maxima.mean(0),
-    'deviation': maxima.std(0),
-    'p99': np.percentile(maxima, 99, axis=0),
-    'p99_9': np.percentile(maxima, 99.9, axis=0),
-    'slope': np.mean(slopes),
-  }
+  return metrics.statistics(np.array(maxima)) | {'slope': np.mean(slopes)}
 
 
 def differences(pairs):

@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 import pytest
-import test_examples_pass
 import test_launchers
 
 from experiments import examples as launcher
@@ -140,7 +139,7 @@ def test_the_strongest_are_those_of_a_search_of_all(layer, done, folder):
       crop = prepared[i][top : top + h, left : left + w]
       np.testing.assert_array_equal(images_[c, j, :h, :w], crop)
       assert not images_[c, j, h:].any() and not images_[c, j, :, w:].any()
-  for name, expected in test_examples_pass.statistics(values).items():
+  for name, expected in metrics.statistics(values).items():
     np.testing.assert_allclose(getattr(found, name), expected, rtol=FLOAT)
 
 
@@ -620,12 +619,7 @@ def check_layer(net, layer, data, how, found):
   np.testing.assert_allclose(found.value, expected, rtol=FLOAT, atol=FLOAT)
   np.testing.assert_allclose(found.maximum, values.max(0), rtol=FLOAT)
   wide = values.astype(np.float64)
-  for name, statistic in {
-    'mean': wide.mean(0),
-    'deviation': wide.std(0),
-    'p99': np.percentile(wide, 99, axis=0),
-    'p99_9': np.percentile(wide, 99.9, axis=0),
-  }.items():
+  for name, statistic in metrics.statistics(wide).items():
     np.testing.assert_allclose(
       getattr(found, name), statistic, rtol=FLOAT, atol=FLOAT, err_msg=name
     )

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import toynets
 
+from oracles import metrics
 from vizjax import datasets
 from vizjax import examples_pass
 from vizjax import examples_top
@@ -66,17 +67,6 @@ def maxima(one):
   return np.stack(values), np.stack(positions)
 
 
-def statistics(values):
-  """By NumPy, of [photographs, units]."""
-  return {
-    'maximum': values.max(0),
-    'mean': values.mean(0),
-    'deviation': values.std(0),
-    'p99': np.percentile(values, 99, axis=0),
-    'p99_9': np.percentile(values, 99.9, axis=0),
-  }
-
-
 def test_a_pass_finds_what_a_search_of_all_finds():
   one = through()
   seen = walked(one)
@@ -93,7 +83,7 @@ def test_a_pass_finds_what_a_search_of_all_finds():
   assert seen.skipped == (('4.png', '4 is damaged'),)
   assert (seen.number, seen.last, seen.moments.count) == (11, '10.png', 10)
   found = examples_pass.statistics(one, seen)
-  for name, expected in statistics(values).items():
+  for name, expected in metrics.statistics(values).items():
     np.testing.assert_allclose(found[name], expected, rtol=FLOAT, atol=FLOAT)
 
 

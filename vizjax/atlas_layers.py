@@ -115,11 +115,13 @@ def write(
   for run in _images(kept, rows, folder, source, steps, names):
     runs.append(run)
     report(len(runs), len(rows))
-  ratios = [] if found is None else _ratios(runs, found, names)
+  beside = []
+  if found is not None:
+    beside = [*_ratios(runs, found, names), *_standardized(runs, found, names)]
   data |= {
     'nonfinite': sum(not row['finite'] for row in runs),
     'dead': _dead(runs, names),
-    'fields': _fields([*names, *ratios]),
+    'fields': _fields([*names, *beside]),
     'steps': steps,
     'images': runs,
     'units': _units(runs, source.labels, found, folder),
@@ -165,23 +167,31 @@ def _dead(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> int:
 def _ratios(
   rows: Sequence[dict[str, Any]], found: examples.Found, names: Sequence[str]
 ) -> list[str]:
-  """Puts numbers beside those of photographs; what they are called.
+  """Puts activations over those of photographs; what the numbers are called.
 
   Of an activation that was minimized no maximum is a measure.
   """
   bounds = {'ratio/maximum': found.maximum, 'ratio/p99_9': found.p99_9}
-  natural = found.slope if 'metric/slope' in names else None
   for row in rows:
     activation = row['values'][names.index('activation')]
     for bound in (float(each[row['unit']]) for each in bounds.values()):
       good = activation is not None and bound > 0 and not row['least']
       row['values'].append(number(activation / bound) if good else None)
-    if natural is not None:
-      (mean, deviation), at = natural, names.index('metric/slope')
-      slope = row['values'][at]
-      good = slope is not None and deviation > 0
-      row['values'].append(number((slope - mean) / deviation) if good else None)
-  return [*bounds, *['ratio/slope'] * (natural is not None)]
+  return list(bounds)
+
+
+def _standardized(
+  rows: Sequence[dict[str, Any]], found: examples.Found, names: Sequence[str]
+) -> list[str]:
+  """Puts slopes of spectra among those of photographs, where both are known."""
+  if found.slope is None or 'metric/slope' not in names:
+    return []
+  mean, deviation = found.slope
+  for row in rows:
+    slope = row['values'][names.index('metric/slope')]
+    good = slope is not None and deviation > 0
+    row['values'].append(number((slope - mean) / deviation) if good else None)
+  return ['ratio/slope']
 
 
 def _steps(kept: store.Store) -> list[int]:

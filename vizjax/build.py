@@ -320,7 +320,6 @@ def program(
       found['sign'] = table.sign[rows].astype(cut.mean.dtype)
     return found
 
-  group = config.replicates if scope.of_replicates(config) else None
   known = ('best', 'last', *procedure.snapshots)
   keep = fields.names(config.keep)
   for field, found, those in (
@@ -331,6 +330,7 @@ def program(
       raise ValueError(
         f'config.{field} is {config[field]!r}, expected one of {those}'
       )
+  group = scope.group(config)
   return Program(
     recipe, clean, robust, config.result, keep, group, frame, target
   )
@@ -347,13 +347,10 @@ def _measured(
   if fields.tiled(config):
     whole = transforms.tiles(*frame.view, moving=False)
   measured = 'activation' if config.activation.strip() else 'objective'
-  ((_, objective),) = _as_they_are(
-    [(measured, fields.link(config, measured, knobs))]
-  )
   clean = dataclasses.replace(
     recipe,
     transforms=(whole,),
-    objective=objective,
+    objective=_as_it_is(fields.link(config, measured, knobs)),
     trace=_as_they_are(fields.measured(config, knobs)),
     procedure=core.ASCENT,
   )
@@ -363,15 +360,16 @@ def _measured(
   return clean, dataclasses.replace(clean, transforms=(*links, whole), trace=())
 
 
+def _as_it_is(term: core.Term) -> core.Term:
+  """The term that tells its value itself of an image that minimizes it."""
+
+  def without_sign(acts, target):
+    return term(acts, {n: v for n, v in target.items() if n != 'sign'})
+
+  return without_sign
+
+
 def _as_they_are(
   terms: Iterable[tuple[str, core.Term]],
 ) -> tuple[tuple[str, core.Term], ...]:
-  """Terms of which an image that minimizes them tells the value itself."""
-
-  def measured(term):
-    def without_sign(acts, target):
-      return term(acts, {n: v for n, v in target.items() if n != 'sign'})
-
-    return without_sign
-
-  return tuple((name, measured(term)) for name, term in terms)
+  return tuple((name, _as_it_is(term)) for name, term in terms)

@@ -113,7 +113,7 @@ def prepared(
 
   group = stages.programs[-1].group or 1
   size = most(config, len(rows), group)
-  least = min(size, group if group > 1 else _LEAST)
+  least = min(size, max(_LEAST, group))
 
   def prepare(batch):
     if stages.scales is None:

@@ -66,9 +66,10 @@ def of_a_position(config: config_dict.ConfigDict) -> bool:
   return any(name in _OF_A_POSITION for name, _ in fields.calls(config))
 
 
-def of_replicates(config: config_dict.ConfigDict) -> bool:
-  """Whether the images of a unit are compared with each other."""
-  return any(name in _OF_REPLICATES for name, _ in fields.calls(config))
+def group(config: config_dict.ConfigDict) -> int | None:
+  """How many images of a unit are compared with each other; None for none."""
+  compared = any(name in _OF_REPLICATES for name, _ in fields.calls(config))
+  return config.replicates if compared else None
 
 
 def cut(

@@ -154,7 +154,7 @@ def _plan_layer(config, net, others, scales, network, layer: str) -> LayerPlan:
   table = build.runs(last, net, layer, len(photographs))
   count = len(table.channel)
   chunk = math.ceil(count / math.ceil(count / (config.batch or _CHUNK)))
-  group = config.replicates if scope.of_replicates(last) else None
+  group = scope.group(last)
   chunk = math.ceil(chunk / (group or 1)) * (group or 1)
   found = {
     bool(boxed): stages.of(

@@ -57,3 +57,14 @@ def ring_of(h, w):
         ring += 1
       found[i, k] = ring
   return found
+
+
+def statistics(values):
+  """Of the maxima [photographs, units] of photographs."""
+  return {
+    'maximum': values.max(0),
+    'mean': values.mean(0),
+    'deviation': values.std(0),
+    'p99': np.percentile(values, 99, axis=0),
+    'p99_9': np.percentile(values, 99.9, axis=0),
+  }
