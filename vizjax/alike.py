@@ -1,0 +1,207 @@
+"""The same bits in every batch: sums whose order no batch changes.
+
+On the CPU, XLA chooses how it sums by the size of the whole batch (JAX 0.10.2):
+a matmul of fewer than 51 rows is computed by other code than a longer one, and
+a large reduction by another library than a small one. The order of the terms
+differs, hence the last digits, and Adam makes grey levels of last digits.
+
+  program = jax.jit(jax.vmap(alike(function)), compiler_options=options())
+
+`alike` fills the matmuls and convolutions of a small batch up with zeros;
+`options` leaves reductions to one library. Elementwise functions, maxima and
+Fourier transforms were the same in every batch. tests/test_alike.py looks at
+each operator of the networks, tests/widths.py at whole recipes.
+"""
+
+from collections.abc import Callable, Sequence
+import functools
+import math
+from typing import Any
+
+import jax
+from jax.extend import core
+import jax.numpy as jnp
+from jaxtyping import Array
+
+# Rows of a matmul from which the order of its sums is always the same.
+ROWS = 64
+
+# YNNPACK takes reductions of more than some thousand terms, XLA the others.
+_OPTIONS = {
+  'xla_cpu_experimental_ynn_fusion_type': (
+    'LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,'
+    'LIBRARY_FUSION_TYPE_INDIVIDUAL_CONVOLUTION'
+  )
+}
+
+
+@functools.cache
+def options() -> dict[str, str]:
+  """Options of `jax.jit` for programs whose sums have one order.
+
+  Empty on an accelerator, and with a JAX that does not know the option.
+  """
+  if jax.default_backend() != 'cpu':
+    return {}
+  try:
+    jax.jit(lambda: 0, compiler_options=_OPTIONS).lower().compile()
+  except jax.errors.JaxRuntimeError:
+    return {}
+  return _OPTIONS
+
+
+def alike(function: Callable) -> Callable:
+  """The function, with the same bits in every batch that `jax.vmap` makes.
+
+  Args:
+    function: of pytrees of arrays, for one run. It is traced once more, and
+      cannot be differentiated from outside.
+  """
+
+  def rewritten(*args):
+    closed, like = jax.make_jaxpr(function, return_shape=True)(*args)
+    found = _run(closed, jax.tree.leaves(args))
+    return jax.tree.unflatten(jax.tree.structure(like), found)
+
+  return rewritten
+
+
+def _run(closed: core.ClosedJaxpr, args: Sequence[Any]) -> list[Any]:
+  """Evaluates a program equation by equation, with the sums replaced."""
+  jaxpr = closed.jaxpr
+  values = dict(zip(jaxpr.constvars, closed.consts, strict=True))
+  values |= dict(zip(jaxpr.invars, args, strict=True))
+
+  def value(atom):
+    return atom.val if isinstance(atom, core.Literal) else values[atom]
+
+  for equation in jaxpr.eqns:
+    found = _equation(equation, [value(atom) for atom in equation.invars])
+    values |= dict(zip(equation.outvars, found, strict=True))
+  return [value(atom) for atom in jaxpr.outvars]
+
+
+def _equation(equation: core.JaxprEqn, args: list[Any]) -> Sequence[Any]:
+  primitive, params = equation.primitive, equation.params
+  if primitive.name in _CALLS:
+    return _run(params[_CALLS[primitive.name]], args)
+  if primitive.name in _ROWS:
+    function = functools.partial(primitive.bind, **params)
+    rows = _ROWS[primitive.name](params, *(arg.shape for arg in args))
+    return [_batched(function, rows, *args)]
+  params = {name: _inside(value) for name, value in params.items()}
+  found = primitive.bind(*args, **primitive.get_bind_params(params))
+  return found if primitive.multiple_results else [found]
+
+
+def _inside(param: Any) -> Any:
+  """A parameter of an equation, with the programs in it rewritten."""
+  if type(param) is tuple:  # branches
+    return tuple(map(_inside, param))
+  if isinstance(param, core.Jaxpr):
+    return _inside(core.ClosedJaxpr(param, ())).jaxpr
+  if isinstance(param, core.ClosedJaxpr):
+    types = [
+      jax.ShapeDtypeStruct(a.shape, a.dtype, weak_type=a.weak_type)
+      for a in (variable.aval for variable in param.jaxpr.invars)
+    ]
+    return jax.make_jaxpr(lambda *args: _run(param, args))(*types)
+  return param
+
+
+def _of_matmul(params, x, y):
+  """Rows that x gives, and rows that y gives, of the matmuls of one run."""
+  summed, shared = params['dimension_numbers']
+  return [
+    math.prod(n for i, n in enumerate(shape) if i not in (*used, *batch))
+    for shape, used, batch in zip((x, y), summed, shared, strict=True)
+  ]
+
+
+def _of_convolution(params, x, kernel):
+  """Positions of the output; kernels that differ by run stay as they are."""
+  of_x, of_kernel, _ = params['dimension_numbers']
+  spans = zip(
+    of_x[2:],
+    of_kernel[2:],
+    params['lhs_dilation'],
+    params['rhs_dilation'],
+    params['window_strides'],
+    params['padding'],
+    strict=True,
+  )
+  count = x[of_x[0]]
+  for i, j, spread, dilation, stride, padding in spans:
+    size = (x[i] - 1) * spread + 1 + sum(padding)
+    count *= (size - (kernel[j] - 1) * dilation - 1) // stride + 1
+  return count, None
+
+
+def _batched(
+  function: Callable, rows: Sequence[int | None], x: Array, y: Array
+) -> Array:
+  """A function of two arrays that sees the batch of one of them.
+
+  Args:
+    function: linear in x and in y.
+    rows: those of a matmul that one x gives, and one y; None where zeros are
+      of no use.
+    x: of one run, or shared by all.
+    y: likewise.
+  """
+
+  @jax.custom_batching.custom_vmap
+  def alone(x, y):
+    return function(x, y)
+
+  @alone.def_vmap
+  def mapped(size, is_mapped, x, y):
+    if all(is_mapped) or rows[is_mapped.index(True)] is None:
+      axes = [0 if each else None for each in is_mapped]
+      return jax.vmap(function, axes)(x, y), True
+    which = is_mapped.index(True)
+    least = -(-ROWS // max(1, rows[which]))
+    return _filled(function, which, least)(x, y), True
+
+  return alone(x, y)
+
+
+def _filled(function: Callable, which: int, least: int) -> Callable:
+  """The function over a batch, of `least` at least, of one of its arguments."""
+  several = jax.vmap(function, [0 if i == which else None for i in range(2)])
+
+  @jax.custom_batching.custom_vmap
+  def batch(*args):
+    count = len(args[which])
+    frame = [(0, 0)] * args[which].ndim
+    frame[0] = (0, max(0, least - count))
+    padded = list(args)
+    padded[which] = jnp.pad(args[which], frame)
+    return several(*padded)[:count]
+
+  @batch.def_vmap
+  def mapped(size, is_mapped, *args):
+    if all(is_mapped) or not is_mapped[which]:
+      axes = [0 if each else None for each in is_mapped]
+      return jax.vmap(several, axes)(*args), True
+    merged = list(args)
+    merged[which] = args[which].reshape(-1, *args[which].shape[2:])
+    found = batch(*merged)
+    return found.reshape(size, -1, *found.shape[1:]), True
+
+  return batch
+
+
+# What is filled up, by how many rows one run gives.
+_ROWS = {
+  'dot_general': _of_matmul,
+  'conv_general_dilated': _of_convolution,
+}
+
+# Calls, by the parameter that is the program called.
+_CALLS = {
+  'jit': 'jaxpr',
+  'closed_call': 'call_jaxpr',
+  'custom_jvp_call': 'call_jaxpr',
+  'custom_vjp_call': 'call_jaxpr',
+}
