@@ -21,6 +21,7 @@ from typing import Any
 import jax
 from jax.extend import core
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 from jaxtyping import Array
 
 # Rows of a matmul from which the order of its sums is always the same.
@@ -138,7 +139,7 @@ def _of_convolution(params, x, kernel):
 
 
 def _batched(
-  function: Callable, rows: Sequence[int | None], x: Array, y: Array
+  function: Callable, rows: Sequence[int | None], x: ArrayLike, y: ArrayLike
 ) -> Array:
   """A function of two arrays that sees the batch of one of them.
 
