@@ -114,7 +114,7 @@ def test_operators_of_the_networks_at_some_boxes():
     cases = rows(name, draw.choice(boxes(name)))
     # Small maps are where the batch counts.
     (row, size), weights = draw.choice(list(cases.items())[-6:])
-    check(row, size, weights, draw.sample((2, 3, 5, 11), 1))
+    check(row, size, weights, draw.sample((1, 2, 3, 5, 11), 1))
 
 
 @pytest.mark.slow
@@ -125,7 +125,7 @@ def test_operators_of_the_networks_at_every_box(name):
     cases |= rows(name, layer)
   chosen = random.Random(0).sample(list(cases.items()), min(len(cases), 60))
   for (row, size), weights in chosen:
-    check(row, size, weights, (2, 3, 4, 5, 8, 11, 16, 24))
+    check(row, size, weights, (1, 2, 3, 4, 5, 8, 11, 16, 24))
 
 
 @pytest.mark.parametrize('function, shapes, shared', (
@@ -142,10 +142,13 @@ def test_operators_of_the_networks_at_every_box(name):
   (lambda x, v: jnp.einsum('c,hwc->hw', v, x), ((12, 12, 64), (64,)), ()),
   (lambda x, w: w @ x, ((320,),), ((256, 320),)),
   (lambda x: jnp.fft.rfft2(x, axes=(0, 1)).real, ((37, 41, 3),), ()),
+  (lambda x, w: jnp.einsum('ih,hwc->iwc', w, x), ((27, 27, 3),), ((19, 27),)),
+  (lambda x, y: jnp.einsum("hwc,kh->kwc", x, y), ((12, 12, 3), (9, 12)), ()),
+  (lambda x, y: jnp.einsum("hwc,kh->kwc", x, y), ((80, 80, 3), (99, 80)), ()),
   (jnp.tanh, ((37,),), ()),
 ))  # fmt: skip
 def test_sums_of_objectives(function, shapes, shared):
-  assert not differing(function, shapes, shared, (2, 3, 5, 16))
+  assert not differing(function, shapes, shared, (1, 2, 3, 5, 16))
 
 
 def test_programs_inside_programs_are_rewritten():
@@ -166,7 +169,7 @@ def test_programs_inside_programs_are_rewritten():
     ), ys
 
   shape = (320,)
-  assert not differing(inside, (shape,), (weights,), (2, 3, 7))
+  assert not differing(inside, (shape,), (weights,), (1, 2, 3, 7))
   x, w = jnp.ones(shape), jnp.full(weights, 0.01)
   for one, other in zip(alike.alike(inside)(x, w), inside(x, w), strict=True):
     np.testing.assert_allclose(one, other, rtol=1e-6)
@@ -179,7 +182,7 @@ def test_views_and_units_are_one_batch():
   w = draw.normal(size=(320, 256)).astype(np.float32)
   views = lambda x, w: jax.vmap(jnp.matmul, (0, None))(x, w)
   mapped = jax.jit(jax.vmap(alike.alike(views), (0, None)))
-  for count in (2, 5):
+  for count in (1, 2, 5):
     np.testing.assert_array_equal(mapped(x[:count], w), mapped(x, w)[:count])
 
 

@@ -36,14 +36,16 @@ _OPTIONS = {
 }
 
 
-@functools.cache
 def options() -> dict[str, str]:
   """Options of `jax.jit` for programs whose sums have one order.
 
   Empty on an accelerator, and with a JAX that does not know the option.
   """
-  if jax.default_backend() != 'cpu':
-    return {}
+  return _known() if jax.default_backend() == 'cpu' else {}
+
+
+@functools.cache
+def _known() -> dict[str, str]:
   try:
     jax.jit(lambda: 0, compiler_options=_OPTIONS).lower().compile()
   except jax.errors.JaxRuntimeError:
@@ -86,10 +88,8 @@ def _equation(equation: core.JaxprEqn, args: list[Any]) -> Sequence[Any]:
   primitive, params = equation.primitive, equation.params
   if primitive.name in _CALLS:
     return _run(params[_CALLS[primitive.name]], args)
-  if primitive.name in _ROWS:
-    function = functools.partial(primitive.bind, **params)
-    rows = _ROWS[primitive.name](params, *(arg.shape for arg in args))
-    return [_batched(function, rows, *args)]
+  if primitive.name in _REWRITTEN:
+    return [_REWRITTEN[primitive.name](params, *args)]
   params = {name: _inside(value) for name, value in params.items()}
   found = primitive.bind(*args, **primitive.get_bind_params(params))
   return found if primitive.multiple_results else [found]
@@ -110,17 +110,30 @@ def _inside(param: Any) -> Any:
   return param
 
 
-def _of_matmul(params, x, y):
-  """Rows that x gives, and rows that y gives, of the matmuls of one run."""
-  summed, shared = params['dimension_numbers']
-  return [
-    math.prod(n for i, n in enumerate(shape) if i not in (*used, *batch))
-    for shape, used, batch in zip((x, y), summed, shared, strict=True)
+def _matmul(params, x, y):
+  """The product with the batch in its rows, be it of x or of y."""
+  (x_used, y_used), (x_shared, y_shared) = params['dimension_numbers']
+  rows = [
+    math.prod(n for i, n in enumerate(arg.shape) if i not in (*used, *shared))
+    for arg, used, shared in ((x, x_used, x_shared), (y, y_used, y_shared))
   ]
+  product = functools.partial(jax.lax.dot_general_p.bind, **params)
+  numbers = (y_used, x_used), (y_shared, x_shared)
+  shared, by_x = len(x_shared), x.ndim - len(x_used)
+
+  def turned(x, y):
+    found = jax.lax.dot_general_p.bind(
+      y, x, **{**params, 'dimension_numbers': numbers}
+    )
+    by_y = found.ndim - by_x + shared
+    order = (*range(shared), *range(by_y, found.ndim), *range(shared, by_y))
+    return found.transpose(order)
+
+  return _batched((product, turned), rows, x, y)
 
 
-def _of_convolution(params, x, kernel):
-  """Positions of the output; kernels that differ by run stay as they are."""
+def _convolution(params, x, kernel):
+  """With the batch in its positions; kernels of each run stay as they are."""
   of_x, of_kernel, _ = params['dimension_numbers']
   spans = zip(
     of_x[2:],
@@ -131,20 +144,24 @@ def _of_convolution(params, x, kernel):
     params['padding'],
     strict=True,
   )
-  count = x[of_x[0]]
+  count = x.shape[of_x[0]]
   for i, j, spread, dilation, stride, padding in spans:
-    size = (x[i] - 1) * spread + 1 + sum(padding)
-    count *= (size - (kernel[j] - 1) * dilation - 1) // stride + 1
-  return count, None
+    size = (x.shape[i] - 1) * spread + 1 + sum(padding)
+    count *= (size - (kernel.shape[j] - 1) * dilation - 1) // stride + 1
+  function = functools.partial(jax.lax.conv_general_dilated_p.bind, **params)
+  return _batched((function, function), (count, None), x, kernel)
 
 
 def _batched(
-  function: Callable, rows: Sequence[int | None], x: ArrayLike, y: ArrayLike
+  functions: tuple[Callable, Callable],
+  rows: Sequence[int | None],
+  x: ArrayLike,
+  y: ArrayLike,
 ) -> Array:
-  """A function of two arrays that sees the batch of one of them.
+  """A function of two arrays that sees the batch of each.
 
   Args:
-    function: linear in x and in y.
+    functions: for a batch of x, and of y; linear in both.
     rows: those of a matmul that one x gives, and one y; None where zeros are
       of no use.
     x: of one run, or shared by all.
@@ -153,50 +170,55 @@ def _batched(
 
   @jax.custom_batching.custom_vmap
   def alone(x, y):
-    return function(x, y)
+    return functions[0](x, y)
 
   @alone.def_vmap
   def mapped(size, is_mapped, x, y):
-    if all(is_mapped) or rows[is_mapped.index(True)] is None:
-      axes = [0 if each else None for each in is_mapped]
-      return jax.vmap(function, axes)(x, y), True
-    which = is_mapped.index(True)
-    least = -(-ROWS // max(1, rows[which]))
-    return _filled(function, which, least)(x, y), True
+    # With an x and a y for each run there are as many matmuls: two or more,
+    # for XLA computes a single one otherwise.
+    which, least = 0, 2
+    if not all(is_mapped):
+      which = is_mapped.index(True)
+      least = rows[which] and -(-ROWS // rows[which])
+    filled = _filled(functions[which], tuple(is_mapped), least or 1)
+    return filled(x, y), True
 
   return alone(x, y)
 
 
-def _filled(function: Callable, which: int, least: int) -> Callable:
-  """The function over a batch, of `least` at least, of one of its arguments."""
-  several = jax.vmap(function, [0 if i == which else None for i in range(2)])
+def _filled(function: Callable, own: tuple[bool, ...], least: int) -> Callable:
+  """The function over a batch of `least` at least, of those with their own."""
+  several = jax.vmap(function, [0 if each else None for each in own])
 
   @jax.custom_batching.custom_vmap
   def batch(*args):
-    count = len(args[which])
-    frame = [(0, 0)] * args[which].ndim
-    frame[0] = (0, max(0, least - count))
-    padded = list(args)
-    padded[which] = jnp.pad(args[which], frame)
+    count = len(args[own.index(True)])
+    padded = [
+      jnp.pad(arg, ((0, max(0, least - count)), *[(0, 0)] * (arg.ndim - 1)))
+      if each
+      else arg
+      for arg, each in zip(args, own, strict=True)
+    ]
     return several(*padded)[:count]
 
   @batch.def_vmap
   def mapped(size, is_mapped, *args):
-    if all(is_mapped) or not is_mapped[which]:
+    if tuple(is_mapped) != own:
       axes = [0 if each else None for each in is_mapped]
       return jax.vmap(several, axes)(*args), True
-    merged = list(args)
-    merged[which] = args[which].reshape(-1, *args[which].shape[2:])
+    merged = [
+      arg.reshape(-1, *arg.shape[2:]) if each else arg
+      for arg, each in zip(args, own, strict=True)
+    ]
     found = batch(*merged)
     return found.reshape(size, -1, *found.shape[1:]), True
 
   return batch
 
 
-# What is filled up, by how many rows one run gives.
-_ROWS = {
-  'dot_general': _of_matmul,
-  'conv_general_dilated': _of_convolution,
+_REWRITTEN = {
+  'dot_general': _matmul,
+  'conv_general_dilated': _convolution,
 }
 
 # Calls, by the parameter that is the program called.

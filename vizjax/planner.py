@@ -28,10 +28,6 @@ from vizjax import stages as stages_
 # of 8 and 10.4 in batches of 64.
 _ON_CPU, _ELSEWHERE = 8, 64
 
-# Never one alone: XLA sums a batch of one in another order, and a unit would
-# score differently in its last digit.
-_LEAST = 2
-
 # What is left to others of the memory that is free.
 _SPARE = 0.1
 
@@ -75,7 +71,7 @@ def most(
     batch = _ON_CPU if jax.default_backend() == 'cpu' else _ELSEWHERE
     batch *= jax.local_device_count()
   here = math.ceil(min(batch, count) / jax.local_device_count())
-  return math.ceil(max(_LEAST, here) / each) * each
+  return math.ceil(here / each) * each
 
 
 def prepared(
@@ -113,7 +109,7 @@ def prepared(
 
   group = stages.programs[-1].group or 1
   size = most(config, len(rows), group)
-  least = min(size, max(_LEAST, group))
+  least = min(size, group)
 
   def prepare(batch):
     if stages.scales is None:
