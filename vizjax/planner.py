@@ -60,12 +60,9 @@ def most(
 ) -> int:
   """Runs that a device works on at a time, at most.
 
-  Large images are made one by one where the config says so, then all of them.
   Those of a group stay together.
   """
   each = group or 1
-  if config.batch == 1 and config.scales.strip():
-    return each
   batch = config.batch
   if batch is None:
     batch = _ON_CPU if jax.default_backend() == 'cpu' else _ELSEWHERE
@@ -197,8 +194,9 @@ def _host_memory() -> int:
 
 
 def _advice(layer: str, each: int, taken: int, free: int) -> str:
+  images = f'{each} image' + 's' * (each > 1)
   return (
-    f'{layer} takes {taken / 1e9:.2g} GB for {each} images at a time, the '
+    f'{layer} takes {taken / 1e9:.2g} GB for {images} at a time, the '
     f'fewest there can be, and {free / 1e9:.2g} GB are free on the device: '
     'type a smaller --config.shape, an earlier --config.layer, or '
     '--config.scales with tiles, where only a part of an image is in memory'
