@@ -7,10 +7,11 @@ differs, hence the last digits, and Adam makes grey levels of last digits.
 
   program = jax.jit(jax.vmap(alike(function)), compiler_options=options())
 
-`alike` fills the matmuls and convolutions of a small batch up with zeros;
-`options` leaves reductions to one library. Elementwise functions, maxima and
-Fourier transforms were the same in every batch. tests/test_alike.py looks at
-each operator of the networks, tests/widths.py at whole recipes.
+`alike` fills the matmuls and convolutions of a small batch up with zeros, and
+computes Fourier transforms one by one; `options` leaves reductions to one
+library. Elementwise functions and maxima were the same in every batch.
+tests/test_alike.py looks at each operator of the networks, tests/widths.py at
+whole recipes.
 """
 
 from collections.abc import Callable, Sequence
@@ -69,10 +70,13 @@ def alike(function: Callable) -> Callable:
   return rewritten
 
 
-def _run(closed: core.ClosedJaxpr, args: Sequence[Any]) -> list[Any]:
+def _run(
+  program: core.ClosedJaxpr | core.Jaxpr, args: Sequence[Any]
+) -> list[Any]:
   """Evaluates a program equation by equation, with the sums replaced."""
-  jaxpr = closed.jaxpr
-  values = dict(zip(jaxpr.constvars, closed.consts, strict=True))
+  jaxpr = getattr(program, 'jaxpr', program)
+  consts = getattr(program, 'consts', ())
+  values = dict(zip(jaxpr.constvars, consts, strict=True))
   values |= dict(zip(jaxpr.invars, args, strict=True))
 
   def value(atom):
@@ -99,15 +103,15 @@ def _inside(param: Any) -> Any:
   """A parameter of an equation, with the programs in it rewritten."""
   if type(param) is tuple:  # branches
     return tuple(map(_inside, param))
-  if isinstance(param, core.Jaxpr):
-    return _inside(core.ClosedJaxpr(param, ())).jaxpr
-  if isinstance(param, core.ClosedJaxpr):
-    types = [
-      jax.ShapeDtypeStruct(a.shape, a.dtype, weak_type=a.weak_type)
-      for a in (variable.aval for variable in param.jaxpr.invars)
-    ]
-    return jax.make_jaxpr(lambda *args: _run(param, args))(*types)
-  return param
+  if not isinstance(param, (core.Jaxpr, core.ClosedJaxpr)):
+    return param
+  types = [
+    jax.ShapeDtypeStruct(a.shape, a.dtype, weak_type=a.weak_type)
+    for a in (v.aval for v in getattr(param, 'jaxpr', param).invars)
+  ]
+  closed = jax.make_jaxpr(lambda *args: _run(param, args))(*types)
+  # JAX 0.12 has one class for both.
+  return closed if isinstance(param, core.ClosedJaxpr) else closed.jaxpr
 
 
 def _matmul(params, x, y):
@@ -150,6 +154,24 @@ def _convolution(params, x, kernel):
     count *= (size - (kernel.shape[j] - 1) * dilation - 1) // stride + 1
   function = functools.partial(jax.lax.conv_general_dilated_p.bind, **params)
   return _batched((function, function), (count, None), x, kernel)
+
+
+def _transform(params, x):
+  """One after the other: in a batch JAX 0.12 gives other last digits.
+
+  On a CPU that takes two thirds of the time, too.
+  """
+
+  @jax.custom_batching.custom_vmap
+  def alone(x):
+    return jax.lax.fft_p.bind(x, **params)
+
+  @alone.def_vmap
+  def mapped(size, is_mapped, x):
+    del size, is_mapped
+    return jax.lax.map(alone, x), True
+
+  return alone(x)
 
 
 def _batched(
@@ -219,6 +241,7 @@ def _filled(function: Callable, own: tuple[bool, ...], least: int) -> Callable:
 _REWRITTEN = {
   'dot_general': _matmul,
   'conv_general_dilated': _convolution,
+  'fft': _transform,
 }
 
 # Calls, by the parameter that is the program called.
