@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import jax
 from jax.tree_util import Partial
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 import numpy as np
 import optax
@@ -145,25 +146,21 @@ def run(model: Model, centered: Float[Array, 'h w c']) -> dict[str, Array]:
   return model.apply(model.params, centered)
 
 
-def grey_levels(
-  range: tuple[float, float], image: Float[Array, '...']
-) -> Float[Array, '...']:
+def grey_levels(range: tuple[float, float], image: ArrayLike) -> ArrayLike:
   """Numbers of an image's range as grey levels: 0 for black, 255 for white."""
   low, high = range
   return image if range == GREY_LEVELS else (image - low) * (255 / (high - low))
 
 
-def from_grey_levels(
-  range: tuple[float, float], image: Float[Array, '...']
-) -> Float[Array, '...']:
+def from_grey_levels(range: tuple[float, float], image: ArrayLike) -> ArrayLike:
   """Grey levels, 0-255, as numbers of an image's range."""
   low, high = range
   return image if range == GREY_LEVELS else image * ((high - low) / 255) + low
 
 
 def bounds(
-  range: tuple[float, float], mean: Float[Array, '...']
-) -> tuple[Float[Array, '...'], Float[Array, '...']]:
+  range: tuple[float, float], mean: ArrayLike
+) -> tuple[ArrayLike, ArrayLike]:
   """The least and the greatest of image - mean, for an image in its range."""
   low, high = range
   black = mean - low if low else mean
