@@ -57,7 +57,7 @@ def config() -> config_dict.ConfigDict:
   c.seed = 0
   c.retries = 0  # starts from another seed where nothing came of a run
   c.shape = placeholder(str)  # 'HxW' of the image; None: as architecture asks
-  c.mean = placeholder(str)  # 'r,g,b' or a .npy image; None: the network's own
+  c.mean = placeholder(str)  # 'r,g,b' of 0-255, or a .npy image; None: its own
 
   # What differs between units besides their number.
   c.start = ''  # an image: photograph('a.jpg'); '': the parameterization's own

@@ -318,7 +318,8 @@ def _is_library(path: str) -> bool:
 
 
 def _first_line(error: Exception) -> str:
-  return (str(error).splitlines() or [''])[0]
+  """The first line of a message, without the address that Flax adds."""
+  return (str(error).splitlines() or [''])[0].split(' (https://')[0]
 
 
 def _flat(
