@@ -4,27 +4,30 @@ from collections.abc import Sequence
 import math
 import os
 import pathlib
+import warnings
 
 import numpy as np
 from PIL import Image
 from PIL import ImageDraw
-from PIL import UnidentifiedImageError
+
+from vizjax import decoding
 
 _GAP = 2  # pixels between the channels of one image
 
 
 def read(path: str) -> np.ndarray:
-  """An image file as float32 [h, w, 3]; grey is tripled, alpha dropped.
+  """An image file as float32 [h, w, 3], as `decoding.of_file` reads it.
+
+  Warns of transparent pixels, and of floating-point ones.
 
   Raises:
-    OSError: it cannot be read.
-    ValueError: it is not an image.
+    OSError: the file cannot be read.
+    ValueError: the file is not an image.
   """
-  try:
-    with Image.open(os.path.expanduser(path)) as image:
-      return np.asarray(image.convert('RGB'), np.float32)
-  except UnidentifiedImageError:
-    raise ValueError(f'{path!r} is not an image file') from None
+  found = decoding.of_file(os.path.expanduser(path))
+  for note in found.notes:
+    warnings.warn(note, stacklevel=2)
+  return np.asarray(found.pixels, np.float32)
 
 
 def write(path: str | os.PathLike, image: np.ndarray) -> None:
