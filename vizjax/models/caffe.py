@@ -50,12 +50,21 @@ def load(
 
   Raises:
     OSError: a file cannot be read.
-    ValueError: a file is damaged, a layer is of an unknown type, or weights
-      are missing or do not fit.
+    ValueError: a file is damaged, a layer is of an unknown type, weights are
+      missing or do not fit, or no layer has as many units as there are names.
   """
   table, shape = parse(_text(prototxt))
   made = model(table, shape, read_weights(weights), mean)
-  names = () if labels is None else labels_.read(labels)
+  if labels is None:
+    return made
+  names = labels_.read(labels)
+  if all(info.channels != len(names) for info in made.layers):
+    last = made.layers[-1]
+    raise ValueError(
+      f'{labels!r} has {len(names)} names of classes, but no layer of '
+      f'{prototxt!r} has as many units: expected {last.channels}, for layer '
+      f'{last.name!r}'
+    )
   return dataclasses.replace(made, labels=names)
 
 
