@@ -116,6 +116,24 @@ def test_a_network_has_its_own(model, expected):
   assert preprocessing.own(model, (227, 227)) == expected
 
 
+@pytest.mark.parametrize(
+  'model, sizes',
+  [
+    ("caffe.load('a', 'b')", {28: 32, 32: 36, 224: 256, 227: 256, 300: 338}),
+    ('bvlc_googlenet', {64: 72, 224: 256, 256: 256, 400: 451}),
+    ('torchvision_inception_v3', {112: 128, 224: 256, 299: 342}),
+    ('efficientnet_lite0', {64: 73, 224: 256}),
+  ],
+)
+def test_the_size_is_in_proportion_to_the_input(model, sizes):
+  for side, size in sizes.items():
+    how = preprocessing.own(model, (side, side))
+    assert how.size == size
+    # The input is at least three quarters of the image that it is cut from.
+    assert (side / how.size) ** 2 > 0.74
+    preprocessing.check(how, (side, side))
+
+
 def test_a_network_that_is_no_formula_is_refused():
   with pytest.raises(ValueError, match='not a formula'):
     preprocessing.own('load(', (227, 227))

@@ -91,12 +91,13 @@ def encoded(
     raise ValueError(
       'encoded(): expected a photograph: type --config.photograph=FILE'
     )
-  h, w, _ = encoder.input_shape
+  h, w, channels = encoder.input_shape
   if encoder_mean is not None:
     mean = targets.mean(encoder_mean, encoder.input_shape)
     mean = jnp.asarray(mean, encoder.mean.dtype)
     encoder = dataclasses.replace(encoder, mean=mean)
-  pixels = jnp.asarray(images.resize(images.read(path), (h, w)))
+  pixels = images.channels(images.resize(images.read(path), (h, w)), channels)
+  pixels = jnp.asarray(pixels)
   acts = jax.eval_shape(lambda m, x: m(x), encoder, pixels)
   if layer not in acts:
     raise ValueError(

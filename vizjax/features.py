@@ -19,6 +19,7 @@ from jaxtyping import Array, Float
 import numpy as np
 
 from vizjax import core
+from vizjax import images
 from vizjax import photographs
 from vizjax import reading
 from vizjax import spelling
@@ -272,6 +273,7 @@ def _grams(model: core.Model, image: np.ndarray, layers: str) -> dict:
 
 
 def _cast(model: core.Model, image: np.ndarray) -> Array:
+  image = images.channels(image, model.input_shape[2])
   return jnp.asarray(image, jnp.result_type(model.mean))
 
 

@@ -30,6 +30,25 @@ def read(path: str) -> np.ndarray:
   return np.asarray(found.pixels, np.float32)
 
 
+def channels(image: np.ndarray, count: int) -> np.ndarray:
+  """A photograph [h, w, 3] for a network of so many channels: [h, w, count].
+
+  One channel is the luma of ITU-R BT.601, as OpenCV, Caffe and Pillow have it.
+
+  Raises:
+    ValueError: the network takes neither colour nor grey.
+  """
+  if count == image.shape[-1]:
+    return image
+  if count != 1:
+    raise ValueError(
+      f'a photograph has red, green and blue, but the network takes {count} '
+      'channels: expected a network of 3, or of 1, for which it becomes grey'
+    )
+  luma = image @ np.array([0.299, 0.587, 0.114], image.dtype)
+  return luma[..., None]
+
+
 def write(path: str | os.PathLike, image: np.ndarray) -> None:
   """Writes an image [h, w, 3], clipped to 0-255 and rounded.
 

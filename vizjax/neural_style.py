@@ -123,7 +123,8 @@ def initial_image(
     )
   if noiseblend is None:
     noiseblend = 1 if initial is None else 0
-  (found,) = photographs.read(content if initial is None else initial)
+  path = content if initial is None else initial
+  (found,) = photographs.read(path, model.input_shape[2])
 
   def make(shape, seed):
     mean = np.asarray(model.mean)

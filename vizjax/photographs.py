@@ -20,22 +20,27 @@ class Photograph(NamedTuple):
   """A photograph of its own size."""
 
   name: str  # of the file
-  image: np.ndarray  # [H, W, 3], RGB, 0-255
+  image: np.ndarray  # [H, W, 3], RGB, or [H, W, 1], grey; 0-255
 
 
-def read(paths: str | None) -> tuple[Photograph, ...]:
+def read(paths: str | None, channels: int = 3) -> tuple[Photograph, ...]:
   """The photographs of 'a.jpg,b.jpg' or 'DIR/*.jpg'.
 
   Args:
     paths: as above; None for none.
+    channels: of the network that they are for; 1 makes them grey.
 
   Raises:
     OSError: one cannot be read.
-    ValueError: one is no image, or there is none of that name.
+    ValueError: one is no image, there is none of that name, or the network
+      takes neither colour nor grey.
   """
   if paths is None:
     return ()
-  return tuple(map(_read, listed(paths)))
+  return tuple(
+    one._replace(image=images.channels(one.image, channels))
+    for one in map(_read, listed(paths))
+  )
 
 
 def listed(paths: str) -> tuple[str, ...]:
@@ -126,8 +131,11 @@ def alike(
 def resized(image: np.ndarray, size: Size, how: Image.Resampling) -> np.ndarray:
   """An image of 8 bits resized to (h, w) by Pillow, as one; then float32."""
   h, w = size
-  picture = Image.fromarray(np.asarray(image, np.uint8))
-  return np.asarray(picture.resize((w, h), how), np.float32)
+  pixels = np.asarray(image, np.uint8)
+  grey = pixels.shape[-1] == 1
+  picture = Image.fromarray(pixels[..., 0] if grey else pixels)
+  found = np.asarray(picture.resize((w, h), how), np.float32)
+  return found[..., None] if grey else found
 
 
 def _read(path: str) -> Photograph:

@@ -159,6 +159,30 @@ def read_weights(path: str) -> dict[str, list[np.ndarray]]:
   return found
 
 
+def read_mean(path: str) -> np.ndarray:
+  """The mean image of a .binaryproto, [c, h, w], BGR.
+
+  Raises:
+    OSError: the file cannot be read.
+    ValueError: it is damaged, or no .binaryproto.
+  """
+  blob = caffe_schema.message('BlobProto')
+  content = pathlib.Path(path).expanduser().read_bytes()
+  try:
+    blob.ParseFromString(content)
+    array = _array(blob)
+  except (message.DecodeError, ValueError) as error:
+    raise ValueError(f'{path!r} cannot be read: {error}') from None
+  if array.ndim == 4 and len(array) == 1:
+    array = array[0]
+  if array.ndim != 3 or not array.size or not np.isfinite(array).all():
+    raise ValueError(
+      f'{path!r} holds a blob of shape {array.shape}, expected a mean image of '
+      '(1, channels, height, width) finite numbers'
+    )
+  return array
+
+
 def _input(net: message.Message, rows: list[caffe_layers.Reader]):
   """(h, w, c) of the input, and the blobs that hold it."""
   found = {}
