@@ -146,6 +146,19 @@ def test_the_default_has_torchvisions_margin():
     assert found == HOW(size, False, 'bilinear')
 
 
+def test_a_batch_is_no_larger_than_what_there_is_and_what_fits():
+  assert preprocessing.together(32, 500, (224, 224)) == 32
+  assert preprocessing.together(30000, 500, (224, 224)) == 500
+  assert preprocessing.together(32, 0, (224, 224)) == 1
+  assert preprocessing.together(1, 9, (30000, 30000)) == 1
+  largest = 2**30 // (3 * 224 * 224)
+  assert preprocessing.together(largest, 10**6, (224, 224)) == largest
+  with pytest.raises(
+    ValueError, match=f'--batch=30000: .*--batch={largest} or'
+  ):
+    preprocessing.together(30000, 10**6, (224, 224))
+
+
 def test_what_is_printed_can_be_typed():
   for text in ('warp:256:bilinear', 'short:300:bicubic'):
     assert str(preprocessing.parse(text)) == text

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Real
 import numpy as np
 
 from vizjax import core
@@ -139,7 +139,8 @@ def answers(
     batch: computed at a time.
 
   Raises:
-    ValueError: an image cannot be decoded, or a score is NaN: of which.
+    ValueError: an image cannot be decoded, a score is NaN: of which; or a
+      batch is too large.
   """
   for name, label, row in rows(classifier, data, how, count=count, batch=batch):
     order = np.argsort(-row, kind='stable')
@@ -166,12 +167,16 @@ def rows(
     batch: computed at a time.
 
   Raises:
-    ValueError: an image cannot be decoded, or a score is NaN: of which.
+    ValueError: an image cannot be decoded, a score is NaN: of which; or a
+      batch is too large.
   """
+  total = len(data) if count is None else min(count, len(data))
+  shape = classifier.net.input_shape[:2]
+  batch = preprocessing.together(batch, total, shape)
   about = collections.deque()  # id and label of what is still computed
 
   def images():
-    for example in _prepared(classifier, data, how, count, batch):
+    for example in _prepared(data, how, shape, total, batch):
       about.append((example.id, example.label))
       yield example.image
 
@@ -188,7 +193,7 @@ def rows(
 def scores(
   classifier: Classifier, images: Iterable[np.ndarray], batch: int
 ) -> Iterator[np.ndarray]:
-  """The scores [units] of each image [h, w, 3], float32, 0-255.
+  """The scores [units] of each image [h, w, 3], 0-255.
 
   The device computes a batch while the images of the next one are made.
   """
@@ -203,8 +208,9 @@ def scores(
 
 @functools.partial(jax.jit, static_argnames='layer')
 def _forward(
-  net: core.Model, images: Float[Array, 'n h w 3'], *, layer: str
+  net: core.Model, images: Real[Array, 'n h w 3'], *, layer: str
 ) -> Float[Array, 'n c']:
+  images = images.astype(jnp.result_type(net.mean))
   return jax.vmap(lambda image: net(image)[layer].reshape(-1))(images)
 
 
@@ -214,20 +220,18 @@ def _fetched(waiting: tuple[Array, int] | None) -> np.ndarray | tuple:
 
 
 def _prepared(
-  classifier: Classifier,
   data: datasets.Dataset,
   how: preprocessing.Preprocessing,
-  count: int | None,
+  shape: tuple[int, int],
+  total: int,
   batch: int,
 ) -> Iterator[datasets.Example]:
   """The examples as the network wants them; a batch is decoded at once."""
-  shape = classifier.net.input_shape[:2]
-  total = len(data) if count is None else min(count, len(data))
 
   def prepared(number):
     example = data[number]
     image = preprocessing.apply(how, example.image, shape)
-    return example._replace(image=image)
+    return example._replace(image=image.astype(np.uint8))  # whole numbers
 
   pool = futures.ThreadPoolExecutor()
   try:

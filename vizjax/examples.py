@@ -170,10 +170,11 @@ def search(
 
   Raises:
     ValueError: there are examples of another search, no photograph can be
-      read, or a batch does not fit into the memory.
+      read, or a batch is too large or does not fit into the memory.
     OSError: the data is gone, or nothing can be written.
   """
-  folder = _folder(plan.workdir)
+  folder, through = _folder(plan.workdir), plan.through
+  batch = preprocessing.together(batch, through.count, through.size)
   done = _read(folder)
   if done is not None:
     _compare(plan, done)
@@ -185,10 +186,10 @@ def search(
       f'no photograph of {plan.facts["dataset"]!r} can be read: '
       f'{seen.skipped[0][1]}'
     )
-  columns = examples_crops.tables(plan.through, plan.fields, seen)
-  kept = examples_crops.opened(folder, plan.through, plan.fields, columns)
+  columns = examples_crops.tables(through, plan.fields, seen)
+  kept = examples_crops.opened(folder, through, plan.fields, columns)
   examples_crops.cut(
-    plan.through, kept, columns, lambda *n: report(Progress('crops', *n))
+    through, kept, columns, lambda *n: report(Progress('crops', *n))
   )
   found = {
     **plan.facts,

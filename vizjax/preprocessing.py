@@ -20,6 +20,10 @@ FILTERS = {
 }
 EXAMPLE = 'short:256:bilinear or warp:256:bicubic'
 
+# Bytes of the photographs of a batch, 7,000 of 224 x 224: the next batch is
+# read meanwhile, and the activations take more than the photographs.
+ROOM = 2**30
+
 
 class Preprocessing(NamedTuple):
   """Resize, then take the centre."""
@@ -151,6 +155,28 @@ def apply(
   top, left = ((a - b) // 2 for a, b in zip(sizes, shape, strict=True))
   box = (left, top, left + shape[1], top + shape[0])
   return np.asarray(whole.crop(box), np.float32)
+
+
+def together(asked: int, count: int, shape: tuple[int, int]) -> int:
+  """How many photographs are computed at a time: no more than there are.
+
+  Args:
+    asked: the batch, as typed.
+    count: of photographs.
+    shape: (h, w) of the network's input.
+
+  Raises:
+    ValueError: a batch takes more than `ROOM` bytes: what to type.
+  """
+  batch = max(1, min(asked, count))
+  size = 3 * shape[0] * shape[1]
+  if batch * size > ROOM and batch > 1:
+    raise ValueError(
+      f'--batch={asked}: {batch} photographs of {shape[0]} x {shape[1]} take '
+      f'{batch * size / 2**30:.1f} GiB, expected at most {ROOM / 2**30:g}: '
+      f'type --batch={max(1, ROOM // size)} or less'
+    )
+  return batch
 
 
 def resized(
