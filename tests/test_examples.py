@@ -426,6 +426,7 @@ BAD = {
   'no folder': ({'data': 'nowhere'}, "'nowhere' is not a folder"),
   'unknown layer': ({'layer': 'conv7'}, "'conv7' is not.*mean 'conv"),
   'no k': ({'k': 0}, 'k is 0, expected a whole number'),
+  'many k': ({'k': 10**9}, 'k is 1000000000, expected .* 1 to 1000'),
   'how': ({'preprocess': 'big'}, "'big' cannot be read"),
   'too small': ({'preprocess': 'warp:9:bilinear'}, 'at least 12.*type --pre'),
 }

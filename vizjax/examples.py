@@ -40,6 +40,10 @@ from vizjax import receptive_fields
 from vizjax import spelling
 from vizjax import store
 
+# Photographs of a unit: the sheet that the site shows them on is 16 wide, and
+# a JPEG holds 409 rows of them at most.
+MOST = 1000
+
 _FILE = 'examples.json'
 _PASS = '.pass.npz'
 
@@ -120,8 +124,10 @@ def plan(
     ValueError: one of these is wrong: what to type.
     OSError: a file cannot be read.
   """
-  if k < 1:
-    raise ValueError(f'k is {k}, expected a whole number >= 1')
+  if not 1 <= k <= MOST:
+    raise ValueError(
+      f'k is {k}, expected a whole number from 1 to {MOST}: type --k=9'
+    )
   how = None if preprocess is None else preprocessing.parse(preprocess)
   made_by = store.read_config(workdir)
   names = _chosen(workdir, made_by.get('layers', []), layer)
