@@ -158,7 +158,7 @@ def test_a_photograph_is_grey_for_a_network_of_one_channel(folder):
   path = str(folder / 'a.png')
   grey = np.asarray(Image.open(path).convert('L'), np.float32)
   np.testing.assert_array_equal(
-    images.of_channels(images.read(path), 1)[..., 0], grey
+    images.channels(images.read(path), 1)[..., 0], grey
   )
   start = targets.photograph(path)((16, 20, 1), 0)
   np.testing.assert_array_equal(start[..., 0], grey)

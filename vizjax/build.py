@@ -218,7 +218,16 @@ def runs(
   count = scope.count(config, act, photographs)
   labels = net.labels if len(net.labels) == count else ()
   size = act[:-1] or (1, 1)
-  units = runs_.units(config.units, layer, count, *size, labels)
+  try:
+    units = runs_.units(config.units, layer, count, *size, labels)
+  except ValueError as error:
+    parts = (config.units or '').split(',')
+    if labels or not net.labels or not any(map(runs_.named, parts)):
+      raise
+    raise ValueError(
+      f'{error}; layer {layer!r} has {count} units, so the '
+      f'{len(net.labels)} names of classes are not theirs'
+    ) from None
   boxable = config.box and fields.shape(config) is None and net.mean.ndim == 1
   field = scope.field(config, net, layer) if boxable else None
   return runs_.table(

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Real
 import numpy as np
 
 from vizjax import core
@@ -150,7 +150,8 @@ def answers(
     batch: computed at a time.
 
   Raises:
-    ValueError: an image cannot be decoded, or a score is NaN: of which.
+    ValueError: an image cannot be decoded, a score is NaN: of which; or a
+      batch is too large.
   """
   for name, label, row in rows(classifier, data, how, count=count, batch=batch):
     order = np.argsort(-row, kind='stable')
@@ -177,14 +178,19 @@ def rows(
     batch: computed at a time.
 
   Raises:
-    ValueError: an image cannot be decoded, or a score is NaN: of which.
+    ValueError: an image cannot be decoded, a score is NaN: of which; or a
+      batch is too large.
   """
+  total = len(data) if count is None else min(count, len(data))
+  *size, channels = classifier.net.input_shape
+  shape = tuple(size)
+  batch = preprocessing.together(batch, total, shape)
   about = collections.deque()  # id and label of what is still computed
 
   def images():
-    for example in _prepared(classifier, data, how, count, batch):
+    for example in _prepared(data, how, shape, total, batch):
       about.append((example.id, example.label))
-      yield example.image
+      yield images_.channels(example.image, channels)
 
   for row in scores(classifier, images(), batch):
     name, label = about.popleft()
@@ -199,7 +205,7 @@ def rows(
 def scores(
   classifier: Classifier, images: Iterable[np.ndarray], batch: int
 ) -> Iterator[np.ndarray]:
-  """The scores [units] of each image [h, w, c], float32, 0-255.
+  """The scores [units] of each image [h, w, c], 0-255.
 
   The device computes a batch while the images of the next one are made.
   """
@@ -214,8 +220,9 @@ def scores(
 
 @functools.partial(jax.jit, static_argnames='layer')
 def _forward(
-  net: core.Model, images: Float[Array, 'n h w c'], *, layer: str
+  net: core.Model, images: Real[Array, 'n h w c'], *, layer: str
 ) -> Float[Array, 'n c']:
+  images = images.astype(jnp.result_type(net.mean))
   return jax.vmap(lambda image: net(image)[layer].reshape(-1))(images)
 
 
@@ -225,20 +232,18 @@ def _fetched(waiting: tuple[Array, int] | None) -> np.ndarray | tuple:
 
 
 def _prepared(
-  classifier: Classifier,
   data: datasets.Dataset,
   how: preprocessing.Preprocessing,
-  count: int | None,
+  shape: tuple[int, int],
+  total: int,
   batch: int,
 ) -> Iterator[datasets.Example]:
   """The examples as the network wants them; a batch is decoded at once."""
-  h, w, channels = classifier.net.input_shape
-  total = len(data) if count is None else min(count, len(data))
 
   def prepared(number):
     example = data[number]
-    image = preprocessing.apply(how, example.image, (h, w))
-    return example._replace(image=images_.of_channels(image, channels))
+    image = preprocessing.apply(how, example.image, shape)
+    return example._replace(image=image.astype(np.uint8))  # whole numbers
 
   pool = futures.ThreadPoolExecutor()
   try:

@@ -46,7 +46,7 @@ def cnn_vis_sizes(
     photograph: an image file, or several: 'a.jpg,b.jpg', 'DIR/*.jpg'.
     rescale_image: how pictures are shown, as `rescale` of `eight_bit`.
   """
-  found = photographs.alike(photographs.read(photograph))
+  found = photographs.alike(photographs.read(photograph, model.input_shape[2]))
   ends = initial_size, final_size
   steps = multiscale.named(model, found, *ends, num_sizes, resize_type)
   mean = np.asarray(core.in_grey_levels(model).mean)

@@ -97,7 +97,7 @@ def encoded(
     mean = targets.mean(encoder_mean, encoder.input_shape)
     mean = jnp.asarray(mean, encoder.mean.dtype)
     encoder = dataclasses.replace(encoder, mean=mean)
-  image = images.of_channels(images.read(path), c)
+  image = images.channels(images.read(path), c)
   pixels = jnp.asarray(images.resize(image, (h, w)))
   acts = jax.eval_shape(lambda m, x: m(x), encoder, pixels)
   if layer not in acts:

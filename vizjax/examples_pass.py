@@ -236,7 +236,7 @@ def prepared(through: Pass, number: int) -> UInt8[np.ndarray, 'h w 3']:
     )
   pixels = preprocessing.apply(through.how, image, through.size)
   pixels = pixels.astype(np.uint8)  # they are whole numbers
-  grey = images_.of_channels(pixels, through.net.input_shape[2])
+  grey = images_.channels(pixels, through.net.input_shape[2])
   return np.broadcast_to(grey, pixels.shape)
 
 

@@ -53,7 +53,8 @@ def activations(
     OSError: it cannot be read.
     ValueError: it is no image, or not one.
   """
-  (found,) = photographs.read(_given(photograph, 'photograph'))
+  path = _given(photograph, 'photograph')
+  (found,) = photographs.read(path, model.input_shape[2])
 
   def make(shape, seed):
     del seed
@@ -85,13 +86,14 @@ def grams(
     ValueError: one is no image, or there are other scales than styles.
   """
   found = photographs.together(_given(styles, 'style'))
+  pictures = [images.channels(f.image, model.input_shape[2]) for f in found]
   factors = _numbers(scales, len(found), 'style_scales') or (1.0,) * len(found)
 
   def make(shape, seed):
     del seed
     each = [
-      _grams(model, _scaled(one.image, factor, shape[1]), layers)
-      for one, factor in zip(found, factors, strict=True)
+      _grams(model, _scaled(picture, factor, shape[1]), layers)
+      for picture, factor in zip(pictures, factors, strict=True)
     ]
     return jax.tree.map(lambda *matrices: np.stack(matrices), *each)
 
@@ -275,8 +277,7 @@ def _grams(model: core.Model, image: np.ndarray, layers: str) -> dict:
 def _on_photograph(
   model: core.Model, image: np.ndarray
 ) -> tuple[core.Model, Array]:
-  """The model on 0-255, and a photograph in its channels and dtype."""
-  image = images.of_channels(image, model.input_shape[2])
+  """The model on 0-255, and a photograph in its dtype."""
   image = jnp.asarray(image, jnp.result_type(model.mean))
   return core.in_grey_levels(model), image
 

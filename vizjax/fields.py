@@ -269,7 +269,7 @@ def _files(text: str) -> list[str]:
     listed = photographs.listed(text)
   except ValueError:
     return [text]
-  return [text, *(part for one in listed for part in one.split('+'))]
+  return [text, *(part for one in listed for part in photographs.blended(one))]
 
 
 def networks(config: config_dict.ConfigDict) -> set[str]:

@@ -59,7 +59,7 @@ def scales(
   c = net.input_shape[2]
   return found._replace(
     photographs=tuple(
-      one._replace(image=images.of_channels(one.image, c))
+      one._replace(image=images.channels(one.image, c))
       for one in found.photographs
     )
   )
