@@ -40,6 +40,7 @@ MAY_TOUCH_IT = {
   'vizjax/export_synthesizing.py',
   'vizjax/export_toolbox.py',
   'vizjax/datasets.py',
+  'vizjax/decoding.py',
   'vizjax/generators.py',
   'vizjax/hosts.py',
   'vizjax/images.py',

@@ -88,6 +88,17 @@ def _of_layer(row, shapes, draw):
   return found
 
 
+def write_mean(path, image, legacy=False):
+  """Writes a mean image [c, h, w] as a .binaryproto of compute_image_mean."""
+  blob = caffe_schema.message('BlobProto')
+  if legacy:
+    blob.num, (blob.channels, blob.height, blob.width) = 1, image.shape
+  else:
+    blob.shape.dim.extend((1, *image.shape))
+  blob.data.append(image.astype('<f4').tobytes())
+  path.write_bytes(blob.SerializeToString())
+
+
 def write(path, found, generation=2, double=False, legacy=False):
   """Writes blobs as a file of a generation of the format.
 

@@ -50,12 +50,21 @@ def load(
 
   Raises:
     OSError: a file cannot be read.
-    ValueError: a file is damaged, a layer is of an unknown type, or weights
-      are missing or do not fit.
+    ValueError: a file is damaged, a layer is of an unknown type, weights are
+      missing or do not fit, or no layer has as many units as there are names.
   """
   table, shape = parse(_text(prototxt))
   made = model(table, shape, read_weights(weights), mean)
-  names = () if labels is None else labels_.read(labels)
+  if labels is None:
+    return made
+  names = labels_.read(labels)
+  if all(info.channels != len(names) for info in made.layers):
+    last = made.layers[-1]
+    raise ValueError(
+      f'{labels!r} has {len(names)} names of classes, but no layer of '
+      f'{prototxt!r} has as many units: expected {last.channels}, for layer '
+      f'{last.name!r}'
+    )
   return dataclasses.replace(made, labels=names)
 
 
@@ -148,6 +157,30 @@ def read_weights(path: str) -> dict[str, list[np.ndarray]]:
   if not found:
     raise ValueError(f'{path!r} holds no weights: expected a .caffemodel')
   return found
+
+
+def read_mean(path: str) -> np.ndarray:
+  """The mean image of a .binaryproto, [c, h, w], BGR.
+
+  Raises:
+    OSError: the file cannot be read.
+    ValueError: it is damaged, or no .binaryproto.
+  """
+  blob = caffe_schema.message('BlobProto')
+  content = pathlib.Path(path).expanduser().read_bytes()
+  try:
+    blob.ParseFromString(content)
+    array = _array(blob)
+  except (message.DecodeError, ValueError) as error:
+    raise ValueError(f'{path!r} cannot be read: {error}') from None
+  if array.ndim == 4 and len(array) == 1:
+    array = array[0]
+  if array.ndim != 3 or not array.size or not np.isfinite(array).all():
+    raise ValueError(
+      f'{path!r} holds a blob of shape {array.shape}, expected a mean image of '
+      '(1, channels, height, width) finite numbers'
+    )
+  return array
 
 
 def _input(net: message.Message, rows: list[caffe_layers.Reader]):
