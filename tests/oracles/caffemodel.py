@@ -5,7 +5,7 @@ import jax
 import numpy as np
 
 from vizjax.models import caffe
-from vizjax.models import caffe_layers
+from vizjax.models import caffe_upgrade
 from vizjax.models import caffe_schema
 from vizjax.models import layers
 
@@ -39,7 +39,7 @@ def sliding(text, size=(243, 229)):
   net = caffe_schema.message('NetParameter')
   text_format.Parse(text, net, allow_unknown_field=True)
   for rows in (net.layer, net.layers):
-    kept = [row for row in rows if caffe_layers.upgrade(row).name not in rigid]
+    kept = [row for row in rows if caffe_upgrade.upgrade(row).name not in rigid]
     del rows[:]
     rows.extend(kept)
   shape = [1, 3, *size]
