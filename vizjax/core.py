@@ -20,6 +20,7 @@ import jax
 from jax.tree_util import Partial
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
+import numpy as np
 import optax
 
 Acts = Mapping[str, Array]  # 'h w c' or 'c' by layer, and the reserved names
@@ -28,6 +29,7 @@ Target = Mapping[str, PyTree]  # what differs between runs: always data
 Term = Callable[[Acts, Target], Float[Array, '']]  # maximized
 Params = PyTree
 Number = int | float  # of a configuration: 2 is as good as 2.
+GREY_LEVELS = (0.0, 255.0)  # the range of images unless a model has another
 Scheduled = Number | Callable  # or a function of the step
 Projection = Callable[[Params, Params, Int[Array, '']], Params]
 
@@ -65,13 +67,17 @@ class LayerInfo(NamedTuple):
 class Model:
   """A frozen network: `model(image)` is every activation, by layer name.
 
+  The network gets (image - mean) * scale.
+
   Attributes:
     params: weights; leaves are traced, never closed over.
     mean: [c] or [h, w, c] in the image's order and range; it reads as zero.
-    apply: (params, image - mean) -> {layer: activation}.
+    apply: (params, (image - mean) * scale) -> {layer: activation}.
     input_shape: (h, w, c) of the image that the network was made for.
     layers: what is known of each layer, in order; () if nothing is.
     labels: names of the classes, for layers with a unit for each.
+    scale: [c], in the image's order; None for 1.
+    range: (low, high) of the image: black and white.
   """
 
   params: Any
@@ -80,10 +86,12 @@ class Model:
   input_shape: tuple[int, int, int] = static()
   layers: tuple[LayerInfo, ...] = static(default=())
   labels: tuple[str, ...] = static(default=())
+  scale: Any = None
+  range: tuple[float, float] = static(default=GREY_LEVELS)
 
   def __call__(self, image: Float[Array, 'h w c']) -> dict[str, Array]:
     """Activations of an image [h, w, c] in the network's order and range."""
-    return self.apply(self.params, center(self, image))
+    return run(self, center(self, image))
 
 
 class Parameterization(NamedTuple):
@@ -127,6 +135,69 @@ class State(NamedTuple):
 def center(model: Model, image: Float[Array, 'h w c']) -> Float[Array, 'h w c']:
   """The image with the model's mean taken as zero."""
   return image - jnp.broadcast_to(model.mean, image.shape)
+
+
+def run(model: Model, centered: Float[Array, 'h w c']) -> dict[str, Array]:
+  """Activations of an image less the model's mean."""
+  if model.scale is not None:
+    centered = centered * jnp.broadcast_to(model.scale, centered.shape)
+  return model.apply(model.params, centered)
+
+
+def normalization(
+  input_shape: tuple[int, int, int],
+  mean: Any,
+  scale: Any,
+  range: tuple[Number, Number],
+) -> dict[str, Any]:
+  """The fields mean, scale and range of a `Model`, checked.
+
+  Args:
+    input_shape: (h, w, c) of the image.
+    mean: a number, [c] or [h, w, c], in the image's range.
+    scale: a number or [c]: the network gets (image - mean) * scale.
+    range: (low, high) of the image.
+
+  Raises:
+    ValueError: a value is not of that form.
+  """
+  c = input_shape[2]
+  values = {}
+  forms = {'mean': ((), (c,), tuple(input_shape)), 'scale': ((), (c,))}
+  for name, given in (('mean', mean), ('scale', scale)):
+    value = values[name] = np.asarray(given, np.float32)
+    if value.shape not in forms[name] or not np.isfinite(value).all():
+      raise ValueError(
+        f'{name}= is {_shown(given)}, expected a number or {c} numbers, one '
+        f'for each channel: type {name}={[1.0] * c}'
+      )
+  if not values['scale'].all():
+    raise ValueError(
+      f'scale= is {_shown(scale)}, expected numbers other than 0: the network '
+      'gets (image - mean) * scale, so type 1 / 255 or 1 / deviation'
+    )
+  try:
+    low, high = map(float, range)
+  except (TypeError, ValueError):
+    low, high = 0.0, 0.0
+  if not -np.inf < low < high < np.inf:
+    raise ValueError(
+      f'range= is {range!r}, expected (low, high) of the image, as (0, 255) '
+      'or (0, 1)'
+    )
+  mean, scale = values['mean'], values['scale']
+  mean = np.broadcast_to(mean, (c,)) if mean.ndim == 0 else mean
+  scale = None if np.all(scale == 1) else np.broadcast_to(scale, (c,))
+  return {
+    'mean': jnp.asarray(mean),
+    'scale': None if scale is None else jnp.asarray(scale),
+    'range': (low, high),
+  }
+
+
+def _shown(value: Any) -> str:
+  array = np.asarray(value)
+  return repr(value) if array.size <= 4 else f'an array of {array.shape}'
 
 
 def init(recipe: 'Recipe', target: Target, key: Key[Array, '']) -> State:
@@ -244,7 +315,7 @@ def activations(
 ) -> Acts:
   """What a term reads: the layers of a view and the reserved names."""
   centered = center(recipe.model, view)
-  layers = recipe.model.apply(recipe.model.params, centered)
+  layers = run(recipe.model, centered)
   reserved = (view, centered, image, params)
   return {**layers, **dict(zip(RESERVED, reserved, strict=True))}
 

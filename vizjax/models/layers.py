@@ -96,19 +96,24 @@ def model(
   table: tables.Table,
   params: Mapping[str, Mapping[str, np.ndarray]],
   *,
-  mean: tuple[float, ...],
+  mean: Any,
   input_shape: tuple[int, int, int],
+  scale: Any = 1.0,
+  range: tuple[core.Number, core.Number] = core.GREY_LEVELS,
 ) -> core.Model:
   """A `Model` of a table and its weights.
 
   Args:
     table: the layers, each after its inputs.
     params: {layer: {'kernel': [h, w, in, out], 'bias': [out]}}.
-    mean: [c], in the image's order and range.
+    mean: [c] or [h, w, c], in the image's order and range.
     input_shape: (h, w, c).
+    scale: a number or [c]: the network gets (image - mean) * scale.
+    range: (low, high) of the image.
 
   Raises:
-    ValueError: weights are missing or do not fit: layer, found, expected.
+    ValueError: weights are missing or do not fit: layer, found, expected; or
+      mean, scale or range has a wrong shape.
   """
   apply = Apply(Network(table))
   acts, weights = shapes(table, input_shape)
@@ -128,10 +133,10 @@ def model(
   channels = {name: act.shape[-1] for name, act in acts.items()}
   return core.Model(
     params,
-    jnp.asarray(mean, jnp.float32),
-    apply,
-    input_shape,
-    _describe(table, channels),
+    apply=apply,
+    input_shape=input_shape,
+    layers=_describe(table, channels),
+    **core.normalization(input_shape, mean, scale, range),
   )
 
 
