@@ -1,7 +1,6 @@
 """Writes a real .caffemodel for a prototxt, with random weights."""
 
 from google.protobuf import text_format
-import jax
 import numpy as np
 
 from vizjax.models import caffe
@@ -13,15 +12,17 @@ from vizjax.models import layers
 def blobs(text, seed=0):
   """Caffe's blobs of every layer with weights, of sizes that keep scale."""
   table, shape = caffe.parse(text)
-  network = layers.Network(table)
-  image = jax.ShapeDtypeStruct(shape, np.float32)
-  shapes = jax.eval_shape(network.init, jax.random.key(0), image)['params']
-  rows = {row.name: row for row in table}
+  acts, shapes = layers.shapes(table, shape)
   draw = np.random.RandomState(seed)
-  return {
-    name: _of_layer(rows[name], {k: v.shape for k, v in group.items()}, draw)
-    for name, group in shapes.items()
-  }
+  found = {}
+  for row in table:
+    group = {k: v.shape for k, v in shapes.get(row.name, {}).items()}
+    if row.kind == 'batch_norm' and row.option('whole', False):
+      # Caffe keeps the statistics that it does not take.
+      group = {'mean': acts[row.name].shape[-1:]}
+    if group:
+      found[row.name] = _of_layer(row, group, draw)
+  return found
 
 
 def sliding(text, size=(243, 229)):

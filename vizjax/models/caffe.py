@@ -150,12 +150,13 @@ def _layers(text: str) -> tuple[message.Message, list[caffe_layers.Reader]]:
 def _table(
   net: message.Message, rows: list[caffe_layers.Reader]
 ) -> tuple[tables.Table, tuple[int, int, int]]:
+  for row in rows:
+    if row.is_data:
+      row.check()
   shape, sources = _input(net, rows)
   tops = {source: tables.DATA for source in sources}
   table = []
   for row in rows:
-    if row.is_data:
-      row.check()
     if row.is_data or row.type == 'Silence':
       continue
     try:

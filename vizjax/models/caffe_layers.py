@@ -44,7 +44,7 @@ _KINDS = {
 
 # The field with the parameters of a type, where its name is not the rule's.
 _PARAMETERS = {
-  'AbsVal': None,
+  'AbsVal': '',
   'Convolution': 'convolution_param',
   'Deconvolution': 'convolution_param',
   'Exp': 'exp_param',
@@ -52,7 +52,7 @@ _PARAMETERS = {
   'BatchNorm': 'batch_norm_param',
   'Normalize': 'norm_param',
   'PReLU': 'prelu_param',
-  'Split': None,
+  'Split': '',
 }
 
 # How many blobs a layer reads, least and most, where it is not one; and the
@@ -74,6 +74,8 @@ class Reader:
   """One layer of a prototxt.
 
   Attributes:
+    layer: as protobuf has it, as a message of V2 if it was of V0.
+    given: all its fields, those among them that protobuf passed over.
     name: of the layer.
     type: in the words of V2, such as Convolution.
     bottoms: names of the blobs that it reads.
@@ -81,12 +83,6 @@ class Reader:
   """
 
   def __init__(self, layer: message.Message, given: caffe_fields.Fields):
-    """Reads a layer.
-
-    Args:
-      layer: as protobuf has it.
-      given: all its fields, those among them that protobuf passed over.
-    """
     self.message, self.given = layer.DESCRIPTOR.name, given
     self.layer = caffe_upgrade.upgrade(layer)
     if self.layer is not layer:
@@ -130,18 +126,16 @@ class Reader:
     Raises:
       ValueError: the layer, what it has, and what is expected.
     """
-    if self.is_data and self.type != 'Input':
-      # Of where images come from, all but their mean and scale is passed over.
-      caffe_fields.check_parameters(self.name, self.given, ['transform_param'])
-      return
-    field = _PARAMETERS.get(self.type, f'{self.type.lower()}_param')
-    fields = ['input_param', 'transform_param'] if self.is_data else [field]
-    caffe_fields.check_layer(self.name, self.message, self.given, fields)
+    fields = [_PARAMETERS.get(self.type, f'{self.type.lower()}_param')]
     if self.is_data:
+      # The mean and the scale of images matter, not where they come from.
+      fields = ['input_param', 'transform_param']
+      caffe_fields.check_parameters(self.name, self.given, fields)
       return
+    caffe_fields.check_layer(self.name, self.message, self.given, fields)
     least, most = _BOTTOMS.get(self.type, (1, 1))
     if not least <= len(self.bottoms) <= most:
-      many = least if least == most else f'{least} to {most}'
+      many = ' or '.join(map(str, sorted({least, most})))
       many = f'{least} or more' if most == math.inf else many
       raise ValueError(
         f'layer {self.name!r} of type {self.type} has {len(self.bottoms)} '

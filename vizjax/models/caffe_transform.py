@@ -71,9 +71,15 @@ def _of_layer(row: caffe_layers.Reader, shape: tuple[int, int, int]):
     )
   if values is not None:
     # Caffe's order is BGR.
-    values = tuple((values * channels)[:channels][::-1])
-  file = row.get(field, 'mean_file', None)
-  return row.name, values, file, row.get(field, 'scale', None)
+    values = tuple(map(_digits, (values * channels)[:channels][::-1]))
+  scale = row.get(field, 'scale', None)
+  scale = None if scale is None else _digits(scale)
+  return row.name, values, row.get(field, 'mean_file', None), scale
+
+
+def _digits(value: float) -> float:
+  """The number with the digits of the file, 0.017, not of its float32."""
+  return float(str(np.float32(value)))
 
 
 def _compare(layer: str, name: str, said: Any, given: Any, shape: tuple):
@@ -88,8 +94,10 @@ def _compare(layer: str, name: str, said: Any, given: Any, shape: tuple):
   if array.shape not in ((), shape[2:], shape):
     return  # `core.normalization` says what is expected.
   if not np.allclose(array, np.asarray(said), rtol=1e-4, atol=1e-6):
+    shown = repr(given) if array.ndim < 2 else f'an array of {array.shape}'
+    said = f'{said} (RGB)' if isinstance(said, tuple) else said
     raise ValueError(
-      f'layer {layer!r} has {name} {said} (RGB) and {argument}={given!r} is '
-      f'given, expected one of them: leave out {argument}=, or take {name} out '
-      'of the prototxt'
+      f'layer {layer!r} has {name} {said} in the prototxt, and '
+      f'{argument}= is {shown}, expected one of them: leave out {argument}=, '
+      f'or take {name} out of the prototxt'
     )
