@@ -88,7 +88,8 @@ def difference(model, prototxt, weights, size=None, turned=None):
   draw = np.random.RandomState(1)
   image = draw.uniform(0, 255, (h, w, c)).astype(np.float32)
   if c == 3:
-    blob = (image - np.asarray(model.mean))[:, :, ::-1]
+    factor = 1 if model.scale is None else np.asarray(model.scale)
+    blob = ((image - np.asarray(model.mean)) * factor)[:, :, ::-1]
   else:
     image = draw.normal(0, 1, (h, w, c)).astype(np.float32)
     blob = image

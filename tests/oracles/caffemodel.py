@@ -66,6 +66,10 @@ def _of_layer(row, shapes, draw):
 
   if row.kind == 'batch_norm':
     c = shapes['mean']
+    if 'scale' in shapes:
+      # NVIDIA/caffe, which does not read the third.
+      statistics = [small(c), draw.uniform(0.5, 2, c), np.ones(1)]
+      return [*statistics, draw.uniform(0.5, 1.5, c), small(c)]
     # Sums over 2.5 batches, as Caffe keeps them.
     return [small(c) * 2.5, draw.uniform(0.5, 2, c) * 2.5, np.array([2.5])]
   found = []

@@ -20,8 +20,8 @@ Fields = list[tuple[str, Any]]  # (name, text of the value, or inner fields)
 _IDLE = {
   'NetParameter': {
     'debug_info', 'force_backward', 'name',
-    # intel/caffe
-    'engine',
+    # intel/caffe: how it is computed on several machines, and training.
+    'bn_stats_batch_size', 'compile_net_state', 'engine', 'multinode',
     # NVIDIA/caffe: the precision of its arithmetic, and training.
     'default_backward_math', 'default_backward_type',
     'default_conv_algos_override', 'default_cudnn_math_override',
@@ -46,8 +46,14 @@ _IDLE = {
   'transform_param': {
     'crop_size', 'mirror',
     # weiliu89/caffe (SSD), intel/caffe, NVIDIA/caffe: sizes and augmentation.
-    'crop_h', 'crop_w', 'distort_param', 'emit_constraint', 'expand_param',
-    'random_seed', 'resize_param', 'use_gpu_transform',
+    'allow_upscale', 'crop_h', 'crop_w', 'distort_param', 'emit_constraint',
+    'expand_param', 'horizontal_stretch_lower', 'horizontal_stretch_upper',
+    'img_rand_resize_lower', 'img_rand_resize_upper',
+    'interpolation_algo_down', 'interpolation_algo_up',
+    'rand_resize_ratio_lower', 'rand_resize_ratio_upper',
+    'random_aspect_ratio_param', 'random_resize_param', 'random_seed',
+    'resize_param', 'use_gpu_transform', 'vertical_stretch_lower',
+    'vertical_stretch_upper',
   },
   'parameters': {
     'bias_filler', 'engine', 'filler', 'force_nd_im2col',
