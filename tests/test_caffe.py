@@ -519,6 +519,9 @@ UNKNOWN = {
     layer('s', 'Scale', 'data', 'scale_param { num_axes: 3 }'),
     "layer 's' of type Scale has num_axes: 3, expected 1",
   ),
+  'axis of a vector': (
+    layer('s', 'Bias', 'data', 'bias_param { axis: 2 }'), "'s'.* has axis: 2"
+  ),
   'coefficients of a product': (
     CONV + 'layer { name: "e" type: "Eltwise" bottom: "c" bottom: "c" top: "e" '
     'eltwise_param { operation: PROD coeff: 1 coeff: 2 } }',
@@ -582,6 +585,9 @@ def test_rules_are_those_of_a_test_that_is_deployed():
     text = net(CONV + layer('r', 'ReLU', 'c', rule))
     table, _ = caffe.parse(text)
     assert [row.name for row in table] == ['c', 'r'][: 1 + used], rule
+  text = net(CONV + layer('r', 'ReLU', 'c', 'include { stage: "other" }'))
+  table, _ = caffe.parse(text + 'state { stage: "other" }')
+  assert [row.name for row in table] == ['c', 'r']
 
 
 EXTRA = {
@@ -614,6 +620,21 @@ def test_a_scale_of_two_bottoms_has_a_bias_alone():
   acts = model(jnp.full((12, 12, 3), 90.0))
   expected = np.asarray(acts['c']) * np.asarray(acts['g']) + bias
   np.testing.assert_allclose(acts['s'], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_scale_from_axis_0_has_a_number_for_each_channel():
+  text = net(
+    CONV
+    + layer(
+      'p', 'Pooling', 'c', 'pooling_param { pool: AVE global_pooling: 1 }'
+    )
+    + layer('g', 'Flatten', 'p')
+    + layer('s', 'Scale', 'c', 'bottom: "g" scale_param { axis: 0 }')
+  )
+  model = caffe.model(*caffe.parse(text), caffemodel.blobs(text))
+  acts = model(jnp.full((12, 12, 3), 90.0))
+  gate, maps = np.asarray(acts['g']), np.asarray(acts['c'])
+  np.testing.assert_allclose(acts['s'], maps * gate, rtol=1e-5)
 
 
 UNFIT = {

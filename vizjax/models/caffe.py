@@ -144,7 +144,7 @@ def _layers(text: str) -> tuple[message.Message, list[caffe_layers.Reader]]:
   ]  # fmt: skip
   messages = (*net.layers, *net.layer)
   rows = map(caffe_layers.Reader, messages, fields)
-  return net, [row for row in rows if row.used]
+  return net, [row for row in rows if row.used(net.state)]
 
 
 def _table(

@@ -93,21 +93,21 @@ class Reader:
     self.bottoms = list(layer.bottom)
     self.tops = list(layer.top)
 
-  @property
-  def used(self) -> bool:
+  def used(self, state: message.Message) -> bool:
     """Whether it is part of the network that is tested and deployed.
 
-    Caffe's NetStateRule at phase TEST and level 0, with the one stage
-    'deploy', which DIGITS asks of its definitions.
+    Caffe's NetStateRule at phase TEST, with the stage 'deploy', which DIGITS
+    asks of its definitions, beside those of the net's own `state`.
     """
+    stages = {'deploy', *state.stage}
 
     def met(rule):
       return (
         (not rule.HasField('phase') or rule.phase == _TEST)
-        and rule.min_level <= 0
-        and (not rule.HasField('max_level') or rule.max_level >= 0)
-        and all(stage == 'deploy' for stage in rule.stage)
-        and 'deploy' not in rule.not_stage
+        and (not rule.HasField('min_level') or state.level >= rule.min_level)
+        and (not rule.HasField('max_level') or state.level <= rule.max_level)
+        and stages.issuperset(rule.stage)
+        and stages.isdisjoint(rule.not_stage)
       )
 
     included, excluded = self.layer.include, self.layer.exclude
@@ -325,6 +325,7 @@ class Reader:
 
   def _Scale(self, row: tables.Layer) -> tables.Layer:
     if len(row.inputs) == 1:
+      self.only('scale_param', 'axis', 1)
       self.only('scale_param', 'num_axes', 1)
     return self.options(
       row, 'scale_param', axis=('axis', 1), bias=('bias_term', False)
@@ -332,6 +333,7 @@ class Reader:
 
   def _Bias(self, row: tables.Layer) -> tables.Layer:
     if len(row.inputs) == 1:
+      self.only('bias_param', 'axis', 1)
       self.only('bias_param', 'num_axes', 1)
     return self.options(row, 'bias_param', axis=('axis', 1))
 

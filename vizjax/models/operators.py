@@ -353,8 +353,8 @@ def crop(row: Row, x: Array, like: Array) -> Array:
   axis = row.option('axis', 2) - 1
   offsets = row.option('offsets', (0,))
   count = blob.ndim - axis
-  starts = offsets if len(offsets) == count else offsets[:1] * count
-  for i, start in enumerate(starts, axis):
+  starts = offsets * count if len(offsets) == 1 else offsets
+  for i, start in zip(range(axis, blob.ndim), starts, strict=True):
     blob = jax.lax.slice_in_dim(blob, start, start + size[i], axis=i)
   return from_caffe(blob)
 
@@ -393,7 +393,7 @@ def _along(weights: Array, x: Array, axis: int) -> Array:
   if weights.size == 1:
     weights = weights.reshape(())
     return jnp.broadcast_to(weights, x.shape)
-  axis = axis % (x.ndim + 1) - 1
+  axis = max(axis % (x.ndim + 1) - 1, 0)  # 0: from Caffe's batch on
   after = blob.ndim - axis - weights.ndim
   shape = (1,) * axis + weights.shape + (1,) * after
   return from_caffe(jnp.broadcast_to(weights.reshape(shape), blob.shape))
