@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import jax
 from jax.tree_util import Partial
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 import numpy as np
 import optax
@@ -98,7 +99,7 @@ class Parameterization(NamedTuple):
   """What is optimized, and how it becomes an image."""
 
   init: Partial  # (key, target) -> params
-  render: Partial  # params -> [h, w, c], RGB 0-255 for the built-in networks
+  render: Partial  # params -> [h, w, c] in the order and range of the model
 
 
 class Draw(NamedTuple):
@@ -109,6 +110,7 @@ class Draw(NamedTuple):
   target: Target
 
 
+# Of views in grey levels, 0-255, whatever the range of the model.
 Transform = Callable[[Draw, Float[Array, 'v h w c']], Float[Array, 'u k l c']]
 
 
@@ -144,11 +146,54 @@ def run(model: Model, centered: Float[Array, 'h w c']) -> dict[str, Array]:
   return model.apply(model.params, centered)
 
 
+def grey_levels(range: tuple[float, float], image: ArrayLike) -> ArrayLike:
+  """Numbers of an image's range as grey levels: 0 for black, 255 for white."""
+  low, high = range
+  return image if range == GREY_LEVELS else (image - low) * (255 / (high - low))
+
+
+def from_grey_levels(range: tuple[float, float], image: ArrayLike) -> ArrayLike:
+  """Grey levels, 0-255, as numbers of an image's range."""
+  low, high = range
+  return image if range == GREY_LEVELS else image * ((high - low) / 255) + low
+
+
+def bounds(
+  range: tuple[float, float], mean: ArrayLike
+) -> tuple[ArrayLike, ArrayLike]:
+  """The least and the greatest of image - mean, for an image in its range."""
+  low, high = range
+  black = mean - low if low else mean
+  return -black, (high - low) - black
+
+
+def in_grey_levels(model: Model) -> Model:
+  """The same network on images of 0-255: what the launchers work with.
+
+  The published programs and the pictures are in grey levels, so a
+  configuration gives the same picture whatever the range of the network.
+  """
+  if model.range == GREY_LEVELS:
+    return model
+  low, high = model.range
+  step = (high - low) / 255
+  dtype = jnp.result_type(model.mean)
+  mean = (np.asarray(model.mean, np.float64) - low) / step
+  scale = 1.0 if model.scale is None else np.asarray(model.scale, np.float64)
+  scale = np.broadcast_to(scale * step, model.input_shape[2:])
+  return dataclasses.replace(
+    model,
+    mean=jnp.asarray(mean, dtype),
+    scale=jnp.asarray(scale, dtype),
+    range=GREY_LEVELS,
+  )
+
+
 def normalization(
   input_shape: tuple[int, int, int],
   mean: Any,
   scale: Any,
-  range: tuple[Number, Number],
+  range: Any,
 ) -> dict[str, Any]:
   """The fields mean, scale and range of a `Model`, checked.
 
@@ -230,10 +275,11 @@ def score(
   `recipe.views`, the records by their mean.
   """
   image = recipe.parameterization.render(params)
-  views = image[None]
+  views = grey_levels(recipe.model.range, image[None])
   for i, transform in enumerate(recipe.transforms):
     key = jax.random.fold_in(draw.key, i)
     views = transform(draw._replace(key=key), views)
+  views = from_grey_levels(recipe.model.range, views)
 
   def score_view(view, image, params):
     acts = activations(recipe, view, image, params)
@@ -409,7 +455,8 @@ class Recipe:
     parameterization: what is optimized.
     objective: the term to maximize.
     optimizer: an optax transformation; it sees the gradient of -score.
-    transforms: applied in order to the rendered image before the network.
+    transforms: applied in order to the rendered image before the network, in
+      grey levels.
     projections: applied in order to the parameters after the update.
     trace: further terms to record at every step, by name.
     views: brings the scores [v] of the views together; linear in them.

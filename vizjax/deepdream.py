@@ -74,7 +74,9 @@ def octaves(
 def features(model: core.Model, layer: str, photograph: str) -> targets.Maker:
   """[positions, c]: a layer's activation for a photograph of its own size."""
   (one,) = photographs.read(photograph)
-  image = jnp.asarray(one.image, jnp.result_type(model.mean))
+  model = core.in_grey_levels(model)
+  image = images.of_channels(one.image, model.input_shape[2])
+  image = jnp.asarray(image, jnp.result_type(model.mean))
   act = jax.jit(lambda model, image: model(image)[layer])(model, image)
   found = np.asarray(act).reshape(-1, act.shape[-1])
   return lambda shape, seed: found

@@ -26,6 +26,7 @@ from ml_collections import config_dict
 import numpy as np
 
 from vizjax import build
+from vizjax import classifiers
 from vizjax import core
 from vizjax import datasets
 from vizjax import examples_crops
@@ -295,10 +296,7 @@ def _shapes(
   net: core.Model, names: tuple[str, ...]
 ) -> tuple[dict[str, tuple[int, ...]], geometry.Size]:
   """The shape of each layer, and (h, w) of the network's input."""
-  if net.input_shape[2] != 3:
-    raise ValueError(
-      f'the network takes images of {net.input_shape}, expected 3 channels'
-    )
+  classifiers.check_channels(net)
   # A mean image has the size that the workdir's images have.
   h, w = (
     np.shape(net.mean)[:2] if np.ndim(net.mean) == 3 else net.input_shape[:2]

@@ -19,6 +19,7 @@ from jaxtyping import Array, Float
 import numpy as np
 
 from vizjax import core
+from vizjax import images
 from vizjax import photographs
 from vizjax import reading
 from vizjax import spelling
@@ -261,18 +262,23 @@ def _gram_matrices(model, image, names):
 
 def _seen(model: core.Model, image: np.ndarray, layers: str) -> dict:
   return jax.device_get(
-    _activations(model, _cast(model, image), _names(layers))
+    _activations(*_on_photograph(model, image), _names(layers))
   )
 
 
 def _grams(model: core.Model, image: np.ndarray, layers: str) -> dict:
   return jax.device_get(
-    _gram_matrices(model, _cast(model, image), _names(layers))
+    _gram_matrices(*_on_photograph(model, image), _names(layers))
   )
 
 
-def _cast(model: core.Model, image: np.ndarray) -> Array:
-  return jnp.asarray(image, jnp.result_type(model.mean))
+def _on_photograph(
+  model: core.Model, image: np.ndarray
+) -> tuple[core.Model, Array]:
+  """The model on 0-255, and a photograph in its channels and dtype."""
+  image = images.of_channels(image, model.input_shape[2])
+  image = jnp.asarray(image, jnp.result_type(model.mean))
+  return core.in_grey_levels(model), image
 
 
 def _scaled(image: np.ndarray, factor: float, width: int) -> np.ndarray:

@@ -1,4 +1,7 @@
-"""Images on disk and for display: RGB, 0-255, [h, w, 3]."""
+"""Images on disk and for display: RGB, 0-255, [h, w, 3].
+
+A network of one channel sees photographs in grey: `of_channels`.
+"""
 
 from collections.abc import Sequence
 import math
@@ -55,6 +58,28 @@ def rgb(image: np.ndarray) -> np.ndarray:
   ]
   grey = np.concatenate(channels, 1)[:, :-_GAP]  # [h, w, c] -> [h, c w + gaps]
   return np.stack([grey] * 3, -1)
+
+
+def of_channels(image: np.ndarray, channels: int) -> np.ndarray:
+  """A photograph in the channels of a network: colours, or grey.
+
+  Args:
+    image: [h, w, 3], RGB, whole numbers 0-255; or [h, w, channels], which is
+      returned as it is.
+    channels: of the network: 3, or 1 for the luma as Pillow's mode L has it.
+
+  Raises:
+    ValueError: the network takes another number of channels.
+  """
+  if image.shape[-1] == channels:
+    return image
+  if channels != 1:
+    raise ValueError(
+      f'a photograph has the 3 channels of RGB, but the network takes '
+      f'{channels}: photographs are for networks of 3 channels, or of 1 (grey)'
+    )
+  grey = Image.fromarray(to_uint8(image)).convert('L')
+  return np.asarray(grey)[..., None].astype(image.dtype)
 
 
 def to_uint8(image: np.ndarray) -> np.ndarray:

@@ -126,9 +126,10 @@ def initial_image(
   (found,) = photographs.read(content if initial is None else initial)
 
   def make(shape, seed):
-    mean = np.asarray(model.mean)
+    mean = np.asarray(core.in_grey_levels(model).mean)
     noise = NOISE * np.random.RandomState(seed).normal(size=shape)
-    image = photographs.fitted(found.image, shape[:2], rounded=True)
+    image = images.of_channels(found.image, shape[2])
+    image = photographs.fitted(image, shape[:2], rounded=True)
     return mean + (1 - noiseblend) * (image - mean) + noiseblend * noise
 
   return make

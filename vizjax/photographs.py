@@ -86,10 +86,10 @@ def stem(paths: str) -> str:
 def fitted(
   image: np.ndarray, size: Size, fit: str = 'middle', rounded: bool = False
 ) -> np.ndarray:
-  """An image [H, W, 3] at another size, float32.
+  """An image [H, W, c] at another size, float32.
 
   Args:
-    image: RGB, 0-255.
+    image: 0-255.
     size: (h, w).
     fit: 'middle': what is too high or too wide is cut; 'whole': squeezed.
     rounded: in 8 bits by Pillow's bicubic filter, as neural-style; else
@@ -124,8 +124,10 @@ def alike(
 def resized(image: np.ndarray, size: Size, how: Image.Resampling) -> np.ndarray:
   """An image of 8 bits resized to (h, w) by Pillow, as one; then float32."""
   h, w = size
-  picture = Image.fromarray(np.asarray(image, np.uint8))
-  return np.asarray(picture.resize((w, h), how), np.float32)
+  # Pillow knows images of three channels, and of one without an axis for it.
+  channels = [Image.fromarray(c) for c in np.uint8(np.moveaxis(image, -1, 0))]
+  made = [np.asarray(channel.resize((w, h), how)) for channel in channels]
+  return np.stack(made, -1).astype(np.float32)
 
 
 def _read(path: str) -> Photograph:

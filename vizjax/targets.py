@@ -5,6 +5,8 @@ wanted and the seed of the run. Makers are added and multiplied like terms:
 
   config.direction = 'one_hot(3) - 0.5 * one_hot(7)'
   config.start = 'legacy_normal(model, 10.)'
+
+Images are in grey levels, 0-255, whatever the range of the model.
 """
 
 from collections.abc import Callable
@@ -130,18 +132,18 @@ def noise_of_norm(
   def make(shape, seed):
     noise = np.random.RandomState(seed).normal(size=shape)
     scale = norm / np.sqrt(count) / np.linalg.norm(noise)
-    return np.asarray(model.mean) + scale * noise
+    return _mean(model) + scale * noise
 
   return make
 
 
 def photograph(path: str) -> Maker:
-  """An image file, resized to the wanted shape."""
+  """An image file, resized to the wanted shape; grey for one channel."""
   image = images.read(path)
 
   def make(shape, seed):
     del seed
-    return images.resize(image, shape[:2])
+    return images.resize(images.of_channels(image, shape[2]), shape[:2])
 
   return make
 
@@ -156,7 +158,7 @@ def legacy_normal(model: core.Model, std: core.Number) -> Maker:
   def make(shape, seed):
     h, w, c = shape
     noise = np.random.RandomState(seed).normal(0, std, (c, h, w))
-    return np.asarray(model.mean) + noise[::-1].transpose(1, 2, 0)
+    return _mean(model) + noise[::-1].transpose(1, 2, 0)
 
   return make
 
@@ -175,7 +177,7 @@ def legacy_uniform(model: core.Model) -> Maker:
 
 def mean_image(model: core.Model) -> Maker:
   """The mean of the network: the `mean` start of Yosinski et al. 2015."""
-  return lambda shape, seed: np.broadcast_to(np.asarray(model.mean), shape)
+  return lambda shape, seed: np.broadcast_to(_mean(model), shape)
 
 
 def constant(value: core.Number) -> Maker:
@@ -286,3 +288,8 @@ def mean(text: str, shape: tuple[int, int, int]) -> np.ndarray:
   # Caffe's programs cut the middle, rounding down.
   top, left = (image.shape[0] - h) // 2, (image.shape[1] - w) // 2
   return image[top : top + h, left : left + w]
+
+
+def _mean(model: core.Model) -> np.ndarray:
+  """The mean of a network in grey levels."""
+  return np.asarray(core.in_grey_levels(model).mean)

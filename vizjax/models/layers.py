@@ -99,7 +99,7 @@ def model(
   mean: Any,
   input_shape: tuple[int, int, int],
   scale: Any = 1.0,
-  range: tuple[core.Number, core.Number] = core.GREY_LEVELS,
+  range: Any = core.GREY_LEVELS,
 ) -> core.Model:
   """A `Model` of a table and its weights.
 
