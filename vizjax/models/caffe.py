@@ -4,7 +4,9 @@
   model(image)['fc8']                      # image [h, w, 3], RGB, 0-255
 
 All three generations of https://github.com/BVLC/caffe are read: layers in
-`layer` (V2), in `layers` (V1), and in `layers { layer { ... } }` (V0).
+`layer` (V2), in `layers` (V1), and in `layers { layer { ... } }` (V0). Some
+fields of forks are read, too (caffe_schema names them). Any other field, and
+any blob that the definition does not take, is an error.
 """
 
 from collections.abc import Iterator, Mapping
