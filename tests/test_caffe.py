@@ -664,6 +664,19 @@ UNFIT = {
     + layer('e', 'Eltwise', 'c', 'bottom: "p"'),
     "layer 'e' .*.10, 10, 4. and .1, 1, 4.",
   ),
+  'images one after another': (
+    layer('e', 'Concat', 'data', 'bottom: "data" concat_param { axis: 0 }'),
+    "layer 'e' .concat. .*axis 0 is none of one image, expected 1 to 3",
+  ),
+  'images in one': (
+    layer('f', 'Flatten', 'data', 'flatten_param { axis: 0 }'),
+    "layer 'f' .flatten. .*axis 0 is none of one image",
+  ),
+  'an axis that is not there': (
+    layer('f', 'Flatten', 'data')
+    + layer('s', 'Softmax', 'f', 'softmax_param { axis: 2 }'),
+    "layer 's' .softmax. .*axis 2 is none of one image, expected 1 to 1",
+  ),
   'maps side by side': (
     CONV + layer('e', 'Concat', 'c', 'bottom: "data"'),
     "layer 'e' .concat. .*.10, 10, 4. and .12, 12, 3.",
@@ -764,7 +777,7 @@ OTHERWISE = {
     {'scale': 0.5},
     "'data' .* scale 0.017 .*scale= is",
   ),
-  'mean': ('mean_value: 104', {'mean': (1.0, 2.0, 3.0)}, 'mean_value .104.0,'),
+  'mean': ('mean_value: 104', {'mean': (1.0, 2.0, 3.0)}, 'mean_value 104.0 in'),
   'file': ('mean_file: "m.binaryproto"', {}, "mean from the file 'm.binary"),
   'grey': ('force_gray: true', {}, 'force_gray: true and an input of 3 chan'),
   'values': ('mean_value: 1 mean_value: 2', {}, 'has 2 mean_value, expected'),
@@ -780,7 +793,26 @@ def test_another_mean_or_scale_than_the_files_is_refused(name, tmp_path):
     caffe.load(str(prototxt), str(weights), **arguments)
 
 
+def test_negative_axes_count_from_the_last():
+  rest = 'flatten_param {{ axis: {} end_axis: {} }}'
+  for axes in ((1, -1), (-3, -1), (2, -2), (-2, 2), (3, 3)):
+    text = net(layer('f', 'Flatten', 'data', rest.format(*axes)))
+    model = caffe.model(*caffe.parse(text), {}, mean=0.0)
+    image = jnp.arange(432.0).reshape(12, 12, 3)
+    blob = np.asarray(image)[..., ::-1].transpose(2, 0, 1)[None]
+    first, last = (axis % 4 for axis in axes)
+    shape = (*blob.shape[:first], -1, *blob.shape[last + 1 :])
+    expected = blob.reshape(shape)[0]
+    if expected.ndim == 3:
+      expected = expected.transpose(1, 2, 0)
+    np.testing.assert_array_equal(model(image)['f'], expected)
+
+
 BAD = {
+  'three dimensions': (
+    V2.replace('dim: 12 dim: 12', 'dim: 12 dim: 12 dim: 4'),
+    r"input 'data' has shape .1, 3, 12, 12, 4., expected .1, c, h, w",
+  ),
   'no prototxt': ('layer { name: ', 'cannot be read'),
   'unknown type': (
     V2.replace('"ReLU"', '"Rectify"'),

@@ -96,7 +96,7 @@ def model(
     range: (low, high) of the images.
   """
   if mean is None:
-    mean = IMAGENET_MEAN if shape[2] == 3 else (0.0,) * shape[2]
+    mean = IMAGENET_MEAN if shape[2] == 3 else 0.0
   elif isinstance(mean, str):
     mean = targets.mean(mean, shape)
   found = {
@@ -222,7 +222,7 @@ def _input(net: message.Message, rows: list[caffe_layers.Reader]):
     )
   ((name, dims),) = found.items()
   c, h, w = (*dims[1:4], 1, 1)[:3]
-  if len(dims) < 2 or min(c, h, w) < 1:
+  if not 2 <= len(dims) <= 4 or min(c, h, w) < 1:
     raise ValueError(f'input {name!r} has shape {dims}, expected [1, c, h, w]')
   return (h, w, c), [name]
 

@@ -48,7 +48,7 @@ def read(
     )
   if mean is None and (values, factor) != (None, None):
     # Caffe subtracts nothing where a transform_param has no mean.
-    mean = (0.0,) * shape[2] if values is None else values
+    mean = 0.0 if values is None else values
   return mean, factor if scale is None else scale
 
 
@@ -71,7 +71,8 @@ def _of_layer(row: caffe_layers.Reader, shape: tuple[int, int, int]):
     )
   if values is not None:
     # Caffe's order is BGR.
-    values = tuple(map(_digits, (values * channels)[:channels][::-1]))
+    values = tuple(map(_digits, values[::-1]))
+    values = values if len(values) > 1 else values[0]
   scale = row.get(field, 'scale', None)
   scale = None if scale is None else _digits(scale)
   return row.name, values, row.get(field, 'mean_file', None), scale

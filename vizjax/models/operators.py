@@ -325,8 +325,8 @@ def adaptive_average_pool(row: Row, x: Array) -> Array:
 def flatten(row: Row, x: Array) -> Array:
   """Caffe's axes 'axis' to 'end_axis' in one, in the order [c, h, w]."""
   blob = to_caffe(x)
-  start = row.option('axis', 1) - 1
-  end = row.option('end_axis', -1) % (blob.ndim + 1) - 1
+  start = _counted(row.option('axis', 1), blob)
+  end = _counted(row.option('end_axis', -1), blob)
   shape = (*blob.shape[:start], -1, *blob.shape[end + 1 :])
   return from_caffe(blob.reshape(shape))
 
@@ -350,7 +350,7 @@ def permute(row: Row, x: Array) -> Array:
 def crop(row: Row, x: Array, like: Array) -> Array:
   """x from 'offsets' on, as large as `like`, from axis 'axis' on."""
   blob, size = to_caffe(x), to_caffe(like).shape
-  axis = row.option('axis', 2) - 1
+  axis = _counted(row.option('axis', 2), blob)
   offsets = row.option('offsets', (0,))
   count = blob.ndim - axis
   starts = offsets * count if len(offsets) == 1 else offsets
@@ -383,8 +383,19 @@ def _padding(row: Row) -> list[tuple[int, int]]:
 
 def _axis(row: Row, x: Array) -> int:
   """Our axis for Caffe's: of [1, c, h, w], or of [1, c]."""
-  axis = row.option('axis', 1) % (x.ndim + 1) - 1
+  axis = _counted(row.option('axis', 1), x)
   return (axis - 1) % 3 if x.ndim == 3 else axis
+
+
+def _counted(axis: int, blob: Array) -> int:
+  """The axis of a blob [c, h, w] or [c] for Caffe's of [1, c, h, w]."""
+  count = blob.ndim + 1
+  if not 1 <= axis % count < count or not -count <= axis < count:
+    raise ValueError(
+      f'axis {axis} is none of one image, expected 1 to {blob.ndim}, or -1 to '
+      f'-{blob.ndim}'
+    )
+  return axis % count - 1
 
 
 def _along(weights: Array, x: Array, axis: int) -> Array:
@@ -393,7 +404,7 @@ def _along(weights: Array, x: Array, axis: int) -> Array:
   if weights.size == 1:
     weights = weights.reshape(())
     return jnp.broadcast_to(weights, x.shape)
-  axis = max(axis % (x.ndim + 1) - 1, 0)  # 0: from Caffe's batch on
+  axis = _counted(axis, x) if axis else 0  # 0: from Caffe's batch on
   after = blob.ndim - axis - weights.ndim
   shape = (1,) * axis + weights.shape + (1,) * after
   return from_caffe(jnp.broadcast_to(weights.reshape(shape), blob.shape))
