@@ -43,11 +43,11 @@ class Network(nn.Module):
       inputs = [acts[name] for name in row.inputs]
       if not self.padded:
         inputs = _aligned(inputs, [seen[name] for name in row.inputs])
-        bare = [option for option in row.options if option[0] != 'same']
+        bare = [o for o in row.options if o[0] not in ('same', 'end')]
         row = row._replace(pad=(0, 0), options=tuple(bare))
       shapes = _shapes(row, inputs)
       weights = _Weights(shapes, image.dtype, name=row.name)() if shapes else {}
-      acts[row.name] = _operator(row)(row, *inputs, **weights)
+      acts[row.name] = _computed(row, inputs, weights)
     del acts[tables.DATA]
     return acts
 
@@ -176,6 +176,33 @@ def _operator(row: tables.Layer) -> Callable:
   return function
 
 
+def _computed(
+  row: tables.Layer, inputs: list[Array], weights: Mapping[str, Array]
+) -> Array:
+  """The activation of a layer.
+
+  Raises:
+    ValueError: its inputs do not fit: the layer and their shapes.
+  """
+  operator = _operator(row)
+  given = ' and '.join(str(x.shape) for x in inputs)
+  try:
+    activation = operator(row, *inputs, **weights)
+  except (TypeError, ValueError, IndexError, ZeroDivisionError) as error:
+    reason, *_ = str(error).splitlines() or [type(error).__name__]
+    raise ValueError(
+      f'layer {row.name!r} ({row.kind}) does not fit its input of shape '
+      f'{given}: {reason}'
+    ) from error
+  if 0 in activation.shape:
+    raise ValueError(
+      f'layer {row.name!r} ({row.kind}) has nothing left of its input of shape '
+      f'{given}, with a kernel of {row.kernel} and padding {row.pad}: expected '
+      'a larger image'
+    )
+  return activation
+
+
 def _shapes(
   row: tables.Layer, inputs: list[Array]
 ) -> tuple[tuple[str, tuple[int, ...]], ...]:
@@ -194,7 +221,7 @@ def _shapes(
       shapes['slope'] = (1,) if row.option('shared', False) else (channels,)
     case 'normalize':
       shapes['scale'] = (1,) if row.option('shared', True) else (channels,)
-    case 'batch_norm':
+    case 'batch_norm' if not row.option('whole', False):
       shapes['mean'] = shapes['variance'] = (channels,)
       if row.option('affine', False):
         shapes['scale'] = shapes['bias'] = (channels,)
