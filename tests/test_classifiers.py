@@ -5,6 +5,7 @@ import dataclasses
 import conftest
 import jax.numpy as jnp
 import numpy as np
+from PIL import Image
 import pytest
 
 from vizjax import classifiers
@@ -156,9 +157,23 @@ def test_a_layer_that_is_no_vector_is_refused():
     classifiers.of(cut)
 
 
-def test_a_network_of_grey_images_is_refused():
+def test_a_network_of_neither_color_nor_grey_is_refused():
   net = models.from_function(
-    lambda params, image: image.sum((0, 1)), (), input_shape=(8, 8, 1)
+    lambda params, image: image.sum((0, 1)), (), input_shape=(8, 8, 2)
   )
-  with pytest.raises(ValueError, match=r'\(8, 8, 1\), expected 3 channels'):
+  with pytest.raises(ValueError, match=r'\(8, 8, 2\), expected 3 channels'):
     classifiers.of(net)
+
+
+def test_a_network_of_one_channel_is_shown_grey_photographs(tmp_path):
+  net = models.from_function(
+    lambda params, image: image.mean((0, 1)), (), input_shape=(8, 8, 1)
+  )
+  pixels = np.random.RandomState(0).randint(0, 256, (8, 8, 3), np.uint8)
+  photograph = Image.fromarray(pixels)
+  photograph.save(tmp_path / 'a.png')
+  how = preprocessing.parse('short:8:bilinear')
+  data = datasets.open(str(tmp_path))
+  ((_, _, row),) = classifiers.rows(classifiers.of(net), data, how)
+  grey = np.asarray(photograph.convert('L'), np.float64)
+  np.testing.assert_allclose(row, [grey.mean()], rtol=1e-5)

@@ -221,7 +221,7 @@ def scores(
 @functools.partial(jax.jit, static_argnames='layer')
 def _forward(
   net: core.Model, images: Real[Array, 'n h w c'], *, layer: str
-) -> Float[Array, 'n c']:
+) -> Float[Array, 'n units']:
   images = images.astype(jnp.result_type(net.mean))
   return jax.vmap(lambda image: net(image)[layer].reshape(-1))(images)
 
