@@ -31,9 +31,6 @@ from vizjax import ranges
 # 99th of 10,000 units asks for up to 600,000 photographs.
 ROOM = 2**28
 
-# A strip is scaled to a great many pixels; no photograph is one.
-LONGEST = 100  # times the shorter side
-
 PERCENTILES = {'p99': 990, 'p99_9': 999}  # thousandths
 
 
@@ -225,16 +222,8 @@ def prepared(through: Pass, number: int) -> UInt8[np.ndarray, 'h w 3']:
     ValueError: it cannot be decoded, or is a strip.
     OSError: it cannot be read.
   """
-  image = through.data[number].image
-  long, short = max(image.shape[:2]), min(image.shape[:2])
-  if long > LONGEST * short:
-    raise ValueError(
-      f'{through.data.identity(number)!r} is {image.shape[1]} x '
-      f'{image.shape[0]} pixels, expected a side at most {LONGEST} times the '
-      'other'
-    )
-  pixels = preprocessing.apply(through.how, image, through.size)
-  return pixels.astype(np.uint8)  # they are whole numbers
+  example = through.data[number]
+  return preprocessing.prepared(through.how, example, through.size).image
 
 
 def _units(through: Pass) -> int:
