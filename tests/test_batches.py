@@ -7,6 +7,7 @@ from test_configs import load
 from vizjax import batches
 from vizjax import build
 from vizjax import images
+from vizjax import results
 from vizjax import store
 from vizjax import sweep
 
@@ -141,3 +142,26 @@ def test_frames_of_all_sizes_are_brought_to_the_last(photographs, tmp_path):
   first = images.resize(start, (22, 26))
   # A frame is before its step: the first is the photograph, if coarser.
   assert np.abs(found['frames'][0, 0] - first).mean() < 12
+
+
+def test_a_film_is_kept_in_the_bits_that_are_stored(photographs, tmp_path):
+  c = dream(photographs, save_every=1)
+  whole = execute(c, tmp_path / 'w')['frames']
+  c = dream(photographs, save_every=1, image_dtype='uint8')
+  with pytest.raises(KeyboardInterrupt):
+    execute(c, tmp_path / 'small', interrupting(4))
+  kept = np.load(tmp_path / 'small' / 'conv2' / '.batch0.npz')
+  frames = [kept[name] for name in kept.files if name.startswith('frames')]
+  assert {(frame.shape, str(frame.dtype)) for frame in frames} == {
+    ((4, 22, 26, 3), 'uint8')
+  }
+  found = execute(c, tmp_path / 'small')['frames']
+  np.testing.assert_array_equal(found, images.to_uint8(whole))
+
+
+def test_a_film_is_not_copied_on_its_way_to_the_store():
+  film = np.zeros((2, 3, 4, 4, 3), np.uint8)
+  found = {'frames': film, 'score': np.zeros(2, np.float32)}
+  fields = {'frames': (film.shape[1:], 'uint8'), 'score': ((), 'float32')}
+  rows = results.rows(fields, found)
+  assert np.shares_memory(rows['frames'], film)

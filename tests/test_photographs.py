@@ -1,8 +1,12 @@
 """Names of files of photographs, several in a text."""
 
+import numpy as np
 import pytest
 
+from test_configs import load
+from vizjax import images
 from vizjax import photographs
+from vizjax import sweep
 
 
 @pytest.fixture
@@ -52,3 +56,16 @@ def test_no_name_at_all_is_refused(here):
       photographs.listed(text)
   with pytest.raises(ValueError, match="'z.[.]jpg' is the name of no file"):
     photographs.listed('1.jpg,z*.jpg')
+
+
+def test_the_last_photograph_is_missed_before_anything_is_made(tmp_path):
+  path = tmp_path / 'a,b.png'
+  images.write(path, np.full((20, 20, 3), 99.0))
+  c = load('inversion')
+  c.model, c.layer, c.steps = 'toynets.net()', 'conv2', 1
+  c.photograph = str(path)
+  (plan,) = sweep.plan(c)
+  assert plan.labels == ('a,b',)
+  c.photograph = f'{path},{tmp_path / "gone.png"}'
+  with pytest.raises(FileNotFoundError, match='gone.png'):
+    sweep.plan(c)

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from vizjax import datasets
 from vizjax import preprocessing
 
 HOW = preprocessing.Preprocessing
@@ -139,6 +140,17 @@ def test_a_network_that_is_no_formula_is_refused():
     preprocessing.own('load(', (227, 227))
 
 
+def test_a_strip_is_refused_by_its_name():
+  example = datasets.Example('a/b.png', draw(3, 301), '')
+  with pytest.raises(
+    ValueError, match="'a/b.png' is 301 x 3 pixels, .* 100 ti"
+  ):
+    preprocessing.prepared(HOW(14, False, 'bilinear'), example, (12, 12))
+  example = example._replace(image=draw(3, 300))
+  found = preprocessing.prepared(HOW(14, False, 'bilinear'), example, (12, 12))
+  assert found.image.dtype == np.uint8 and found.image.shape == (12, 12, 3)
+
+
 def test_the_default_has_torchvisions_margin():
   sizes = {224: 256, 299: 342, 12: 14, 64: 73}
   for side, size in sizes.items():
@@ -168,7 +180,8 @@ def test_what_is_printed_can_be_typed():
 @pytest.mark.parametrize(
   'text',
   ['', 'warp', 'warp:256', 'crop:256:bilinear', 'warp:-2:bilinear',
-   'warp:0:bilinear', 'short:256:lanczos', 'short:a:bicubic', 'a:b:c:d'],
+   'warp:0:bilinear', 'warp:99999999:bilinear', 'short:256:lanczos',
+   'short:a:bicubic', 'a:b:c:d'],
 )  # fmt: skip
 def test_what_cannot_be_read_is_told(text):
   with pytest.raises(ValueError, match='cannot be read.*type short:') as caught:

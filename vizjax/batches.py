@@ -111,7 +111,7 @@ def run(
     if scales is not None:
       image = np.asarray(work.frame(state))
       if scales.film and program is programs[-1]:
-        now.frames.append(image)
+        now.frames.append(_framed(batch, image))
     if last:
       break
     now = _entered(scales, now, image)
@@ -121,8 +121,7 @@ def run(
   results = jax.device_get(work.finish(state, targets))
   results |= {f'trace/{n}': t for n, t in _joined(now.traces).items()}
   if now.frames:
-    size = program.frame.canvas
-    results['frames'] = np.stack([_sized(f, size) for f in now.frames], 1)
+    results['frames'] = _film(batch, now.frames)
   return {name: array[: batch.count] for name, array in results.items()}
 
 
@@ -142,7 +141,7 @@ def _worked(
   state = _restored(work.start(targets, keys), now.state)
   for step in range(now.step, config.steps, per_call):
     if every is not None and step % every == 0:
-      now.frames.append(np.asarray(work.frame(state)))
+      now.frames.append(_framed(batch, np.asarray(work.frame(state))))
     state, trace = work.advance(state, targets, keys, steps=per_call)
     now.traces.append(trace)
     now = now._replace(step=step + per_call)
@@ -246,11 +245,29 @@ def _joined(traces: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
   }
 
 
-def _sized(frames: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-  """Frames of a smaller stage, [b, h, w, c], at the last size."""
-  if frames.shape[1:3] == size:
+def _framed(batch: Batch, frames: np.ndarray) -> np.ndarray:
+  """Frames [b, h, w, c] at the last size, as they are stored.
+
+  A film is many times as large as all else that a batch holds.
+  """
+  size = batch.stages.programs[-1].frame.canvas
+  if frames.shape[1:3] != size:
+    frames = np.stack([images.resize(frame, size) for frame in frames])
+  dtype = np.dtype(batch.config.image_dtype)
+  if frames.dtype == dtype:
     return frames
-  return np.stack([images.resize(frame, size) for frame in frames])
+  return images.to_uint8(frames) if dtype == np.uint8 else frames.astype(dtype)
+
+
+def _film(batch: Batch, frames: list[np.ndarray | None]) -> np.ndarray:
+  """All frames [b, n, h, w, c] of a batch; each is let go once it is copied."""
+  # An older version kept the frames of an interrupted batch as they were made.
+  first = _framed(batch, frames[0])
+  film = np.empty((len(first), len(frames), *first.shape[1:]), first.dtype)
+  for i, each in enumerate(frames):
+    film[:, i] = _framed(batch, each)
+    frames[i] = None
+  return film
 
 
 def _write(batch: Batch, now: _Kept) -> None:

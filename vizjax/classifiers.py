@@ -241,9 +241,7 @@ def _prepared(
   """The examples as the network wants them; a batch is decoded at once."""
 
   def prepared(number):
-    example = data[number]
-    image = preprocessing.apply(how, example.image, shape)
-    return example._replace(image=image.astype(np.uint8))  # whole numbers
+    return preprocessing.prepared(how, data[number], shape)
 
   pool = futures.ThreadPoolExecutor()
   try:

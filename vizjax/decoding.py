@@ -42,12 +42,22 @@ def of_file(path: str) -> Decoded:
       nowhere, or no image that can be decoded.
     OSError: the file cannot be read.
   """
+  check(path)
+  with open(path, 'rb') as file:
+    return of_content(file, path)
+
+
+def check(path: str) -> None:
+  """Refuses what is not a file, without reading it.
+
+  Raises:
+    ValueError: a folder, a pipe or the like, or a link that leads nowhere.
+    OSError: there is nothing of this name.
+  """
   # To open a pipe would wait for someone who writes to it.
   if not stat.S_ISREG(_status(path).st_mode):
     kind = 'a folder' if os.path.isdir(path) else 'a pipe, socket or device'
     raise ValueError(f'{path!r} is {kind}, expected an image file')
-  with open(path, 'rb') as file:
-    return of_content(file, path)
 
 
 def of_content(file: io.BufferedIOBase, name: str) -> Decoded:

@@ -32,9 +32,6 @@ from vizjax import ranges
 # 99th of 10,000 units asks for up to 600,000 photographs.
 ROOM = 2**28
 
-# A strip is scaled to a great many pixels; no photograph is one.
-LONGEST = 100  # times the shorter side
-
 PERCENTILES = {'p99': 990, 'p99_9': 999}  # thousandths
 
 
@@ -226,16 +223,8 @@ def prepared(through: Pass, number: int) -> UInt8[np.ndarray, 'h w 3']:
     ValueError: it cannot be decoded, or is a strip.
     OSError: it cannot be read.
   """
-  image = through.data[number].image
-  long, short = max(image.shape[:2]), min(image.shape[:2])
-  if long > LONGEST * short:
-    raise ValueError(
-      f'{through.data.identity(number)!r} is {image.shape[1]} x '
-      f'{image.shape[0]} pixels, expected a side at most {LONGEST} times the '
-      'other'
-    )
-  pixels = preprocessing.apply(through.how, image, through.size)
-  pixels = pixels.astype(np.uint8)  # they are whole numbers
+  example = through.data[number]
+  pixels = preprocessing.prepared(through.how, example, through.size).image
   grey = images_.channels(pixels, through.net.input_shape[2])
   return np.broadcast_to(grey, pixels.shape)
 

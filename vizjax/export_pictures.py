@@ -200,7 +200,8 @@ def _films(
   )
   for layer in selection.layers:
     for i, item in export.items(layer, 'frames', 'size'):
-      frames = export.cropped(item['frames'], item['size'])
+      # One by one: a film of floats is four times as large.
+      frames = (export.cropped(f, item['size']) for f in item['frames'])
       shown = np.stack([export.picture(frame, stretch) for frame in frames])
       yield export.made(out) / f'{layer.stems[i]}{ending}', shown
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from vizjax import decoding
 from vizjax import images
 
 Size = tuple[int, int]  # (h, w)
@@ -72,6 +73,17 @@ def listed(paths: str) -> tuple[str, ...]:
 def blended(paths: str) -> tuple[str, ...]:
   """The files of 'a.jpg+b.jpg'; a file of that very name is one file."""
   return tuple(_parts(paths, '+'))
+
+
+def check(paths: str) -> None:
+  """Refuses 'a.jpg+b.jpg' if one of the files does not exist.
+
+  Raises:
+    OSError: there is no such file.
+    ValueError: one is a folder, a pipe, or a link that leads nowhere.
+  """
+  for path in blended(paths):
+    decoding.check(path)
 
 
 def together(paths: str) -> tuple[Photograph, ...]:

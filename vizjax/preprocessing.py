@@ -12,6 +12,7 @@ from jaxtyping import Float32, UInt8
 import numpy as np
 from PIL import Image
 
+from vizjax import datasets
 from vizjax import formula
 
 FILTERS = {
@@ -23,6 +24,11 @@ EXAMPLE = 'short:256:bilinear or warp:256:bicubic'
 # Bytes of the photographs of a batch, 7,000 of 224 x 224: the next batch is
 # read meanwhile, and the activations take more than the photographs.
 ROOM = 2**30
+
+
+# A strip would be scaled to a great many pixels; no photograph is one.
+LONGEST = 100  # times the shorter side
+LARGEST = 4096  # pixels of a side that photographs are scaled to
 
 
 class Preprocessing(NamedTuple):
@@ -109,6 +115,26 @@ def default(shape: tuple[int, int]) -> Preprocessing:
   return Preprocessing(round(max(shape) * 256 / 224), False, 'bilinear')
 
 
+def prepared(
+  preprocessing: Preprocessing,
+  example: datasets.Example,
+  shape: tuple[int, int],
+) -> datasets.Example:
+  """An example as the network wants it: its image is uint8 [k, l, 3].
+
+  Raises:
+    ValueError: its image is a strip.
+  """
+  h, w = example.image.shape[:2]
+  if max(h, w) > LONGEST * min(h, w):
+    raise ValueError(
+      f'{example.id!r} is {w} x {h} pixels, expected a side at most {LONGEST} '
+      'times the other'
+    )
+  image = apply(preprocessing, example.image, shape)
+  return example._replace(image=image.astype(np.uint8))  # whole numbers
+
+
 def told(preprocessing: Preprocessing, shape: tuple[int, int]) -> str:
   """How photographs are prepared for an input (h, w), for a progress line."""
   return f'{preprocessing}, of which the middle {shape[0]}x{shape[1]} is seen'
@@ -121,11 +147,12 @@ def parse(text: str) -> Preprocessing:
     ValueError: it is not of that form.
   """
   how, size, name = text.split(':') if text.count(':') == 2 else ('', '', '')
-  whole = size.isdecimal() and int(size) > 0
+  whole = size.isdecimal() and 0 < int(size) <= LARGEST
   if how not in ('warp', 'short') or not whole or name not in FILTERS:
     raise ValueError(
       f'the preprocessing {text!r} cannot be read: expected warp or short, '
-      f'the pixels of a side, and one of {", ".join(FILTERS)}: type {EXAMPLE}'
+      f'the pixels of a side, 1 to {LARGEST}, and one of '
+      f'{", ".join(FILTERS)}: type {EXAMPLE}'
     )
   return Preprocessing(int(size), how == 'warp', name)
 

@@ -90,13 +90,17 @@ def rows(
     fields: {name: (shape of a row, dtype)} of the store.
     found: {name: [b, ...]}.
   """
-  count = len(found['score'])
-  arrays = {
-    name: _blank((count, *shape), dtype)
-    for name, (shape, dtype) in fields.items()
-  }
-  for name, values in found.items():
-    _put(arrays[name], values)
+  assert found.keys() <= fields.keys()
+  count, arrays = len(found['score']), {}
+  for name, (shape, dtype) in fields.items():
+    values = found.get(name)
+    # A film that is as it is stored is not copied.
+    if values is None or (values.shape[1:], values.dtype) != (shape, dtype):
+      arrays[name] = _blank((count, *shape), dtype)
+      if values is not None:
+        _put(arrays[name], values)
+    else:
+      arrays[name] = values
   return arrays
 
 

@@ -13,6 +13,7 @@ from ml_collections import config_dict
 import numpy as np
 
 from vizjax import fields
+from vizjax import photographs
 from vizjax import runs as runs_
 from vizjax import targets
 
@@ -51,6 +52,8 @@ def arrays(
     return makers
 
   # What is wrong is found before anything is made.
+  for paths in dict.fromkeys(path for one in each for path in one.values()):
+    photographs.check(paths)
   first = made(knobs | each[0] if each else knobs)
 
   def of(row, seed, given):

@@ -242,7 +242,10 @@ def write(
     if read(store, DONE, rows).any():
       store.arrays[DONE][rows].write(np.uint8(0)).result()
     futures = [
-      store.arrays[name][rows].write(np.asarray(array))
+      store.arrays[name][rows].write(
+        np.asarray(array),
+        can_reference_source_data_indefinitely=True,  # nobody changes it
+      )
       for name, array in arrays.items()
     ]
     for future in futures:

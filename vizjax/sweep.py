@@ -132,6 +132,7 @@ def execute(
           for each in written:
             each.result()
           written = [writer.submit(_commit, job.kept, rows, arrays)]
+          del arrays
       for each in written:
         each.result()
     except planner.Exhausted:
@@ -346,10 +347,13 @@ def _batches(
           continue
         seeds = batch.table.seed[part]
         found = results.judged(found, seeds, attempt)
-        yield part, results.rows(fields_, found)
-        again = part[:0]
-        if attempt < config.retries:
-          again = part[results.together(results.failed(found), p.group)]
+        failed = results.together(results.failed(found), p.group)
+        # Nothing of a batch is held while the next one is made.
+        arrays = results.rows(fields_, found)
+        del found
+        yield part, arrays
+        del arrays
+        again = part[failed] if attempt < config.retries else part[:0]
         tried[again] += 1
         left = np.concatenate([left[~np.isin(left, part)], again])
         done += len(part) - len(again)

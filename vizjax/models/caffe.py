@@ -221,8 +221,11 @@ def read_mean(path: str) -> np.ndarray:
   try:
     blob.ParseFromString(content)
     array = _array(blob)
-  except (message.DecodeError, ValueError) as error:
-    raise ValueError(f'{path!r} cannot be read: {error}') from None
+  except (message.DecodeError, ValueError):
+    raise ValueError(
+      f'{path!r} is damaged or no mean image of Caffe: expected a .binaryproto '
+      'of compute_image_mean'
+    ) from None
   if array.ndim == 4 and len(array) == 1:
     array = array[0]
   if array.ndim != 3 or not array.size or not np.isfinite(array).all():
