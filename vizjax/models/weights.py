@@ -20,6 +20,11 @@ _READERS = {
   'safetensors': arrays.read,
 }
 
+# Formats that keep the layers in the order of the network. A safetensors file
+# is sorted by size and read through a hash map; Python 2 wrote the dictionaries
+# of .npy files in the order of their hashes; a .npz may have been sorted.
+ORDERED = ('caffe', 'keras', 'matconvnet', 'torch')
+
 _MAGIC = {
   b'\x89HDF\r\n\x1a\n': 'keras',
   b'MATLAB 5.0 MAT-file': 'matconvnet',
