@@ -12,6 +12,7 @@ import mutations
 import numpy as np
 import pytest
 
+from vizjax.models import signatures
 from vizjax.models import torch
 from vizjax.models import unpickle
 
@@ -93,7 +94,7 @@ def legacy(value, storages=None, little=True):
   """A file of the legacy form, from the opcodes of its value."""
   storages = {'0': FLAT[:6]} if storages is None else storages
   system = {'protocol_version': 1001, 'little_endian': little}
-  heads = torch.MAGIC, torch.PROTOCOL, system
+  heads = signatures.TORCH, torch.PROTOCOL, system
   parts = [pickle.dumps(head, 2) for head in heads]
   parts += [b'\x80\x02' + value + b'.', pickle.dumps(list(storages), 2)]
   for array in storages.values():

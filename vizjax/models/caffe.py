@@ -22,6 +22,7 @@ from vizjax.models import caffe_layers
 from vizjax.models import caffe_schema
 from vizjax.models import labels as labels_
 from vizjax.models import layers
+from vizjax.models import signatures
 from vizjax.models import tables
 
 # RGB; the channel means of ilsvrc_2012_mean.npy.
@@ -89,7 +90,7 @@ def model(
   elif shape[2] == 3:
     turned = tables.Layer(BGR, 'reverse', (tables.DATA,))
     table = (turned, *(_reading(row, tables.DATA, BGR) for row in table))
-  return layers.model(table, found, mean=mean, input_shape=shape)
+  return layers.model(table, found, mean=mean, input_shape=shape, names=blobs)
 
 
 def parse(text: str) -> tuple[tables.Table, tuple[int, int, int]]:
@@ -138,13 +139,22 @@ def read_weights(path: str) -> dict[str, list[np.ndarray]]:
   net = caffe_schema.message('NetParameter')
   content = pathlib.Path(path).expanduser().read_bytes()
   try:
+    form = signatures.form(content[: signatures.LENGTH])
+    if form != 'caffe':
+      raise ValueError(f'it is {signatures.DESCRIPTIONS[form]}')
     net.ParseFromString(content)
     found = {
       layer.name: [_array(blob) for blob in layer.blobs]
       for layer in _with_blobs(net)
     }
-  except (message.DecodeError, ValueError, RecursionError) as error:
-    raise ValueError(f'{path!r} cannot be read: {error}') from None
+  except message.DecodeError:
+    raise ValueError(
+      f'{path!r} is damaged, or no .caffemodel: take it from its source again'
+    ) from None
+  except (ValueError, RecursionError) as error:
+    raise ValueError(
+      f'{path!r} cannot be read as a .caffemodel: {error}'
+    ) from None
   if not found:
     raise ValueError(f'{path!r} holds no weights: expected a .caffemodel')
   return found

@@ -98,6 +98,7 @@ def model(
   *,
   mean: tuple[float, ...],
   input_shape: tuple[int, int, int],
+  names: Iterable[str] = (),
 ) -> core.Model:
   """A `Model` of a table and its weights.
 
@@ -106,6 +107,8 @@ def model(
     params: {layer: {'kernel': [h, w, in, out], 'bias': [out]}}.
     mean: [c], in the image's order and range.
     input_shape: (h, w, c).
+    names: of all layers in the weights file, for the error; those of `params`
+      unless given.
 
   Raises:
     ValueError: weights are missing or do not fit: layer, found, expected.
@@ -116,7 +119,7 @@ def model(
   if missing:
     raise ValueError(
       f'the weights have nothing for {_listed(missing)}: they have '
-      f'{_listed(params)}'
+      f'{_listed(names or params)}'
     )
   params = {
     layer: {
@@ -238,4 +241,6 @@ def _weight(layer: str, name: str, like, weights: Mapping) -> Array:
 
 
 def _listed(names: Iterable[str]) -> str:
-  return ', '.join(map(repr, names)) or 'nothing'
+  names = list(names)
+  more = f' and {len(names) - 12} more' if len(names) > 12 else ''
+  return (', '.join(map(repr, names[:12])) or 'nothing') + more
