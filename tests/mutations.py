@@ -13,26 +13,30 @@ PEAK = 8
 ROOM = 64 * 2**20
 
 
+def mutated(content, seed):
+  """A copy cut short, with flipped bits, other bytes or splices of itself."""
+  draw = random.Random(seed)
+  damaged = bytearray(content)
+  kind = ('cut', 'flip', 'byte', 'splice')[seed % 4]
+  if kind == 'cut':
+    del damaged[draw.randrange(len(damaged)) :]
+  for _ in range(draw.choice((1, 1, 2, 8))):
+    position = draw.randrange(len(content))
+    if kind == 'flip':
+      damaged[position] ^= 1 << draw.randrange(8)
+    if kind == 'byte':
+      value = draw.choice((0, 1, 127, 128, 255, draw.randrange(256)))
+      damaged[position] = value
+  if kind == 'splice':
+    start, length = draw.randrange(len(content)), draw.randrange(1, 65)
+    end = position + draw.choice((0, length))
+    damaged[position:end] = content[start : start + length]
+  return bytes(damaged)
+
+
 def mutations(content, count=COUNT):
-  """Truncations, flipped bits, other bytes, splices of the file into itself."""
-  for seed in range(count):
-    draw = random.Random(seed)
-    damaged = bytearray(content)
-    kind = ('cut', 'flip', 'byte', 'splice')[seed % 4]
-    if kind == 'cut':
-      del damaged[draw.randrange(len(damaged)) :]
-    for _ in range(draw.choice((1, 1, 2, 8))):
-      position = draw.randrange(len(content))
-      if kind == 'flip':
-        damaged[position] ^= 1 << draw.randrange(8)
-      if kind == 'byte':
-        value = draw.choice((0, 1, 127, 128, 255, draw.randrange(256)))
-        damaged[position] = value
-    if kind == 'splice':
-      start, length = draw.randrange(len(content)), draw.randrange(1, 65)
-      end = position + draw.choice((0, length))
-      damaged[position:end] = content[start : start + length]
-    yield bytes(damaged)
+  """The first so many damaged copies."""
+  return (mutated(content, seed) for seed in range(count))
 
 
 def survives(read, path, content, count=COUNT):
