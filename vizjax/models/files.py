@@ -52,7 +52,7 @@ def reading(path: Path, kind: str) -> Iterator[None]:
   try:
     yield
   except Exception as error:  # A parser may raise anything on damaged input.
-    said = str(error)[:400]
+    said = ' '.join(str(error).split())[:400]
     if type(error) is not ValueError:
       said = f'{type(error).__name__} {said}'
     raise ValueError(
