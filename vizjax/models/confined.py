@@ -18,7 +18,7 @@ from vizjax.models import files
 from vizjax.models import hdf5
 
 START = 60  # seconds
-SECONDS = 10  # for a file, and one more for each PACE bytes
+SECONDS = 5  # for a file, and one more for each PACE bytes
 PACE = 20 * 2**20  # slower than any disk from which one would work
 MEMORY = 2**30  # bytes for a file, and some for each of its bytes
 COPIES = 4

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 import contextlib
+import errno
 import importlib
 import os
 import pathlib
@@ -63,8 +64,16 @@ def reading(path: Path, kind: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[pathlib.Path]:
-  """A path to write to, renamed to this one once all is written."""
+  """A path to write to, renamed to this one once all is written.
+
+  Raises:
+    FileNotFoundError: the folder of the path is not there.
+  """
   path = pathlib.Path(path)
+  if not path.parent.is_dir():
+    raise FileNotFoundError(
+      errno.ENOENT, os.strerror(errno.ENOENT), str(path.parent)
+    )
   partial = path.with_name(f'.{path.name}.{os.getpid()}.partial')
   try:
     yield partial
