@@ -47,11 +47,19 @@ def bound(size: int) -> int:
   return EXPANSION * size + ROOM
 
 
+class NotRead(ValueError):
+  """A whole file of a kind that is not read; the message says what to type."""
+
+
 @contextlib.contextmanager
 def reading(path: Path, kind: str) -> Iterator[None]:
   """Turns whatever is raised within into a ValueError that names the file."""
   try:
     yield
+  except NotRead as error:
+    raise ValueError(
+      f'weights file {str(path)!r} cannot be read: {error}'
+    ) from error
   except Exception as error:  # A parser may raise anything on damaged input.
     said = ' '.join(str(error).split())[:400]
     if type(error) is not ValueError:

@@ -70,7 +70,7 @@ def read(path: files.Path) -> dict[str, dict[str, np.ndarray]]:
     params = _layers(variables.get('layers'))
     if not params:
       dag = ' of DagNN' if 'params' in variables else ''
-      raise ValueError(
+      raise files.NotRead(
         f'its layers{dag} have no weights in them: expected a network of '
         'SimpleNN, with the cell `weights` or `filters` in its layers'
       )
@@ -202,7 +202,7 @@ def _numbers(view: memoryview, sizes: tuple, dtype: str) -> np.ndarray:
 
 def _layers(rows: Any) -> dict[str, dict[str, np.ndarray]]:
   if not isinstance(rows, list):
-    raise ValueError(
+    raise files.NotRead(
       "it has no cell 'layers': expected the variables of a network of "
       "SimpleNN; type save('FILE.mat', '-struct', 'net') in MATLAB"
     )

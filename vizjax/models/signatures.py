@@ -4,6 +4,8 @@ Only formats that vizjax reads have a name here; every other known one is
 explained to the user.
 """
 
+from vizjax.models import files
+
 # How many bytes `form` needs.
 LENGTH = 512
 
@@ -57,20 +59,20 @@ def form(head: bytes) -> str:
     head: its first `LENGTH` bytes.
 
   Raises:
-    ValueError: it is of another format, or empty: which one.
+    NotRead: it is of another format, or empty: which one.
   """
   for magic, name in _READ.items():
     if head.startswith(magic):
       return name
   if head.startswith(b'\x80'):
     if TORCH.to_bytes(10, 'little') not in head[:40]:
-      raise ValueError('it is a pickle, but not one of torch.save')
+      raise files.NotRead('it is a pickle, but not one of torch.save')
     return 'torch'
   if head[8:9] == b'{' and not any(head[6:8]):
     return 'safetensors'
   other = _other(head)
   if other:
-    raise ValueError(other)
+    raise files.NotRead(other)
   return 'caffe'
 
 

@@ -90,7 +90,10 @@ def _read_zip(content: bytes) -> tuple[Any, dict[str, np.ndarray]]:
       raise ValueError('it is a zip with no data.pkl, or several')
     folder = names[0].removesuffix('data.pkl')
     if folder + 'constants.pkl' in archive.namelist():
-      raise ValueError('it is a TorchScript program: save its state_dict()')
+      raise files.NotRead(
+        'it is a TorchScript program: type torch.save(net.state_dict(), '
+        "'FILE.pth')"
+      )
     if folder + 'byteorder' in archive.namelist():
       if _member(archive, folder + 'byteorder') != b'little':
         raise ValueError('its numbers are not little-endian')
@@ -143,11 +146,14 @@ def _tensors(value, storages: Mapping, bound: int) -> dict[str, np.ndarray]:
   if isinstance(value, dict) and isinstance(value.get('state_dict'), dict):
     value = value['state_dict']
   if not isinstance(value, dict):
-    raise ValueError(f'it holds a {type(value).__name__}, not a state dict')
+    raise files.NotRead(
+      f'it holds a {type(value).__name__}, not a state dict: type '
+      "torch.save(net.state_dict(), 'FILE.pth')"
+    )
   found = {}
   for name, tensor in value.items():
     if type(name) is not str or type(tensor) is not _Tensor:
-      raise ValueError(
+      raise files.NotRead(
         f'its entry {str(name)[:80]!r} is a {type(tensor).__name__}, not a '
         f'tensor: expected a state dict{_inside(value)}'
       )

@@ -44,7 +44,7 @@ def read(path: files.Path) -> tuple[str, Any]:
     OSError: it cannot be read.
   """
   head = files.content(path, signatures.LENGTH)
-  with files.reading(path, 'known weights file'):
+  with files.reading(path, 'zip file'):
     form = signatures.form(head)
     form = _format_of_zip(path) if form == 'zip' else form
   content = _READERS[form](path)
@@ -64,12 +64,12 @@ def _format_of_zip(path: files.Path) -> str:
   if names and all(name.endswith('.npy') for name in names):
     return 'npz'
   if 'model.weights.h5' in names:
-    raise ValueError(
+    raise files.NotRead(
       "it is a .keras file, which is not read: type model.save('FILE.h5') in "
       'Keras'
     )
   told = ', '.join(names[:3])[:200]
-  raise ValueError(
+  raise files.NotRead(
     f'it is a zip of {told or "nothing"!r}, neither of torch.save nor of '
     'numpy.savez: unpack it first'
   )
