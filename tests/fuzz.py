@@ -1,10 +1,11 @@
 """Damaged copies of every kind of file that a user gives, read one by one.
 
-  python tests/fuzz.py [FORMAT ...] [--first=0] [--count=20000]
+  python tests/fuzz.py [FORMAT ...] [--first=0] [--count=20000] [--refusals]
 
 Each copy must be read, or refused by a ValueError or OSError of one line,
-within 10 seconds and 1 GB. Copies are made by `mutations.mutated` of the seeds
-from --first on, in turn of the files of a format. A worker process reads them;
+within 10 seconds and 1 GB. Copies are made by `mutations.mutated`, each fifth
+by `mutations.extreme`, of the seeds from --first on, in turn of the files of a
+format. A worker process reads them;
 one that hangs or dies is replaced, and its seed is reported. Prints a line of
 counts for each format, and each kind of failure with a seed that shows it; the
 exit status is 1 if there is any.
@@ -50,16 +51,17 @@ def main():
   parser.add_argument('formats', nargs='*', default=FORMATS)
   parser.add_argument('--first', type=int, default=0)
   parser.add_argument('--count', type=int, default=20000)
+  parser.add_argument('--refusals', action='store_true', help='lists them')
   parser.add_argument('--worker', action='store_true')
   options = parser.parse_args()
   seeds = range(options.first, options.first + options.count)
   if options.worker:
     return work(options.formats[0], seeds)
-  failed = [fuzz(form, seeds) for form in options.formats]
+  failed = [fuzz(form, seeds, options.refusals) for form in options.formats]
   sys.exit(1 if any(failed) else 0)
 
 
-def fuzz(form, seeds):
+def fuzz(form, seeds, listed):
   """Reads all copies of a format, and prints the counts.
 
   Returns:
@@ -73,7 +75,8 @@ def fuzz(form, seeds):
     for seed, outcome, detail in outcomes(form, range(done, seeds.stop)):
       done = seed + 1
       counts[outcome] += 1
-      refusals[detail] += outcome == 'refused'
+      if outcome == 'refused':
+        refusals[detail] += 1
       if outcome not in ('read', 'refused'):
         shown.setdefault((outcome, detail), seed)
   seconds = time.monotonic() - begun
@@ -84,6 +87,8 @@ def fuzz(form, seeds):
   )
   for (outcome, detail), seed in shown.items():
     print(f'  {outcome}: {detail} (seed {seed})')
+  for detail, n in refusals.most_common() if listed else ():
+    print(f'  {n} refused: {detail}')
   sys.stdout.flush()
   return sum(n for key, n in counts.items() if key not in ('read', 'refused'))
 
@@ -158,7 +163,8 @@ def work(form, seeds):
       print(json.dumps([seed]), file=out)
       name = names[seed % len(names)]
       # By way of the quotient, that each file gets every kind of damage.
-      damaged = mutations.mutated(contents[name], seed // len(names))
+      damage = mutations.mutated if seed % 5 else mutations.extreme
+      damaged = damage(contents[name], seed // len(names))
       path = pathlib.Path(folder, name)
       path.write_bytes(damaged)
       print(json.dumps([seed, *outcome(read, path)]), file=out)

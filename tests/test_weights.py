@@ -128,6 +128,18 @@ def test_weights_of_other_formats_are_no_caffemodel(form, tmp_path):
     caffe.read_weights(str(path))
 
 
+def test_weights_of_other_names_are_listed():
+  table, shape = caffe.parse(
+    'input: "data" input_dim: [1, 3, 9, 9] layer { name: "c" type: "Conv'
+    'olution" bottom: "data" top: "c" convolution_param { num_output: 2 '
+    'kernel_size: 3 } }'
+  )
+  blobs = {f'conv{i}': [np.zeros((2, 3, 3, 3)), np.zeros(2)] for i in range(15)}
+  told = "nothing for 'c': they have 'conv0', 'conv1', .*'conv11' and 3 more"
+  with pytest.raises(ValueError, match=told):
+    caffe.model(table, shape, blobs)
+
+
 def test_bytes_without_a_mark_are_damaged_or_no_caffemodel(tmp_path):
   path = tmp_path / 'net.caffemodel'
   path.write_bytes(b'\xff' * 600)
