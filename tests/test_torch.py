@@ -219,7 +219,7 @@ def test_every_type_of_storage_is_read(kind, path):
     (tensor(storage('LongStorage')), 'storage'),
     (tensor(storage(key='1')), "storage|'archive/data/1'"),
     (tensor(integer(3)), 'without a storage'),
-    (integer(3), "'bad' is a int, not a tensor|for no tensor"),
+    (integer(3), "'bad' is of type int, not a tensor|for no tensor"),
     (name('torch', 'FloatStorage'), 'not a tensor|for no tensor'),
     (name('torch', 'ComplexFloatStorage'), 'names torch.ComplexFloatStorage'),
     (call(name('torch', 'FloatStorage')), 'what is not a function'),

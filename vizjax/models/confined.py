@@ -60,7 +60,7 @@ def arrays(
       _stop()
       said = f'crashes on it (status {process.returncode})'
       if late.is_set():
-        said = f'does not come to an end of it within {seconds} s'
+        said = f'does not finish reading it within {seconds} s'
       raise ValueError(f'libhdf5 {said}') from None
     except BaseException:
       _stop()
@@ -70,7 +70,8 @@ def arrays(
     if last['leaves']:
       _stop()
   if last['error']:
-    raise ValueError(last['error'])
+    kind = files.NotRead if last['not_read'] else ValueError
+    raise kind(last['error'])
   return found
 
 

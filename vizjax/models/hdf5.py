@@ -35,31 +35,39 @@ def serve() -> None:
   A request is {'path', 'size', 'bound', 'memory', 'seconds'}: the file, its
   bytes, how many bytes of arrays it may hold, and the limits of this process,
   in bytes and in seconds of CPU time, while the file is read. The answer is a
-  line of JSON and the bytes of each array, then a line {'error', 'leaves'}: why
-  the file cannot be read, '' if it was, and whether this process should be
-  replaced.
+  line of JSON and the bytes of each array, then a line {'error',
+  'not_read', 'leaves'}: why the file cannot be read, '' if it was; whether it
+  is whole, but of another kind; and whether this process should be replaced.
   """
   signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's
   answers = os.fdopen(os.dup(1), 'wb')
   os.dup2(2, 1)  # whatever a library prints is no answer
+  import resource
+
   import h5py
 
+  _, most = resource.getrlimit(resource.RLIMIT_CORE)
+  resource.setrlimit(resource.RLIMIT_CORE, (0, most))  # a crash leaves no file
   answers.write(READY)
   answers.flush()
   for line in sys.stdin.buffer:
     request = json.loads(line)
     _limit(request['memory'], request['seconds'])
+    error, not_read = '', False
     try:
       _send(h5py, request, answers)
-      error = ''
     except Exception as raised:  # libhdf5 may raise anything.
-      error = str(raised)
-      if type(raised) is not ValueError:
+      error, not_read = str(raised), type(raised) is _NotRead
+      if not isinstance(raised, ValueError):
         error = f'{type(raised).__name__} {error}'
     # A damaged file that stays open could be taken for the next one.
     leaves = h5py.h5f.get_obj_count(h5py.h5f.OBJ_ALL, h5py.h5f.OBJ_FILE) > 0
-    _write(answers, {'error': error, 'leaves': leaves})
+    _write(answers, {'error': error, 'not_read': not_read, 'leaves': leaves})
     answers.flush()
+
+
+class _NotRead(ValueError):
+  """A whole file of a kind that is not read."""
 
 
 def _send(h5py: types.ModuleType, request: dict, answers: BinaryIO) -> None:
@@ -118,11 +126,11 @@ class _Reader:
       return self.strings(group, key)
     if key + '0' not in group.attrs:
       if key == 'layer_names' and 'data' in group:
-        raise ValueError(
+        raise _NotRead(
           'it has the group `data` of Caffe, whose HDF5 is not read: expected '
           'a .caffemodel (snapshot_format: BINARYPROTO)'
         )
-      raise ValueError(
+      raise _NotRead(
         f'it has no attribute {key!r}: expected the .h5 of Keras 1 or 2, or '
         "of model.save('x.h5') in Keras 3"
       )

@@ -154,8 +154,8 @@ def _tensors(value, storages: Mapping, bound: int) -> dict[str, np.ndarray]:
   for name, tensor in value.items():
     if type(name) is not str or type(tensor) is not _Tensor:
       raise files.NotRead(
-        f'its entry {str(name)[:80]!r} is a {type(tensor).__name__}, not a '
-        f'tensor: expected a state dict{_inside(value)}'
+        f'its entry {str(name)[:80]!r} is of type {type(tensor).__name__}, '
+        f'not a tensor: expected a state dict{_inside(value)}'
       )
     found[name] = _view(name, tensor, storages)
     bound -= found[name].nbytes
