@@ -233,6 +233,13 @@ def test_what_does_not_fit_is_an_error(form, bad, match, path):
   mutations.refuses(torch.read, path, content, match)
 
 
+def test_what_a_file_says_is_one_line_without_control_letters(path):
+  path.write_bytes(legacy(name('torch', 'A\x1b[31m\tB'), {}))
+  with pytest.raises(ValueError, match=r'names torch.A \[31m B: ') as raised:
+    torch.read(path)
+  assert str(raised.value).isprintable()
+
+
 def test_many_expansions_of_one_storage_are_refused(path):
   stored = np.zeros(10000, np.float32)
   whole = tensor(storage(size=10000), 0, (10000,), (1,))

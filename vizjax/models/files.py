@@ -58,16 +58,22 @@ def reading(path: Path, kind: str) -> Iterator[None]:
     yield
   except NotRead as error:
     raise ValueError(
-      f'weights file {str(path)!r} cannot be read: {error}'
+      f'weights file {str(path)!r} cannot be read: {one_line(str(error))}'
     ) from error
   except Exception as error:  # A parser may raise anything on damaged input.
-    said = ' '.join(str(error).split())[:400]
+    said = one_line(str(error))[:400]
     if type(error) is not ValueError:
       said = f'{type(error).__name__} {said}'
     raise ValueError(
       f'weights file {str(path)!r} is not a {kind} that can be read: {said}; '
       'if it should be one, take it from its source again'
     ) from error
+
+
+def one_line(text: str) -> str:
+  """The text without line breaks and control letters, which a file may hold."""
+  shown = (letter if letter.isprintable() else ' ' for letter in text)
+  return ' '.join(''.join(shown).split())
 
 
 @contextlib.contextmanager

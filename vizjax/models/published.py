@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vizjax import core
+from vizjax.models import files
 from vizjax.models import layers
 from vizjax.models import tables
 from vizjax.models import layouts
@@ -105,7 +106,7 @@ def read(name: str, network: Network, path: pathlib.Path) -> core.Model:
     )
   except ValueError as error:
     raise ValueError(
-      f'{str(path)!r} ({form}) is not {name!r}: {error}'
+      f'{str(path)!r} ({form}) is not {name!r}: {files.one_line(str(error))}'
     ) from error
   return dataclasses.replace(made, labels=network.labels)
 
