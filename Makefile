@@ -33,7 +33,7 @@ $(READY): requirements.txt setup.py pyproject.toml
 	  { echo 'Python 3.11 or newer is needed: type make PYTHON=python3.12' >&2; exit 2; }
 	$(PYTHON) -m venv .venv
 	$(PIP) --require-hashes --requirement requirements.txt
-	$(PIP) --no-deps --editable .
+	$(PIP) --no-deps --config-settings editable_mode=compat --editable .
 	@touch $(READY)
 
 lock:

@@ -88,7 +88,7 @@ def act_range(
   count = total if limit is None else min(limit, total)
   print(
     f'{model}: layer {layer!r} of {"x".join(map(str, shape))}, {count} of '
-    f'{total} images of {data}, {how}',
+    f'{total} images of {data}, {preprocessing.told(how, size)}',
     flush=True,
   )
   with files.replacing(path) as partial:

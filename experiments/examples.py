@@ -74,7 +74,8 @@ def search(
   print(
     f'{workdir}: {len(through.layers)} layers of {channels} channels, '
     f'{through.count} of {len(through.data)} images of {dataset}, '
-    f'{through.how}; crops of {size / 1e6:.1f} MB, uncompressed',
+    f'{preprocessing.told(through.how, through.size)}; '
+    f'crops of {size / 1e6:.1f} MB, uncompressed',
     flush=True,
   )
   with launch.patient() as stop, _Bars() as bars:

@@ -94,7 +94,8 @@ def validate(
   count = len(data) if limit is None else min(limit, len(data))
   print(
     f'{model}: layer {classifier.layer!r} of {classifier.count} units, '
-    f'{count} of {len(data)} images of {dataset}, {how}',
+    f'{count} of {len(data)} images of {dataset}, '
+    + preprocessing.told(how, shape),
     flush=True,
   )
   answers = classifiers.answers(

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import tempfile
 
 import jax
@@ -26,7 +27,13 @@ TOY = tables.sequence(
 
 
 def pytest_configure(config):
-  """Many tests compile the same program: a process does it once."""
+  """Many tests compile the same program: a process does it once.
+
+  In the background of a script SIGINT is ignored, and children inherit that:
+  the launchers that tests interrupt would not notice.
+  """
+  if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
   config.compiled = tempfile.mkdtemp(prefix='vizjax-tests-')
   os.environ['JAX_COMPILATION_CACHE_DIR'] = config.compiled  # of launchers
   jax.config.update('jax_compilation_cache_dir', config.compiled)

@@ -5,8 +5,11 @@ import dataclasses
 import conftest
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from vizjax import core
+from vizjax.models import from_function
+from vizjax.models import layers
 
 # What does not depend on the size of the image.
 _CONVOLUTIONS = conftest.TOY[:-1]
@@ -30,6 +33,32 @@ def pictured() -> core.Model:
   model = conftest.toy()
   mean = jnp.broadcast_to(model.mean, model.input_shape)
   return dataclasses.replace(model, mean=mean)
+
+
+def grey(channels: int = 1) -> core.Model:
+  """The toy's layers on images of one channel, or of another number."""
+  shape = (12, 12, channels)
+  _, shapes = layers.shapes(conftest.TOY, shape)
+  draw = np.random.RandomState(0)
+  params = jax.tree.map(lambda s: draw.normal(0, 0.1, s.shape), shapes)
+  return layers.model(conftest.TOY, params, mean=118.0, input_shape=shape)
+
+
+def ranged(low: float = 0.0, high: float = 255.0) -> core.Model:
+  """The toy network, told to take images of a range; the same for all.
+
+  It is given 4 (x - 0.4), about, for images x of 0-1, as ImageNet's are.
+  """
+  toy = conftest.toy()
+  unit = np.array([0.485, 0.456, 0.406]), 1 / np.array([0.229, 0.224, 0.225])
+  return from_function(
+    lambda params, image: toy.apply(params, 50 * image),
+    toy.params,
+    input_shape=toy.input_shape,
+    mean=low + (high - low) * unit[0],
+    scale=unit[1] / (high - low),
+    range=(low, high),
+  )
 
 
 def number() -> int:

@@ -295,7 +295,7 @@ def test_further_numbers_of_the_store_are_told(tmp_path):
 
 def test_photographs_stand_beside_the_images(tmp_path, monkeypatch):
   path = toysites.workdir(tmp_path / 'w', metrics=('metric/slope',))
-  found = toysites.examples(monkeypatch, path)
+  found = toysites.examples(monkeypatch, path, k=18)  # sixteen in a row
   atlas.write(str(path))
   data, folder = layer(path), path / 'atlas' / 'conv1' / 'examples'
   activation = np.array(field(data, 'activation'))
@@ -306,14 +306,15 @@ def test_photographs_stand_beside_the_images(tmp_path, monkeypatch):
   one = data['units']['3']['examples']
   assert (one['maximum'], one['p99'], one['mean']) == (2, 0.75, 0.5)
   assert [each['id'] for each in one['items']] == found.ids[3]
-  assert [each['value'] for each in one['items']] == [3, 2, 1]
+  assert [each['value'] for each in one['items']] == list(range(18, 0, -1))
   assert len(data['units']['0']['examples']['items']) == 1
-  at, w, h = one['items'][1]['tile']
-  assert (at, w, h) == (1, 120, 160)  # 6 x 8 pixels, twenty times as large
-  with Image.open(folder / '3.jpg') as strip:
-    tile = np.asarray(strip.crop((160, 0, 160 + w, h)), int)
-  grown = found.image[3, 1, :, :6].astype(int).repeat(20, 0).repeat(20, 1)
-  assert np.abs(tile - grown).mean() < 3  # JPEG
+  sheet = Image.open(folder / '3.jpg')
+  for k, item in enumerate(one['items']):
+    x, y, w, h = item['tile']
+    assert (w, h) == (120, 160)  # 6 x 8 pixels, twenty times as large
+    tile = np.asarray(sheet.crop((x, y, x + w, y + h)), int)
+    grown = found.image[3, k, :, :6].astype(int).repeat(20, 0).repeat(20, 1)
+    assert np.abs(tile - grown).mean() < 3  # JPEG
   other = layer(path, 'branch--1x1')
   assert 'ratio/maximum' not in {each['name'] for each in other['fields']}
 

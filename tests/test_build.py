@@ -1,5 +1,7 @@
 """What a configuration becomes, and everything that it can get wrong."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -461,6 +463,13 @@ def test_an_unknown_layer_is_an_error_that_names_the_nearest(layer, parts):
 )
 def test_units_that_are_not_there_are_errors(units, message):
   refused(message, config(units=units))
+
+
+def test_names_of_another_layer_are_told():
+  c = config(units='tench')
+  net = dataclasses.replace(build.model(c), labels=('tench', 'zebra'))
+  with pytest.raises(ValueError, match="'conv2' has 6 units, so the 2 names"):
+    build.runs(c, net, 'conv2')
 
 
 def test_a_fully_connected_layer_has_one_position():

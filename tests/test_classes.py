@@ -6,6 +6,7 @@ import pytest
 
 from vizjax import classes
 from vizjax.models import imagenet
+from vizjax.models import labels as labels_
 
 SHARED = pathlib.Path(__file__).parent.parent.parent / 'shared' / 'fixtures'
 WORDS = SHARED / 'synthesizing' / 'misc' / 'synset_words.txt'
@@ -69,6 +70,55 @@ def test_synsets_are_only_for_the_classes_of_imagenet():
   labels = ('tench, Tinca tinca', 'zebra')
   found = units('n01440764', 'zebra', '1', '2', labels=labels, count=2)
   assert found == {'zebra': 1, '1': 1}
+
+
+def test_a_label_of_caffe_has_a_synset_and_names():
+  labels = ('n01440764 tench, Tinca tinca', 'n01443537 goldfish', 'n02n zebra')
+  names = ('n01440764', 'tench', 'Tinca_tinca', 'tench, tinca tinca', labels[0])
+  assert units(*names, labels=labels, count=3) == dict.fromkeys(names, 0)
+  found = units('n01443537', 'goldfish', 'zebra', labels=labels, count=3)
+  assert found == {'n01443537': 1, 'goldfish': 1}
+
+
+@pytest.mark.parametrize(
+  'content',
+  [
+    'tench\ngoldfish\ntiger shark\n',
+    'tench\ngoldfish\ntiger shark',
+    'tench\ngoldfish\ntiger shark\n\n \n',
+    '\ufefftench\r\ngoldfish\r\ntiger shark\r\n',
+    '0 tench\n1 goldfish\n2 tiger shark\n',
+    '0: tench\n1:\tgoldfish\n2: tiger shark\n',
+  ],
+)
+def test_a_file_of_labels_has_a_name_in_each_line(content, tmp_path):
+  path = tmp_path / 'labels.txt'
+  path.write_bytes(content.encode())
+  assert labels_.read(str(path)) == ('tench', 'goldfish', 'tiger shark')
+
+
+def test_lines_that_are_no_numbered_list_stay_as_they_are(tmp_path):
+  path = tmp_path / 'labels.txt'
+  for lines in (['0', '1', '2'], ['1 cat', '2 dog'], ['a', '', 'b'], ['', 'a']):
+    path.write_text('\n'.join(lines) + '\n')
+    assert labels_.read(str(path)) == tuple(lines)
+
+
+def test_a_file_without_names_is_refused(tmp_path):
+  path = tmp_path / 'labels.txt'
+  for content in (b'', b'\n \n', b'\xef\xbb\xbf'):
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match='has no names of classes'):
+      labels_.read(str(path))
+
+
+def test_a_file_in_latin_1_is_refused_with_what_to_type(tmp_path):
+  path = tmp_path / 'labels.txt'
+  path.write_bytes('cat\nété\n'.encode('latin-1'))
+  with pytest.raises(
+    ValueError, match=r'not text in UTF-8 \(line 2\).*iconv -f latin1'
+  ):
+    labels_.read(str(path))
 
 
 def test_without_names_only_numbers_will_do():

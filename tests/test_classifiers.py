@@ -83,6 +83,22 @@ def test_answers_are_in_the_order_of_the_examples(batch, count):
   assert found[1].best == (1, 0, 2, 3, 4)
 
 
+def test_no_more_photographs_are_held_than_a_batch_needs(monkeypatch):
+  forward, shapes = classifiers._forward, []
+
+  def recorded(net, images, *, layer):
+    shapes.append((images.shape, images.dtype))
+    return forward(net, images, layer=layer)
+
+  monkeypatch.setattr(classifiers, '_forward', recorded)
+  classifier = classifiers.of(linear([3, 1], [0, 0]))
+  for batch, sizes in {30000: [7], 4: [4, 4]}.items():
+    shapes.clear()
+    found = list(classifiers.rows(classifier, photographs(), HOW, batch=batch))
+    assert [red for _, _, (red, _) in found] == [30 * i for i in range(7)]
+    assert shapes == [((n, 12, 12, 3), np.uint8) for n in sizes]
+
+
 def test_of_equal_scores_the_first_unit_is_better():
   classifier = classifiers.of(linear([0, 0, 0, 0], [1, 5, 5, 1]))
   answer, *_ = classifiers.answers(classifier, photographs(), HOW, {'a': 3})

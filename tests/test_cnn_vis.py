@@ -225,6 +225,13 @@ def test_the_p_norm_has_the_printed_digits(p, scale, expected, x64):
   digits((value, jnp.linalg.norm(gradient), gradient[0, 0, 0]), expected)
 
 
+def test_the_p_norm_below_one_has_no_slope_at_zero(x64):
+  image = jnp.array([-4.0, 0.0, 9.0]).reshape(1, 1, 3)
+  value, gradient = cnn_vis.p_norm(image, 0.5, 1.0)
+  np.testing.assert_allclose(value, 5)
+  np.testing.assert_allclose(gradient.ravel(), [-1 / 4, 0, 1 / 6])
+
+
 def test_the_optimizer_has_the_printed_steps(x64):
   c = config(rate=1.0, decay_rate=0.25)
   net = build.model(c)

@@ -126,7 +126,7 @@ def test_a_photograph_that_cannot_be_read_is_refused(tmp_path):
   (tmp_path / 'text.jpg').write_text('no image')
   given = {'data': data, 'encoder': 'toynets.net()'}
   for name, message, error in (
-    ('text.jpg', 'is not an image file', ValueError),
+    ('text.jpg', 'cannot be decoded, expected an image', ValueError),
     ('absent.jpg', 'No such file', OSError),
   ):
     c = config(**given)

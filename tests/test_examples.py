@@ -426,6 +426,7 @@ BAD = {
   'no folder': ({'data': 'nowhere'}, "'nowhere' is not a folder"),
   'unknown layer': ({'layer': 'conv7'}, "'conv7' is not.*mean 'conv"),
   'no k': ({'k': 0}, 'k is 0, expected a whole number'),
+  'many k': ({'k': 10**9}, 'k is 1000000000, expected .* 1 to 1000'),
   'how': ({'preprocess': 'big'}, "'big' cannot be read"),
   'too small': ({'preprocess': 'warp:9:bilinear'}, 'at least 12.*type --pre'),
 }
@@ -501,7 +502,8 @@ def test_the_launcher_tells_what_was_found(folder, tmp_path, capsys):
   head, last = out.splitlines()
   assert head == (
     f'{path}: 2 layers of 10 channels, 10 of 10 images of {folder}, '
-    'short:14:bilinear; crops of 0.0 MB, uncompressed'
+    'short:14:bilinear, of which the middle 12x12 is seen; '
+    'crops of 0.0 MB, uncompressed'
   )
   start = f'{path}/examples: 2 of 8 images for each channel, 2 skipped, '
   assert last.startswith(start) and last.endswith(' images/s')

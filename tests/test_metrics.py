@@ -36,6 +36,8 @@ def test_rank_is_the_place_in_the_order_of_the_channels(shape):
     assert metrics.rank('layer')(values, target) == place
   equal = {'layer': jnp.zeros(shape)}
   assert metrics.rank('layer')(equal, target) == 1
+  unknown = {'layer': jnp.full(shape, jnp.nan)}
+  assert np.isnan(metrics.rank('layer')(unknown, target))
 
 
 @pytest.mark.parametrize('shape', [(4, 5, 6), (6,), (1, 1, 6)])

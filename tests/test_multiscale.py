@@ -54,11 +54,11 @@ def test_impossible_sizes_are_refused(arguments, match):
     multiscale.between(*arguments)
 
 
-def saved(folder, name, size, mode='RGB'):
+def saved(folder, name, size):
   pixels = np.random.RandomState(len(name)).randint(
     0, 256, (*size, 4), np.uint8
   )
-  Image.fromarray(pixels, 'RGBA').convert(mode).save(folder / name)
+  Image.fromarray(pixels, 'RGBA').convert('RGB').save(folder / name)
   return str(folder / name)
 
 
@@ -90,16 +90,8 @@ def test_photographs_that_are_not_there_are_told(tmp_path):
   with pytest.raises(ValueError, match='the name of no file'):
     photographs.read(str(tmp_path / '*.jpg'))
   (tmp_path / 'a.png').write_text('no image')
-  with pytest.raises(ValueError, match='is not an image'):
+  with pytest.raises(ValueError, match='a.png. cannot be decoded'):
     photographs.read(str(tmp_path / 'a.png'))
-
-
-@pytest.mark.parametrize('mode', ('L', 'RGBA'))
-def test_grey_and_transparent_ones_are_converted_and_said_so(mode, tmp_path):
-  path = saved(tmp_path, 'a.png', (4, 5), mode)
-  with pytest.warns(UserWarning, match=f'a.png.*{mode}.*RGB'):
-    (found,) = photographs.read(path)
-  assert found.image.shape == (4, 5, 3)
 
 
 def test_an_image_grows_from_size_to_size(tmp_path):

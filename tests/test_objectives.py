@@ -224,6 +224,16 @@ def test_p_norm_has_the_published_numbers(x64, p, scale, value, norm, first):
   np.testing.assert_allclose(found, [value, norm, first], rtol=PRINTED)
 
 
+def test_a_p_norm_below_one_is_that_of_numpy(x64):
+  image = np.array([-4.0, 0.0, 9.0]).reshape(1, 1, 3)
+  value, gradient = of_image(objectives.p_norm(0.5), image)
+  np.testing.assert_allclose(value, 5, rtol=FLOAT64)
+  np.testing.assert_allclose(gradient.ravel(), [-1 / 4, 0, 1 / 6], rtol=FLOAT64)
+  for power in (0, -1.0, float('nan')):
+    with pytest.raises(ValueError, match='expected a power above 0'):
+      objectives.p_norm(power)
+
+
 def test_l1_l2_and_norm_are_those_of_numpy(x64):
   image = np.random.RandomState(0).normal(0, 10, (4, 6, 3))
   norm = np.linalg.norm(image)
@@ -251,6 +261,7 @@ def test_std_is_that_of_the_population(x64):
     objectives.total_variation(2.0),
     objectives.total_variation(3.0),
     objectives.p_norm(1.5),
+    objectives.p_norm(0.5),
     objectives.p_norm(6.0, 10.0),
     objectives.l1(),
     objectives.l2(),

@@ -1,5 +1,7 @@
 """What is optimized and the image that it stands for."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -198,9 +200,35 @@ def test_fourier_takes_another_size():
   assert jax.eval_shape(fourier.render, params).shape == (9, 14, 3)
 
 
-def test_decorrelation_needs_three_channels():
-  with pytest.raises(ValueError, match='1 channels: type decorrelate=False'):
-    parameterizations.fourier(a_model((6, 8, 1), mean=(100.0,)))
+@pytest.mark.parametrize('channels', [1, 2, 5])
+def test_fourier_decorrelates_only_images_of_three_channels(channels):
+  model = a_model((12, 16, channels), mean=(100.0,) * channels)
+  start = np.tile(photograph(12, 16), 2)[..., :channels]
+  fourier = parameterizations.fourier(model)
+  made = fourier.render(fourier.init(KEY, {'start': jnp.asarray(start)}))
+  np.testing.assert_allclose(made, np.clip(start, 1, 254), atol=ROUND_TRIP)
+  params = fourier.init(KEY, {})
+  plain = parameterizations.fourier(model, decorrelate=False)
+  np.testing.assert_array_equal(fourier.render(params), plain.render(params))
+  with pytest.raises(ValueError, match=f'the model has {channels}: leave'):
+    parameterizations.fourier(model, decorrelate=True)
+
+
+@pytest.mark.parametrize('low, high', [(0.0, 1.0), (-1.0, 1.0)])
+def test_the_image_is_in_the_range_of_the_model(low, high):
+  grey = a_model()
+  model = dataclasses.replace(
+    grey, mean=grey.mean * (high - low) / 255 + low, range=(low, high)
+  )
+  start = jnp.asarray(photograph(12, 16))
+  for name in ('pixels', 'fourier'):
+    factory = getattr(parameterizations, name)
+    for target in ({}, {'start': start}):
+      expected = factory(grey).render(factory(grey).init(KEY, target))
+      own = {n: a * (high - low) / 255 + low for n, a in target.items()}
+      made = factory(model).render(factory(model).init(KEY, own))
+      levels = (np.asarray(made, np.float64) - low) * 255 / (high - low)
+      np.testing.assert_allclose(levels, expected, atol=ROUND_TRIP)
 
 
 def test_the_dtype_is_that_of_the_mean(x64):

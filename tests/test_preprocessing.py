@@ -116,6 +116,24 @@ def test_a_network_has_its_own(model, expected):
   assert preprocessing.own(model, (227, 227)) == expected
 
 
+@pytest.mark.parametrize(
+  'model, sizes',
+  [
+    ("caffe.load('a', 'b')", {28: 32, 32: 36, 224: 256, 227: 256, 300: 338}),
+    ('bvlc_googlenet', {64: 72, 224: 256, 256: 256, 400: 451}),
+    ('torchvision_inception_v3', {112: 128, 224: 256, 299: 342}),
+    ('efficientnet_lite0', {64: 73, 224: 256}),
+  ],
+)
+def test_the_size_is_in_proportion_to_the_input(model, sizes):
+  for side, size in sizes.items():
+    how = preprocessing.own(model, (side, side))
+    assert how.size == size
+    # The input is at least three quarters of the image that it is cut from.
+    assert (side / how.size) ** 2 > 0.74
+    preprocessing.check(how, (side, side))
+
+
 def test_a_network_that_is_no_formula_is_refused():
   with pytest.raises(ValueError, match='not a formula'):
     preprocessing.own('load(', (227, 227))
@@ -126,6 +144,19 @@ def test_the_default_has_torchvisions_margin():
   for side, size in sizes.items():
     found = preprocessing.default((side, side - 1))
     assert found == HOW(size, False, 'bilinear')
+
+
+def test_a_batch_is_no_larger_than_what_there_is_and_what_fits():
+  assert preprocessing.together(32, 500, (224, 224)) == 32
+  assert preprocessing.together(30000, 500, (224, 224)) == 500
+  assert preprocessing.together(32, 0, (224, 224)) == 1
+  assert preprocessing.together(1, 9, (30000, 30000)) == 1
+  largest = 2**30 // (3 * 224 * 224)
+  assert preprocessing.together(largest, 10**6, (224, 224)) == largest
+  with pytest.raises(
+    ValueError, match=f'--batch=30000: .*--batch={largest} or'
+  ):
+    preprocessing.together(30000, 10**6, (224, 224))
 
 
 def test_what_is_printed_can_be_typed():

@@ -1,5 +1,7 @@
 """Projections against SciPy and the numbers of the published programs."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -273,6 +275,17 @@ def test_clip_pixels_keeps_the_image_displayable(full):
   assert (made != image).any() and (made == image).any()
   # Adding the mean and taking it off again costs a digit of 255.
   np.testing.assert_allclose(made, expected, atol=FLOAT32 * 10)
+
+
+def test_clip_pixels_keeps_the_image_within_the_range_of_the_model():
+  model = a_model(np.array([0.2, 0.0, -0.4], np.float32))
+  model = dataclasses.replace(model, range=(-1.0, 1.0))
+  image = an_image().astype(np.float32)
+  made = once(projections.clip_pixels(model), image)
+  seen = made + np.asarray(model.mean)
+  np.testing.assert_allclose([seen.min(), seen.max()], [-1, 1], atol=1e-6)
+  expected = np.clip(image + np.asarray(model.mean), -1, 1)
+  np.testing.assert_allclose(seen, expected, atol=1e-6)
 
 
 def test_clip_box_takes_numbers_and_arrays():

@@ -57,7 +57,7 @@ def site(tmp_path_factory):
     network=toysites.NETWORK,
   )
   with pytest.MonkeyPatch.context() as patch:
-    toysites.examples(patch, path)
+    toysites.examples(patch, path, k=18)  # sixteen in a row of the sheet
     return atlas.write(str(path))
 
 
@@ -227,7 +227,11 @@ def test_a_unit_s_page_tells_all_that_is_known(browser, site):
     ):  # fmt: skip
       assert words.lower() in text.lower(), words
     assert page.locator('#unit img').count() == 2
-    assert page.locator('#unit .tile').count() == 3
+    tiles = page.locator('#unit .tile')
+    assert tiles.count() == 18
+    place = 'node => getComputedStyle(node).backgroundPosition'
+    assert tiles.nth(1).evaluate(place) == '-160px 0px'
+    assert tiles.nth(17).evaluate(place) == '-160px -160px'
     assert page.locator('.curve polyline').count() == 2
     assert page.locator('.command code').inner_text() == (
       'python -m experiments.run '

@@ -4,7 +4,10 @@ import numpy as np
 from PIL import Image
 import pytest
 
+from oracles import caffemodel
 from vizjax import core
+from vizjax import images
+from vizjax import photographs
 from vizjax import targets
 
 # The published numbers have twelve digits; a mean of hundreds is added and
@@ -239,8 +242,74 @@ def test_a_mean_image_of_caffe_is_turned_to_rgb(save):
     np.testing.assert_array_equal(mean[..., c], image[2 - c, 14:241, 14:241])
 
 
+def test_a_mean_has_every_form_that_caffe_users_have(save, tmp_path):
+  draw = np.random.RandomState(0)
+  image = draw.uniform(0, 255, (3, 9, 11)).astype(np.float32)
+  middle = image[::-1, 1:8, 2:9].transpose(1, 2, 0)
+  np.testing.assert_array_equal(
+    targets.mean(save(image[None]), (7, 7, 3)), middle
+  )
+  for legacy in (False, True):
+    path = tmp_path / 'mean.binaryproto'
+    caffemodel.write_mean(path, image, legacy)
+    np.testing.assert_array_equal(targets.mean(str(path), (7, 7, 3)), middle)
+  for color in (image[:, 0, 0], image[:, :1, :1], image[None, :, :1, :1]):
+    path = save(color)
+    if color.ndim == 1:
+      with pytest.warns(UserWarning, match='taken as blue, green, red'):
+        mean = targets.mean(path, (7, 7, 3))
+    else:
+      mean = targets.mean(path, (7, 7, 3))
+    np.testing.assert_array_equal(mean, image[::-1, 0, 0])
+  pixels = draw.randint(0, 256, (7, 7, 3)).astype(np.uint8)
+  images.write(tmp_path / 'mean.png', pixels)
+  mean = targets.mean(str(tmp_path / 'mean.png'), (7, 7, 3))
+  np.testing.assert_array_equal(mean, pixels)
+
+
+def test_a_mean_of_another_number_of_channels_keeps_its_order(save):
+  image = np.random.RandomState(0).uniform(0, 255, (9, 9, 2))
+  turned = save(image.transpose(2, 0, 1))
+  np.testing.assert_array_equal(targets.mean(turned, (9, 9, 2)), image)
+  grey = image[..., :1]
+  for array in (grey, grey[..., 0], grey[None, ..., 0]):
+    np.testing.assert_array_equal(targets.mean(save(array), (9, 9, 1)), grey)
+  assert targets.mean(save(np.array([7.0])), (9, 9, 1)).tolist() == [7]
+
+
+def test_a_damaged_mean_is_named(tmp_path):
+  path = tmp_path / 'mean.binaryproto'
+  for content in (b'', b'no blob', bytes(range(256))):
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match='mean.binaryproto'):
+      targets.mean(str(path), (7, 7, 3))
+
+
+def test_a_photograph_is_grey_for_a_grey_network(tmp_path):
+  pixels = np.random.RandomState(0).randint(0, 256, (6, 9, 3)).astype(np.uint8)
+  path = str(tmp_path / 'image.png')
+  images.write(path, pixels)
+  found = targets.photograph(path)((6, 9, 1), 0)
+  luma = np.asarray(Image.fromarray(pixels).convert('L'))
+  np.testing.assert_allclose(found[..., 0], luma, atol=0.51)  # is rounded
+  (grey,) = photographs.read(path, 1)
+  np.testing.assert_array_equal(grey.image, found)
+  with pytest.raises(ValueError, match='takes 2 channels'):
+    photographs.read(path, 2)
+
+
 @pytest.mark.parametrize(
-  'shape', [(3,), (9, 9), (9, 9, 4), (6, 9, 3), (9, 6, 3), (3, 6, 9)]
+  'shape',
+  [
+    (2,),
+    (9, 9),
+    (3, 9),
+    (9, 9, 4),
+    (6, 9, 3),
+    (9, 6, 3),
+    (3, 6, 9),
+    (2, 3, 9, 9),
+  ],
 )
 def test_a_mean_image_that_does_not_fit_is_refused(save, shape):
   with pytest.raises(ValueError, match=r'expected at least \(7, 7, 3\)'):

@@ -100,7 +100,7 @@ def test_the_table_tells_the_worst_class_first(colours, folder, capsys):
   head, *lines = out.splitlines()
   assert head == (
     f"colours.net(): layer 'scores' of 7 units, 9 of 9 images of {folder}, "
-    'short:14:bilinear'
+    'short:14:bilinear, of which the middle 12x12 is seen'
   )
   # green is the nearest to the image for blue, white, yellow, ...
   assert lines == [

@@ -359,6 +359,7 @@ def _photographs(
   tiles, items = [], []
   for k in ks.tolist():
     h, w = map(int, found.box[c, k, 2:])
+    y, x = divmod(len(tiles), COLUMNS)
     tiles.append(_tile(crops[k, :h, :w], _EXAMPLE))
     items.append(
       {
@@ -366,7 +367,7 @@ def _photographs(
         'value': number(found.value[c, k]),
         'position': found.position[c, k].tolist(),
         'box': found.box[c, k].tolist(),
-        'tile': [len(tiles) - 1, *tiles[-1].shape[1::-1]],  # place, w, h
+        'tile': [x * _EXAMPLE, y * _EXAMPLE, *tiles[-1].shape[1::-1]],
       }
     )
   statistics = ('maximum', 'mean', 'deviation', 'p99', 'p99_9')

@@ -38,7 +38,7 @@ _KINDS = (
 )  # fmt: skip
 
 # Options of layers that are not there in PyTorch.
-_FOREIGN = {'same', 'within', 'inside', 'slope', 'ceiling', 'axis'}
+_FOREIGN = {'same', 'end', 'within', 'inside', 'slope', 'ceiling', 'axis'}
 
 # lucent, at commit 6123386: optvis/render.py, transform.py, param/spatial.py.
 _IMAGE, _SEEN = 128, 224  # pixels of the image, and that the network sees

@@ -57,7 +57,7 @@ def config() -> config_dict.ConfigDict:
   c.seed = 0
   c.retries = 0  # starts from another seed where nothing came of a run
   c.shape = placeholder(str)  # 'HxW' of the image; None: as architecture asks
-  c.mean = placeholder(str)  # 'r,g,b' or a .npy image; None: the network's own
+  c.mean = placeholder(str)  # 'r,g,b' of 0-255, or a .npy image; None: its own
 
   # What differs between units besides their number.
   c.start = ''  # an image: photograph('a.jpg'); '': the parameterization's own
@@ -159,9 +159,9 @@ def check(config: config_dict.ConfigDict) -> None:
 
 
 def model(config: config_dict.ConfigDict) -> core.Model:
-  """The network of a configuration, with its mean."""
+  """The network of a configuration, with its mean, on images of 0-255."""
   check(config)
-  net = fields.link(config, 'model', fields.knobs(config))
+  net = fields.network(config, 'model')
   if config.mean is None:
     return net
   shape = fields.shape(config) or net.input_shape[:2]
@@ -178,7 +178,7 @@ def networks(config: config_dict.ConfigDict) -> dict[str, core.Model]:
         f'config.{name} is {config[name]!r}, but a formula names it: expected '
         f'a network, as --config.{name}="{_NETWORKS[name]}"'
       )
-    found[name] = fields.link(config, name, fields.knobs(config))
+    found[name] = fields.network(config, name)
   return found
 
 
@@ -218,7 +218,16 @@ def runs(
   count = scope.count(config, act, photographs)
   labels = net.labels if len(net.labels) == count else ()
   size = act[:-1] or (1, 1)
-  units = runs_.units(config.units, layer, count, *size, labels)
+  try:
+    units = runs_.units(config.units, layer, count, *size, labels)
+  except ValueError as error:
+    parts = (config.units or '').split(',')
+    if labels or not net.labels or not any(map(runs_.named, parts)):
+      raise
+    raise ValueError(
+      f'{error}; layer {layer!r} has {count} units, so the '
+      f'{len(net.labels)} names of classes are not theirs'
+    ) from None
   boxable = config.box and fields.shape(config) is None and net.mean.ndim == 1
   field = scope.field(config, net, layer) if boxable else None
   return runs_.table(

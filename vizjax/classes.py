@@ -2,7 +2,8 @@
 
 A class is a number, or a name of the unit: the whole label (`tench, Tinca
 tinca`) or one of its synonyms (`Tinca_tinca`), in any case and with '_' for
-' '; or, for the classes of ImageNet, a synset id (`n01440764`).
+' '; or a synset id (`n01440764`), for the classes of ImageNet and for labels
+that begin with one, as those of Caffe's synset_words.txt.
 """
 
 import collections
@@ -53,6 +54,11 @@ def _index(labels: tuple[str, ...]) -> dict[str, set[int]]:
   """{folded name: the units that it names}."""
   index = collections.defaultdict(set)
   for unit, label in enumerate(labels):
+    synset = re.match(r'(n\d{8})[ \t]+(?=\S)', label)
+    if synset:
+      index[synset[1]].add(unit)
+      index[_folded(label)].add(unit)
+      label = label[synset.end() :]
     for name in (label, *label.split(',')):
       index[_folded(name)].add(unit)
       # 'crane (bird)' and 'crane (machine)' are both a crane.

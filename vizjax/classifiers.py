@@ -15,11 +15,12 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Real
 import numpy as np
 
 from vizjax import core
 from vizjax import datasets
+from vizjax import images as images_
 from vizjax import preprocessing
 from vizjax import spelling
 
@@ -51,7 +52,7 @@ def of(
   """A network as a classifier.
 
   Args:
-    net: of colour images.
+    net: of colour or grey images.
     layer: its scores, [c] or [1, 1, c]; None for the last layer that is not
       a softmax.
     labels: names of the units; None for the network's own, if they are as
@@ -88,16 +89,13 @@ def shapes(
   """The shape of each layer, in the network's order.
 
   Args:
-    net: of colour images.
+    net: of colour or grey images.
     layer: one that has to be among them.
 
   Raises:
-    ValueError: it is not, or the network takes no colour images.
+    ValueError: it is not, or the network takes no photographs.
   """
-  if net.input_shape[2] != 3:
-    raise ValueError(
-      f'the network takes images of {net.input_shape}, expected 3 channels'
-    )
+  check_channels(net)
   order = []  # as the network names them; what comes out of JAX is sorted
 
   def traced(net, image):
@@ -114,6 +112,19 @@ def shapes(
       + hint
     )
   return {name: acts[name].shape for name in order}
+
+
+def check_channels(net: core.Model) -> None:
+  """Refuses a network that photographs cannot be shown to.
+
+  Raises:
+    ValueError: it has neither 3 channels nor 1.
+  """
+  if net.input_shape[2] not in (1, 3):
+    raise ValueError(
+      f'the network takes images of {net.input_shape}, expected 3 channels for '
+      'photographs, or 1 for grey ones'
+    )
 
 
 def answers(
@@ -139,7 +150,8 @@ def answers(
     batch: computed at a time.
 
   Raises:
-    ValueError: an image cannot be decoded, or a score is NaN: of which.
+    ValueError: an image cannot be decoded, a score is NaN: of which; or a
+      batch is too large.
   """
   for name, label, row in rows(classifier, data, how, count=count, batch=batch):
     order = np.argsort(-row, kind='stable')
@@ -166,14 +178,19 @@ def rows(
     batch: computed at a time.
 
   Raises:
-    ValueError: an image cannot be decoded, or a score is NaN: of which.
+    ValueError: an image cannot be decoded, a score is NaN: of which; or a
+      batch is too large.
   """
+  total = len(data) if count is None else min(count, len(data))
+  *size, channels = classifier.net.input_shape
+  shape = tuple(size)
+  batch = preprocessing.together(batch, total, shape)
   about = collections.deque()  # id and label of what is still computed
 
   def images():
-    for example in _prepared(classifier, data, how, count, batch):
+    for example in _prepared(data, how, shape, total, batch):
       about.append((example.id, example.label))
-      yield example.image
+      yield images_.channels(example.image, channels)
 
   for row in scores(classifier, images(), batch):
     name, label = about.popleft()
@@ -188,7 +205,7 @@ def rows(
 def scores(
   classifier: Classifier, images: Iterable[np.ndarray], batch: int
 ) -> Iterator[np.ndarray]:
-  """The scores [units] of each image [h, w, 3], float32, 0-255.
+  """The scores [units] of each image [h, w, c], 0-255.
 
   The device computes a batch while the images of the next one are made.
   """
@@ -203,8 +220,9 @@ def scores(
 
 @functools.partial(jax.jit, static_argnames='layer')
 def _forward(
-  net: core.Model, images: Float[Array, 'n h w 3'], *, layer: str
+  net: core.Model, images: Real[Array, 'n h w c'], *, layer: str
 ) -> Float[Array, 'n c']:
+  images = images.astype(jnp.result_type(net.mean))
   return jax.vmap(lambda image: net(image)[layer].reshape(-1))(images)
 
 
@@ -214,20 +232,18 @@ def _fetched(waiting: tuple[Array, int] | None) -> np.ndarray | tuple:
 
 
 def _prepared(
-  classifier: Classifier,
   data: datasets.Dataset,
   how: preprocessing.Preprocessing,
-  count: int | None,
+  shape: tuple[int, int],
+  total: int,
   batch: int,
 ) -> Iterator[datasets.Example]:
   """The examples as the network wants them; a batch is decoded at once."""
-  shape = classifier.net.input_shape[:2]
-  total = len(data) if count is None else min(count, len(data))
 
   def prepared(number):
     example = data[number]
     image = preprocessing.apply(how, example.image, shape)
-    return example._replace(image=image)
+    return example._replace(image=image.astype(np.uint8))  # whole numbers
 
   pool = futures.ThreadPoolExecutor()
   try:

@@ -89,6 +89,12 @@ def cnn_vis(
       f'{", ".join(_KERNELS)}'
     )
 
+  for name, power in (('alpha', alpha), ('alpha_aux', alpha_aux)):
+    if not power > 0:
+      raise ValueError(
+        f'cnn_vis: {name} is {power!r}, expected a power above 0, as 6'
+      )
+
   def penalties(window, reference, now):
     """The two losses that are printed, and the three weighted gradients."""
     p_loss, p = p_norm(window - reference, alpha, p_scale)
@@ -174,10 +180,12 @@ def windows(
 def p_norm(
   image: Float[Array, 'h w c'], p: core.Number, scale: core.Number
 ) -> tuple[Float[Array, ''], Float[Array, 'h w c']]:
-  """The sum of |x / scale|^p, and its gradient."""
+  """The sum of |x / scale|^p, and its gradient: zero at zero for any p > 0."""
   ratio = image / scale
   size = jnp.abs(ratio)
-  return jnp.sum(size**p), p / scale * jnp.sign(ratio) * size ** (p - 1)
+  # Below p = 1 the power of zero is infinite: the program then has NaN.
+  base = size if p >= 1 else jnp.where(size == 0, 1, size)
+  return jnp.sum(size**p), p / scale * jnp.sign(ratio) * base ** (p - 1)
 
 
 def total_variation(
@@ -213,6 +221,11 @@ def _extra(
   if not isinstance(params, jax.Array) or params.ndim != 3:
     raise ValueError(
       "cnn_vis works on pixels: use parameterization 'pixels(model)'"
+    )
+  if recipe.model.range != core.GREY_LEVELS:
+    raise ValueError(
+      f'cnn_vis is for images of 0-255, but those of the model are '
+      f'{recipe.model.range}: type core.in_grey_levels(model) for the model'
     )
   if jnp.ndim(recipe.model.mean) > 1:
     raise ValueError(

@@ -46,10 +46,10 @@ def cnn_vis_sizes(
     photograph: an image file, or several: 'a.jpg,b.jpg', 'DIR/*.jpg'.
     rescale_image: how pictures are shown, as `rescale` of `eight_bit`.
   """
-  found = photographs.alike(photographs.read(photograph))
+  found = photographs.alike(photographs.read(photograph, model.input_shape[2]))
   ends = initial_size, final_size
   steps = multiscale.named(model, found, *ends, num_sizes, resize_type)
-  mean = np.asarray(model.mean)
+  mean = np.asarray(core.in_grey_levels(model).mean)
 
   def enter(stage, original, image):
     reference = None
@@ -83,7 +83,7 @@ def cnn_vis_noise(
     blur: sigma of a Gaussian in pixels, over rows, columns and colours, on
       whole numbers, as the program has it.
   """
-  mean = np.asarray(model.mean)
+  mean = np.asarray(core.in_grey_levels(model).mean)
 
   def make(shape, seed):
     h, w, c = shape

@@ -91,12 +91,14 @@ def encoded(
     raise ValueError(
       'encoded(): expected a photograph: type --config.photograph=FILE'
     )
-  h, w, _ = encoder.input_shape
+  h, w, c = encoder.input_shape
+  encoder = core.in_grey_levels(encoder)
   if encoder_mean is not None:
     mean = targets.mean(encoder_mean, encoder.input_shape)
     mean = jnp.asarray(mean, encoder.mean.dtype)
     encoder = dataclasses.replace(encoder, mean=mean)
-  pixels = jnp.asarray(images.resize(images.read(path), (h, w)))
+  image = images.channels(images.read(path), c)
+  pixels = jnp.asarray(images.resize(image, (h, w)))
   acts = jax.eval_shape(lambda m, x: m(x), encoder, pixels)
   if layer not in acts:
     raise ValueError(

@@ -19,7 +19,9 @@ from typing import Any, NamedTuple
 import jax
 from jax.tree_util import Partial
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
+import numpy as np
 import optax
 
 Acts = Mapping[str, Array]  # 'h w c' or 'c' by layer, and the reserved names
@@ -28,6 +30,7 @@ Target = Mapping[str, PyTree]  # what differs between runs: always data
 Term = Callable[[Acts, Target], Float[Array, '']]  # maximized
 Params = PyTree
 Number = int | float  # of a configuration: 2 is as good as 2.
+GREY_LEVELS = (0.0, 255.0)  # the range of images unless a model has another
 Scheduled = Number | Callable  # or a function of the step
 Projection = Callable[[Params, Params, Int[Array, '']], Params]
 
@@ -65,13 +68,17 @@ class LayerInfo(NamedTuple):
 class Model:
   """A frozen network: `model(image)` is every activation, by layer name.
 
+  The network gets (image - mean) * scale.
+
   Attributes:
     params: weights; leaves are traced, never closed over.
     mean: [c] or [h, w, c] in the image's order and range; it reads as zero.
-    apply: (params, image - mean) -> {layer: activation}.
+    apply: (params, (image - mean) * scale) -> {layer: activation}.
     input_shape: (h, w, c) of the image that the network was made for.
     layers: what is known of each layer, in order; () if nothing is.
     labels: names of the classes, for layers with a unit for each.
+    scale: [c], in the image's order; None for 1.
+    range: (low, high) of the image: black and white.
   """
 
   params: Any
@@ -80,17 +87,19 @@ class Model:
   input_shape: tuple[int, int, int] = static()
   layers: tuple[LayerInfo, ...] = static(default=())
   labels: tuple[str, ...] = static(default=())
+  scale: Any = None
+  range: tuple[float, float] = static(default=GREY_LEVELS)
 
   def __call__(self, image: Float[Array, 'h w c']) -> dict[str, Array]:
     """Activations of an image [h, w, c] in the network's order and range."""
-    return self.apply(self.params, center(self, image))
+    return run(self, center(self, image))
 
 
 class Parameterization(NamedTuple):
   """What is optimized, and how it becomes an image."""
 
   init: Partial  # (key, target) -> params
-  render: Partial  # params -> [h, w, c], RGB 0-255 for the built-in networks
+  render: Partial  # params -> [h, w, c] in the order and range of the model
 
 
 class Draw(NamedTuple):
@@ -101,6 +110,7 @@ class Draw(NamedTuple):
   target: Target
 
 
+# Of views in grey levels, 0-255, whatever the range of the model.
 Transform = Callable[[Draw, Float[Array, 'v h w c']], Float[Array, 'u k l c']]
 
 
@@ -127,6 +137,112 @@ class State(NamedTuple):
 def center(model: Model, image: Float[Array, 'h w c']) -> Float[Array, 'h w c']:
   """The image with the model's mean taken as zero."""
   return image - jnp.broadcast_to(model.mean, image.shape)
+
+
+def run(model: Model, centered: Float[Array, 'h w c']) -> dict[str, Array]:
+  """Activations of an image less the model's mean."""
+  if model.scale is not None:
+    centered = centered * jnp.broadcast_to(model.scale, centered.shape)
+  return model.apply(model.params, centered)
+
+
+def grey_levels(range: tuple[float, float], image: ArrayLike) -> ArrayLike:
+  """Numbers of an image's range as grey levels: 0 for black, 255 for white."""
+  low, high = range
+  return image if range == GREY_LEVELS else (image - low) * (255 / (high - low))
+
+
+def from_grey_levels(range: tuple[float, float], image: ArrayLike) -> ArrayLike:
+  """Grey levels, 0-255, as numbers of an image's range."""
+  low, high = range
+  return image if range == GREY_LEVELS else image * ((high - low) / 255) + low
+
+
+def bounds(
+  range: tuple[float, float], mean: ArrayLike
+) -> tuple[ArrayLike, ArrayLike]:
+  """The least and the greatest of image - mean, for an image in its range."""
+  low, high = range
+  black = mean - low if low else mean
+  return -black, (high - low) - black
+
+
+def in_grey_levels(model: Model) -> Model:
+  """The same network on images of 0-255: what the launchers work with.
+
+  The published programs and the pictures are in grey levels, so a
+  configuration gives the same picture whatever the range of the network.
+  """
+  if model.range == GREY_LEVELS:
+    return model
+  low, high = model.range
+  step = (high - low) / 255
+  dtype = jnp.result_type(model.mean)
+  mean = (np.asarray(model.mean, np.float64) - low) / step
+  scale = 1.0 if model.scale is None else np.asarray(model.scale, np.float64)
+  scale = np.broadcast_to(scale * step, model.input_shape[2:])
+  return dataclasses.replace(
+    model,
+    mean=jnp.asarray(mean, dtype),
+    scale=jnp.asarray(scale, dtype),
+    range=GREY_LEVELS,
+  )
+
+
+def normalization(
+  input_shape: tuple[int, int, int],
+  mean: Any,
+  scale: Any,
+  range: Any,
+) -> dict[str, Any]:
+  """The fields mean, scale and range of a `Model`, checked.
+
+  Args:
+    input_shape: (h, w, c) of the image.
+    mean: a number, [c] or [h, w, c], in the image's range.
+    scale: a number or [c]: the network gets (image - mean) * scale.
+    range: (low, high) of the image.
+
+  Raises:
+    ValueError: a value is not of that form.
+  """
+  c = input_shape[2]
+  values = {}
+  forms = {'mean': ((), (c,), tuple(input_shape)), 'scale': ((), (c,))}
+  for name, given in (('mean', mean), ('scale', scale)):
+    value = values[name] = np.asarray(given, np.float32)
+    if value.shape not in forms[name] or not np.isfinite(value).all():
+      raise ValueError(
+        f'{name}= is {_shown(given)}, expected a number or {c} numbers, one '
+        f'for each channel: type {name}={[1.0] * c}'
+      )
+  if not values['scale'].all():
+    raise ValueError(
+      f'scale= is {_shown(scale)}, expected numbers other than 0: the network '
+      'gets (image - mean) * scale, so type 1 / 255 or 1 / deviation'
+    )
+  try:
+    low, high = map(float, range)
+  except (TypeError, ValueError):
+    low, high = 0.0, 0.0
+  if not -np.inf < low < high < np.inf:
+    raise ValueError(
+      f'range= is {range!r}, expected (low, high) of the image, as (0, 255) '
+      'or (0, 1)'
+    )
+  mean, scale = values['mean'], values['scale']
+  mean = np.broadcast_to(mean, (c,)) if mean.ndim == 0 else mean
+  scale = None if np.all(scale == 1) else np.broadcast_to(scale, (c,))
+  return {
+    'mean': jnp.asarray(mean),
+    'scale': None if scale is None else jnp.asarray(scale),
+    'range': (low, high),
+  }
+
+
+def _shown(value: Any) -> str:
+  array = np.asarray(value)
+  return repr(value) if array.size <= 4 else f'an array of {array.shape}'
 
 
 def init(recipe: 'Recipe', target: Target, key: Key[Array, '']) -> State:
@@ -159,10 +275,11 @@ def score(
   `recipe.views`, the records by their mean.
   """
   image = recipe.parameterization.render(params)
-  views = image[None]
+  views = grey_levels(recipe.model.range, image[None])
   for i, transform in enumerate(recipe.transforms):
     key = jax.random.fold_in(draw.key, i)
     views = transform(draw._replace(key=key), views)
+  views = from_grey_levels(recipe.model.range, views)
 
   def score_view(view, image, params):
     acts = activations(recipe, view, image, params)
@@ -244,7 +361,7 @@ def activations(
 ) -> Acts:
   """What a term reads: the layers of a view and the reserved names."""
   centered = center(recipe.model, view)
-  layers = recipe.model.apply(recipe.model.params, centered)
+  layers = run(recipe.model, centered)
   reserved = (view, centered, image, params)
   return {**layers, **dict(zip(RESERVED, reserved, strict=True))}
 
@@ -338,7 +455,8 @@ class Recipe:
     parameterization: what is optimized.
     objective: the term to maximize.
     optimizer: an optax transformation; it sees the gradient of -score.
-    transforms: applied in order to the rendered image before the network.
+    transforms: applied in order to the rendered image before the network, in
+      grey levels.
     projections: applied in order to the parameters after the update.
     trace: further terms to record at every step, by name.
     views: brings the scores [v] of the views together; linear in them.

@@ -12,9 +12,7 @@ A set `tfds:NAME[:SPLIT]`, such as `tfds:imagenet_v2:test[:10%]`, has to be
 prepared as array_record in $TFDS_DATA_DIR. It is read without TensorFlow, and
 nothing is downloaded.
 
-Every image becomes RGB: grey is tripled, the transparent is laid over white,
-16 bits become 8, a photograph is turned as its EXIF orientation says, and of
-several frames the first is taken. Colour profiles are not applied.
+Every image becomes RGB of 8 bits, as `decoding` says.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -27,9 +25,8 @@ import re
 from typing import Any, NamedTuple, SupportsIndex
 
 import numpy as np
-from PIL import Image
-from PIL import ImageOps
-from PIL import UnidentifiedImageError
+
+from vizjax import decoding
 
 SUFFIXES = (
   '.jpg', '.jpeg', '.png', '.webp', '.bmp', '.gif', '.tif', '.tiff', '.ppm',
@@ -117,9 +114,7 @@ def _folder(spec: str) -> Dataset:
   labels = [_label(path) for path in paths]
 
   def example(number):
-    path = folder.joinpath(*paths[number])
-    with path.open('rb') as file:
-      image = _decode(file, str(path))
+    image = decoding.of_file(str(folder.joinpath(*paths[number]))).pixels
     return Example(identity(number), image, labels[number])
 
   identity = lambda number: '/'.join(paths[number])
@@ -139,7 +134,8 @@ def _files(
       path = (*parts, entry.name)
       if entry.name.startswith('.'):
         continue
-      if entry.is_dir():
+      # A link that leads to itself is no folder, but makes is_dir() raise.
+      if os.path.isdir(entry.path):
         yield from _files(entry.path, path, (*above, real))
       elif entry.name.lower().endswith(SUFFIXES):
         yield path
@@ -187,7 +183,7 @@ def _set(spec: str) -> Dataset:
   except (ValueError, KeyError) as error:
     raise ValueError(
       f'{spec!r} has no split {split!r}, expected {", ".join(splits)}, or a '
-      f'part of one as {splits[0]}[:10%] ({_line(error)})'
+      f'part of one as {splits[0]}[:10%] ({decoding.one_line(error)})'
     ) from error
   if not size:
     raise ValueError(f'the split {split!r} of {spec!r} has no example')
@@ -198,7 +194,8 @@ def _set(spec: str) -> Dataset:
   def example(number):
     row = rows[number]
     where = _where(row, number)
-    image = _decode(io.BytesIO(row['image']), f'{spec}, {where}')
+    content = io.BytesIO(row['image'])
+    image = decoding.of_content(content, f'{spec}, {where}').pixels
     # TFDS has -1 for an example without a label.
     known = named and row['label'] >= 0
     return Example(where, image, classes[row['label']] if known else '')
@@ -228,8 +225,8 @@ def _builder(tfds: Any, spec: str, name: str) -> Any:
     ) from None
   except Exception as error:  # the code of any set runs here
     raise ValueError(
-      f'{spec!r} cannot be opened: {_line(error)}; expected a set that is '
-      f'prepared: type {_preparation(name)}'
+      f'{spec!r} cannot be opened: {decoding.one_line(error)}; expected a set '
+      f'that is prepared: type {_preparation(name)}'
     ) from error
   if not builder.info.splits:
     raise ValueError(
@@ -257,41 +254,3 @@ def _preparation(name: str) -> str:
     'python -c "import tensorflow_datasets as tfds; '
     f'{builder}.download_and_prepare()"'
   )
-
-
-def _decode(file: io.BufferedIOBase, name: str) -> np.ndarray:
-  try:
-    with Image.open(file) as image:
-      return np.asarray(_rgb(ImageOps.exif_transpose(image)))
-  except UnidentifiedImageError:
-    why = 'it begins like none'
-  # A damaged file makes Pillow raise nearly anything.
-  except Exception as error:
-    if isinstance(error, OSError) and error.errno is not None:
-      raise  # of the disk
-    why = _line(error)
-  raise ValueError(
-    f'{name!r} cannot be decoded, expected an image that Pillow reads: repair '
-    f'or remove it ({why})'
-  )
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-  if image.mode == 'F':
-    raise ValueError('its pixels are floating-point numbers of any range')
-  if image.mode.startswith('I'):  # whole numbers of 16 or 32 bits
-    pixels = np.asarray(image)
-    if pixels.min() < 0 or pixels.max() > 65535:
-      raise ValueError('its pixels have more than 16 bits')
-    image = Image.fromarray(np.rint(pixels / 257).astype(np.uint8))
-  if image.has_transparency_data:
-    image = image.convert('RGBA')
-    white = Image.new('RGBA', image.size, 'white')
-    image = Image.alpha_composite(white, image)
-  return image.convert('RGB')
-
-
-def _line(error: Exception) -> str:
-  """The words of an exception, in one line of moderate length."""
-  words = ' '.join(str(error).split()) or type(error).__name__
-  return words if len(words) <= 200 else f'{words[:200]}...'

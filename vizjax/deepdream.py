@@ -73,7 +73,8 @@ def octaves(
 
 def features(model: core.Model, layer: str, photograph: str) -> targets.Maker:
   """[positions, c]: a layer's activation for a photograph of its own size."""
-  (one,) = photographs.read(photograph)
+  (one,) = photographs.read(photograph, model.input_shape[2])
+  model = core.in_grey_levels(model)
   image = jnp.asarray(one.image, jnp.result_type(model.mean))
   act = jax.jit(lambda model, image: model(image)[layer])(model, image)
   found = np.asarray(act).reshape(-1, act.shape[-1])

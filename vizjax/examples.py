@@ -26,6 +26,7 @@ from ml_collections import config_dict
 import numpy as np
 
 from vizjax import build
+from vizjax import classifiers
 from vizjax import core
 from vizjax import datasets
 from vizjax import examples_crops
@@ -39,6 +40,10 @@ from vizjax import provenance as provenance_
 from vizjax import receptive_fields
 from vizjax import spelling
 from vizjax import store
+
+# Photographs of a unit: the sheet that the site shows them on is 16 wide, and
+# a JPEG holds 409 rows of them at most.
+MOST = 1000
 
 _FILE = 'examples.json'
 _PASS = '.pass.npz'
@@ -120,8 +125,10 @@ def plan(
     ValueError: one of these is wrong: what to type.
     OSError: a file cannot be read.
   """
-  if k < 1:
-    raise ValueError(f'k is {k}, expected a whole number >= 1')
+  if not 1 <= k <= MOST:
+    raise ValueError(
+      f'k is {k}, expected a whole number from 1 to {MOST}: type --k=9'
+    )
   how = None if preprocess is None else preprocessing.parse(preprocess)
   made_by = store.read_config(workdir)
   names = _chosen(workdir, made_by.get('layers', []), layer)
@@ -170,10 +177,11 @@ def search(
 
   Raises:
     ValueError: there are examples of another search, no photograph can be
-      read, or a batch does not fit into the memory.
+      read, or a batch is too large or does not fit into the memory.
     OSError: the data is gone, or nothing can be written.
   """
-  folder = _folder(plan.workdir)
+  folder, through = _folder(plan.workdir), plan.through
+  batch = preprocessing.together(batch, through.count, through.size)
   done = _read(folder)
   if done is not None:
     _compare(plan, done)
@@ -185,10 +193,10 @@ def search(
       f'no photograph of {plan.facts["dataset"]!r} can be read: '
       f'{seen.skipped[0][1]}'
     )
-  columns = examples_crops.tables(plan.through, plan.fields, seen)
-  kept = examples_crops.opened(folder, plan.through, plan.fields, columns)
+  columns = examples_crops.tables(through, plan.fields, seen)
+  kept = examples_crops.opened(folder, through, plan.fields, columns)
   examples_crops.cut(
-    plan.through, kept, columns, lambda *n: report(Progress('crops', *n))
+    through, kept, columns, lambda *n: report(Progress('crops', *n))
   )
   found = {
     **plan.facts,
@@ -295,10 +303,7 @@ def _shapes(
   net: core.Model, names: tuple[str, ...]
 ) -> tuple[dict[str, tuple[int, ...]], geometry.Size]:
   """The shape of each layer, and (h, w) of the network's input."""
-  if net.input_shape[2] != 3:
-    raise ValueError(
-      f'the network takes images of {net.input_shape}, expected 3 channels'
-    )
+  classifiers.check_channels(net)
   # A mean image has the size that the workdir's images have.
   h, w = (
     np.shape(net.mean)[:2] if np.ndim(net.mean) == 3 else net.input_shape[:2]

@@ -23,6 +23,7 @@ import numpy as np
 from vizjax import core
 from vizjax import datasets
 from vizjax import examples_top
+from vizjax import images as images_
 from vizjax import metrics
 from vizjax import preprocessing
 from vizjax import ranges
@@ -41,7 +42,7 @@ class Pass(NamedTuple):
   """What is looked at.
 
   Attributes:
-    net: of colour images, down to the layers.
+    net: of colour or grey images, down to the layers.
     layers: {name: shape of its activations, [h, w, c] or [c]}.
     size: (h, w) of the network's input.
     data: the photographs.
@@ -219,7 +220,7 @@ def restored(content: bytes) -> tuple[Seen, dict[str, Any]]:
 
 
 def prepared(through: Pass, number: int) -> UInt8[np.ndarray, 'h w 3']:
-  """A photograph as the network wants it.
+  """A photograph as the network wants it; for one channel, grey thrice.
 
   Raises:
     ValueError: it cannot be decoded, or is a strip.
@@ -234,7 +235,9 @@ def prepared(through: Pass, number: int) -> UInt8[np.ndarray, 'h w 3']:
       'other'
     )
   pixels = preprocessing.apply(through.how, image, through.size)
-  return pixels.astype(np.uint8)  # they are whole numbers
+  pixels = pixels.astype(np.uint8)  # they are whole numbers
+  grey = images_.channels(pixels, through.net.input_shape[2])
+  return np.broadcast_to(grey, pixels.shape)
 
 
 def _units(through: Pass) -> int:
@@ -333,6 +336,7 @@ def _numbers(
 ) -> tuple[Float[Array, 'b n'], Int[Array, 'b n'], Float[Array, 'b']]:
   """The maximum of every unit of some layers, where it is first; slopes."""
   images = images.astype(jnp.result_type(net.mean))
+  images = images[..., : net.input_shape[2]]  # equal ones where it is one
 
   def acts(image):
     found = net(image)

@@ -19,6 +19,7 @@ from jaxtyping import Array, Float
 import numpy as np
 
 from vizjax import core
+from vizjax import images
 from vizjax import photographs
 from vizjax import reading
 from vizjax import spelling
@@ -52,7 +53,8 @@ def activations(
     OSError: it cannot be read.
     ValueError: it is no image, or not one.
   """
-  (found,) = photographs.read(_given(photograph, 'photograph'))
+  path = _given(photograph, 'photograph')
+  (found,) = photographs.read(path, model.input_shape[2])
 
   def make(shape, seed):
     del seed
@@ -84,13 +86,14 @@ def grams(
     ValueError: one is no image, or there are other scales than styles.
   """
   found = photographs.together(_given(styles, 'style'))
+  pictures = [images.channels(f.image, model.input_shape[2]) for f in found]
   factors = _numbers(scales, len(found), 'style_scales') or (1.0,) * len(found)
 
   def make(shape, seed):
     del seed
     each = [
-      _grams(model, _scaled(one.image, factor, shape[1]), layers)
-      for one, factor in zip(found, factors, strict=True)
+      _grams(model, _scaled(picture, factor, shape[1]), layers)
+      for picture, factor in zip(pictures, factors, strict=True)
     ]
     return jax.tree.map(lambda *matrices: np.stack(matrices), *each)
 
@@ -261,18 +264,22 @@ def _gram_matrices(model, image, names):
 
 def _seen(model: core.Model, image: np.ndarray, layers: str) -> dict:
   return jax.device_get(
-    _activations(model, _cast(model, image), _names(layers))
+    _activations(*_on_photograph(model, image), _names(layers))
   )
 
 
 def _grams(model: core.Model, image: np.ndarray, layers: str) -> dict:
   return jax.device_get(
-    _gram_matrices(model, _cast(model, image), _names(layers))
+    _gram_matrices(*_on_photograph(model, image), _names(layers))
   )
 
 
-def _cast(model: core.Model, image: np.ndarray) -> Array:
-  return jnp.asarray(image, jnp.result_type(model.mean))
+def _on_photograph(
+  model: core.Model, image: np.ndarray
+) -> tuple[core.Model, Array]:
+  """The model on 0-255, and a photograph in its dtype."""
+  image = jnp.asarray(image, jnp.result_type(model.mean))
+  return core.in_grey_levels(model), image
 
 
 def _scaled(image: np.ndarray, factor: float, width: int) -> np.ndarray:

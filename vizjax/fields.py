@@ -128,6 +128,17 @@ def link(
   return values[0]
 
 
+def network(config: config_dict.ConfigDict, field: str) -> core.Model:
+  """The network of a field, on images of 0-255 whatever its own range.
+
+  Args:
+    config: the configuration.
+    field: 'model', 'encoder', or 'prior', whose input is a code.
+  """
+  net = link(config, field, knobs(config))
+  return net if field == 'prior' else core.in_grey_levels(net)
+
+
 def trace(
   config: config_dict.ConfigDict,
   knobs: dict[str, Any],
@@ -258,7 +269,7 @@ def _files(text: str) -> list[str]:
     listed = photographs.listed(text)
   except ValueError:
     return [text]
-  return [text, *(part for one in listed for part in one.split('+'))]
+  return [text, *(part for one in listed for part in photographs.blended(one))]
 
 
 def networks(config: config_dict.ConfigDict) -> set[str]:

@@ -1,30 +1,60 @@
-"""Images on disk and for display: RGB, 0-255, [h, w, 3]."""
+"""Images on disk and for display: RGB, 0-255, [h, w, 3].
+
+A network of one channel sees photographs in grey: `channels`.
+"""
 
 from collections.abc import Sequence
 import math
 import os
 import pathlib
+import warnings
 
 import numpy as np
 from PIL import Image
 from PIL import ImageDraw
-from PIL import UnidentifiedImageError
+
+from vizjax import decoding
 
 _GAP = 2  # pixels between the channels of one image
 
 
 def read(path: str) -> np.ndarray:
-  """An image file as float32 [h, w, 3]; grey is tripled, alpha dropped.
+  """An image file as float32 [h, w, 3], as `decoding.of_file` reads it.
+
+  Warns of transparent pixels, and of floating-point ones.
 
   Raises:
-    OSError: it cannot be read.
-    ValueError: it is not an image.
+    OSError: the file cannot be read.
+    ValueError: the file is not an image.
   """
-  try:
-    with Image.open(os.path.expanduser(path)) as image:
-      return np.asarray(image.convert('RGB'), np.float32)
-  except UnidentifiedImageError:
-    raise ValueError(f'{path!r} is not an image file') from None
+  found = decoding.of_file(os.path.expanduser(path))
+  for note in found.notes:
+    warnings.warn(note, stacklevel=2)
+  return np.asarray(found.pixels, np.float32)
+
+
+def channels(image: np.ndarray, count: int) -> np.ndarray:
+  """A photograph [h, w, 3] for a network of so many channels: [h, w, count].
+
+  One channel is the luma of ITU-R BT.601, as OpenCV, Caffe and Pillow have it:
+  whole numbers, those of Pillow's mode L.
+
+  Args:
+    image: RGB, whole numbers 0-255; or [h, w, count], returned as it is.
+    count: channels of the network.
+
+  Raises:
+    ValueError: the network takes neither colour nor grey.
+  """
+  if count == image.shape[-1]:
+    return image
+  if count != 1:
+    raise ValueError(
+      f'a photograph has red, green and blue, but the network takes {count} '
+      'channels: expected a network of 3, or of 1, for which it becomes grey'
+    )
+  luma = Image.fromarray(to_uint8(image)).convert('L')
+  return np.asarray(luma)[..., None].astype(image.dtype)
 
 
 def write(path: str | os.PathLike, image: np.ndarray) -> None:

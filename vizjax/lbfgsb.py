@@ -133,9 +133,9 @@ def lbfgsb_pixels(
   maxls: int = 20,
   iterations: int | None = None,
 ) -> optax.GradientTransformationExtraArgs:
-  """`lbfgsb` for params that are image - model.mean, an image in 0-255."""
-  mean = jnp.asarray(model.mean)
-  return lbfgsb(-mean, 255 - mean, memory, ftol, gtol, maxls, iterations)
+  """`lbfgsb` for params that are image - model.mean, an image in its range."""
+  ends = core.bounds(model.range, jnp.asarray(model.mean))
+  return lbfgsb(*ends, memory, ftol, gtol, maxls, iterations)
 
 
 def _init(lower: Array, upper: Array, m: int) -> State:

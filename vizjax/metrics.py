@@ -27,14 +27,15 @@ def rank(layer: str) -> core.Term:
   """The place of target['unit'] among the channels where it is: 1, 2, ...
 
   One more than how many are stronger; no gradient. How selective an image is
-  for its unit.
+  for its unit. NaN where an activation that is compared is NaN.
   """
 
   def term(acts, target):
     act = reading.layer(acts, layer)
     unit = target['unit']
     here = act if act.ndim == 1 else act[unit.y, unit.x]
-    return 1.0 + jnp.sum(here > here[unit.channel], dtype=act.dtype)
+    place = 1.0 + jnp.sum(here > here[unit.channel], dtype=act.dtype)
+    return jnp.where(jnp.isnan(here).any(), jnp.nan, place)
 
   return term
 

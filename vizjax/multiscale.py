@@ -74,7 +74,7 @@ def grown(
     resize_type: 'geometric' or 'linear'.
     photograph: an image file, or several: 'a.jpg,b.jpg', 'DIR/*.jpg'.
   """
-  found = photographs.alike(photographs.read(photograph))
+  found = photographs.alike(photographs.read(photograph, model.input_shape[2]))
   ends = initial_size, final_size
   sizes = named(model, found, *ends, num_sizes, resize_type)
 

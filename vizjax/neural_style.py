@@ -123,10 +123,11 @@ def initial_image(
     )
   if noiseblend is None:
     noiseblend = 1 if initial is None else 0
-  (found,) = photographs.read(content if initial is None else initial)
+  path = content if initial is None else initial
+  (found,) = photographs.read(path, model.input_shape[2])
 
   def make(shape, seed):
-    mean = np.asarray(model.mean)
+    mean = np.asarray(core.in_grey_levels(model).mean)
     noise = NOISE * np.random.RandomState(seed).normal(size=shape)
     image = photographs.fitted(found.image, shape[:2], rounded=True)
     return mean + (1 - noiseblend) * (image - mean) + noiseblend * noise

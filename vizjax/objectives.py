@@ -198,14 +198,25 @@ def p_norm(
 ) -> core.Term:
   """Sum of |x / scale|^p over pixels and channels.
 
-  Mahendran and Vedaldi 2015 use p = 6.
+  Mahendran and Vedaldi 2015 use p = 6. The derivative at zero is zero, for p
+  up to 1, too, where there is none.
+
+  Raises:
+    ValueError: p is not above 0.
   """
+  if not p > 0:
+    raise ValueError(f'p_norm({p!r}): expected a power above 0, as p_norm(6)')
 
   def term(acts, target):
     del target
     # The sign makes the derivative of |x| zero at zero.
     ratio = acts[of] / scale
-    return jnp.sum((ratio * jnp.sign(ratio)) ** p)
+    size = ratio * jnp.sign(ratio)
+    if p >= 1:
+      return jnp.sum(size**p)
+    # The derivative of size^p is infinite at zero, and 0 times that is NaN.
+    zero = size == 0
+    return jnp.sum(jnp.where(zero, 0, jnp.where(zero, 1, size) ** p))
 
   return term
 
@@ -266,12 +277,14 @@ def argmax(layer: str) -> core.Term:
 
 
 def is_max(layer: str) -> core.Term:
-  """1 where target['unit'] is the largest of a layer, else 0."""
+  """1 where target['unit'] is the largest of a layer, else 0; of NaN, NaN."""
   largest = argmax(layer)
 
   def term(acts, target):
     unit = jnp.stack(target['unit'])
-    return jnp.all(largest(acts, target) == unit).astype(acts['view'].dtype)
+    found = jnp.all(largest(acts, target) == unit).astype(acts['view'].dtype)
+    unknown = jnp.isnan(reading.layer(acts, layer)).any()
+    return jnp.where(unknown, jnp.nan, found)
 
   return term
 

@@ -17,6 +17,7 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Key, PyTree
 
+from vizjax import alike
 from vizjax import core
 from vizjax import geometry
 from vizjax import metrics
@@ -292,10 +293,13 @@ def _spread(
     jax.jit,
     static_argnames='steps',
     donate_argnums=() if donate is None else donate,
+    compiler_options=alike.options(),
   )
   def mapped(recipe, *batch, **static):
     def local(recipe, *batch):
-      one = functools.partial(function, recipe, **static)
+      one = functools.partial(function, **static)
+      one = alike.alike(one) if _on_cpu() else one
+      one = functools.partial(one, recipe)
       if group is None:
         return jax.vmap(one)(*batch)
       # The runs of a unit side by side, on an axis that has a name.

@@ -34,11 +34,15 @@ def pixels(
 
   Args:
     model: gives the mean, the channels and, unless `shape` does, the size.
-    std: standard deviation of the start, in grey levels.
+    std: standard deviation of the start, in grey levels: of the 255 from black
+      to white, whatever the model's range.
     shape: (h, w).
   """
   size = _shape(model, shape)
   mean = jnp.broadcast_to(model.mean, size)
+  low, high = model.range
+  if model.range != core.GREY_LEVELS:
+    std = std * (high - low) / 255
 
   def init(mean, key, target):
     if 'start' in target:
@@ -55,14 +59,14 @@ def fourier(
   model: core.Model,
   std: core.Number = 0.01,
   decay: core.Number = 1.0,
-  decorrelate: bool = True,
+  decorrelate: bool | None = None,
   shape: tuple[int, int] | None = None,
 ) -> core.Parameterization:
   """Fourier coefficients of a decorrelated image: params [2, h, w//2+1, c].
 
-  image = 255 sigmoid(C irfft2(params / f^decay)), with the frequency f in
-  cycles per pixel floored at one cycle per image, and C the square root of
-  the covariance of natural colours (Olah et al. 2017,
+  image = 255 sigmoid(C irfft2(params / f^decay)) grey levels, with the
+  frequency f in cycles per pixel floored at one cycle per image, and C the
+  square root of the covariance of natural colours (Olah et al. 2017,
   https://distill.pub/2017/feature-visualization; lucid's fft_image). Odd
   widths are transformed as they are; lucid transforms one column more and
   cuts it off.
@@ -72,14 +76,17 @@ def fourier(
     std: standard deviation of the first coefficients.
     decay: power of 1/f.
     decorrelate: whether the channels are decorrelated colours; needs three.
+      Unless given, images of three channels are.
     shape: (h, w).
   """
   h, w, c = _shape(model, shape)
   if decorrelate and c != 3:
     raise ValueError(
-      f'fourier() decorrelates RGB, the model has {c} channels: '
-      'type decorrelate=False'
+      f'fourier(decorrelate=True) is for the three channels of RGB, the model '
+      f'has {c}: leave decorrelate out'
     )
+  decorrelate = c == 3 if decorrelate is None else decorrelate
+  black_white = model.range
   dtype = jnp.result_type(model.mean)
   frequency = np.hypot(
     *np.meshgrid(np.fft.fftfreq(h), np.fft.rfftfreq(w), indexing='ij')
@@ -95,7 +102,8 @@ def fourier(
   def init(scale, colors, key, target):
     if 'start' in target:
       # A grey level keeps the logit finite at black and white.
-      value = jnp.clip(target['start'], 1, 254) / 255
+      start = core.grey_levels(black_white, target['start'])
+      value = jnp.clip(start, 1, 254) / 255
       logits = jnp.log(value) - jnp.log1p(-value)
       plane = jnp.linalg.solve(colors.T, logits.reshape(-1, c).T).T
       spectrum = jnp.fft.rfft2(plane.reshape(h, w, c), axes=(0, 1)) / scale
@@ -105,7 +113,8 @@ def fourier(
   def render(scale, colors, params):
     spectrum = jax.lax.complex(params[0], params[1]) * scale
     plane = jnp.fft.irfft2(spectrum, s=(h, w), axes=(0, 1))
-    return 255 * jax.nn.sigmoid(plane @ colors)
+    grey = 255 * jax.nn.sigmoid(plane @ colors)
+    return core.from_grey_levels(black_white, grey)
 
   return core.Parameterization(
     Partial(init, scale, colors), Partial(render, scale, colors)
@@ -125,8 +134,8 @@ def generator(
 
   https://arxiv.org/abs/1605.09304. The code is the generator's input [h, w, c]
   as one vector: channels, rows, columns, the order in which Caffe's programs
-  write bounds. image = scale * picture + offset, of which the middle is
-  taken, (H - h) // 2 pixels from the top.
+  write bounds. image = scale * picture + offset grey levels, of which the
+  middle is taken, (H - h) // 2 pixels from the top.
 
   Starts at target['code'] if there is one, else at N(0, std).
 
@@ -159,7 +168,10 @@ def generator(
       'use another generator, or a smaller --config.shape=HxW'
     )
   top, left = (found[0] - size[0]) // 2, (found[1] - size[1]) // 2
-  shift = jnp.broadcast_to(model.mean if offset is None else offset, size)
+  black_white = model.range
+  if offset is None:
+    offset = core.grey_levels(black_white, model.mean)
+  shift = jnp.broadcast_to(offset, size)
 
   def init(prior, key, target):
     if 'start' in target:
@@ -174,7 +186,7 @@ def generator(
   def render(prior, shift, params):
     image = picture(prior, params)[top : top + size[0], left : left + size[1]]
     image = image[..., ::-1] if bgr else image
-    return scale * image + shift
+    return core.from_grey_levels(black_white, scale * image + shift)
 
   return core.Parameterization(
     Partial(init, prior), Partial(render, prior, shift.astype(dtype))

@@ -7,7 +7,6 @@ import glob
 import math
 import os
 from typing import NamedTuple
-import warnings
 
 import numpy as np
 from PIL import Image
@@ -21,48 +20,58 @@ class Photograph(NamedTuple):
   """A photograph of its own size."""
 
   name: str  # of the file
-  image: np.ndarray  # [H, W, 3], RGB, 0-255
+  image: np.ndarray  # [H, W, 3], RGB, or [H, W, 1], grey; 0-255
 
 
-def read(paths: str | None) -> tuple[Photograph, ...]:
+def read(paths: str | None, channels: int = 3) -> tuple[Photograph, ...]:
   """The photographs of 'a.jpg,b.jpg' or 'DIR/*.jpg'.
 
   Args:
     paths: as above; None for none.
+    channels: of the network that they are for; 1 makes them grey.
 
   Raises:
     OSError: one cannot be read.
-    ValueError: one is no image, or there is none of that name.
+    ValueError: one is no image, there is none of that name, or the network
+      takes neither colour nor grey.
   """
   if paths is None:
     return ()
-  return tuple(map(_read, listed(paths)))
+  return tuple(
+    one._replace(image=images.channels(one.image, channels))
+    for one in map(_read, listed(paths))
+  )
 
 
 def listed(paths: str) -> tuple[str, ...]:
   """The files of 'a.jpg,b.jpg' or 'DIR/*.jpg'.
 
-  What is no pattern is taken as it is, whether it is there or not.
+  A comma separates files, unless a file of that name exists. A name that is no
+  pattern is taken as typed, whether the file exists or not.
 
   Raises:
     ValueError: nothing is named, or a pattern is the name of no file.
   """
-  if not paths.strip():
-    raise ValueError(
-      f'the photograph is {paths!r}, expected a file: type '
-      '--config.photograph=FILE'
-    )
   found = []
-  for path in filter(None, map(str.strip, paths.split(','))):
-    path = os.path.expanduser(path)
-    # A name may hold brackets: what is there is no pattern.
-    names = [path] if os.path.exists(path) else sorted(glob.glob(path))
+  for path in _parts(paths, ','):
+    # A file name may hold the brackets of a pattern.
+    names = [path] if os.path.lexists(path) else sorted(glob.glob(path))
     if not names and glob.has_magic(path):
       raise ValueError(
         f"{path!r} is the name of no file, expected photographs, as 'DIR/*.jpg'"
       )
     found += names or [path]
+  if not found:
+    raise ValueError(
+      f'the photograph is {paths!r}, expected a file: type '
+      '--config.photograph=FILE'
+    )
   return tuple(found)
+
+
+def blended(paths: str) -> tuple[str, ...]:
+  """The files of 'a.jpg+b.jpg'; a file of that very name is one file."""
+  return tuple(_parts(paths, '+'))
 
 
 def together(paths: str) -> tuple[Photograph, ...]:
@@ -72,24 +81,22 @@ def together(paths: str) -> tuple[Photograph, ...]:
     OSError: one cannot be read.
     ValueError: one is no image.
   """
-  whole = os.path.exists(os.path.expanduser(paths))
-  return tuple(map(_read, [paths] if whole else paths.split('+')))
+  return tuple(map(_read, blended(paths)))
 
 
 def stem(paths: str) -> str:
-  """What photographs are called: their files without folders and endings."""
-  whole = os.path.exists(os.path.expanduser(paths))
-  names = [paths] if whole else paths.split('+')
-  return '+'.join(os.path.splitext(os.path.basename(n))[0] for n in names)
+  """The names of 'DIR/a.jpg+b.jpg' without folders and endings: 'a+b'."""
+  names = map(os.path.basename, blended(paths))
+  return '+'.join(os.path.splitext(name)[0] for name in names)
 
 
 def fitted(
   image: np.ndarray, size: Size, fit: str = 'middle', rounded: bool = False
 ) -> np.ndarray:
-  """An image [H, W, 3] at another size, float32.
+  """An image [H, W, c] at another size, float32.
 
   Args:
-    image: RGB, 0-255.
+    image: 0-255.
     size: (h, w).
     fit: 'middle': what is too high or too wide is cut; 'whole': squeezed.
     rounded: in 8 bits by Pillow's bicubic filter, as neural-style; else
@@ -124,25 +131,43 @@ def alike(
 def resized(image: np.ndarray, size: Size, how: Image.Resampling) -> np.ndarray:
   """An image of 8 bits resized to (h, w) by Pillow, as one; then float32."""
   h, w = size
-  picture = Image.fromarray(np.asarray(image, np.uint8))
-  return np.asarray(picture.resize((w, h), how), np.float32)
+  # Pillow knows images of three channels, and of one without an axis for it.
+  channels = [Image.fromarray(c) for c in np.uint8(np.moveaxis(image, -1, 0))]
+  made = [np.asarray(channel.resize((w, h), how)) for channel in channels]
+  return np.stack(made, -1).astype(np.float32)
 
 
 def _read(path: str) -> Photograph:
-  path = os.path.expanduser(path.strip())
-  image = images.read(path)
-  _tell_mode(path)
-  return Photograph(stem(path), image)
+  return Photograph(stem(path), images.read(path))
 
 
-def _tell_mode(name: str) -> None:
-  with Image.open(name) as image:
-    mode = image.mode
-  if mode != 'RGB':
-    warnings.warn(
-      f'{name!r} is of mode {mode}, taken as RGB without transparency',
-      stacklevel=3,
-    )
+def _parts(text: str, mark: str) -> list[str]:
+  """The names between marks, without ~ and the blanks around them.
+
+  Marks and blanks that belong to the name of an existing file stay.
+  """
+  pieces, found = text.split(mark), []
+  while pieces:
+    counts = range(1, len(pieces) + 1)
+    # The whole text may be one name, though its parts are names, too.
+    tried = counts if found else (len(pieces), *counts)
+    named = (_named(mark.join(pieces[:count])) for count in tried)
+    pairs = zip(tried, named, strict=True)
+    nothing = 1, os.path.expanduser(pieces[0].strip())
+    count, name = next((pair for pair in pairs if pair[1]), nothing)
+    found.append(name)
+    del pieces[:count]
+  return list(filter(None, found))
+
+
+def _named(text: str) -> str | None:
+  """A text as it names a file, or is a pattern that one matches; else None."""
+  for name in map(os.path.expanduser, (text, text.strip())):
+    if os.path.lexists(name) and not os.path.isdir(name):
+      return name
+    if glob.has_magic(name) and glob.glob(name):
+      return name
+  return None
 
 
 def _middle(image: np.ndarray, size: Size) -> np.ndarray:

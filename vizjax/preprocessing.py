@@ -20,6 +20,10 @@ FILTERS = {
 }
 EXAMPLE = 'short:256:bilinear or warp:256:bicubic'
 
+# Bytes of the photographs of a batch, 7,000 of 224 x 224: the next batch is
+# read meanwhile, and the activations take more than the photographs.
+ROOM = 2**30
+
 
 class Preprocessing(NamedTuple):
   """Resize, then take the centre."""
@@ -70,7 +74,9 @@ def own(model: str, shape: tuple[int, int]) -> Preprocessing:
 
   Returns:
     That of `OWN`, torchvision's for names that start so, Caffe's for calls of
-    caffe.load, and `default` for all others.
+    caffe.load, and `default` for all others. All but `default` are stated for
+    inputs of 224 to 256 pixels: another input is cut from an image that is
+    larger in proportion, 256 for 227 if warped, else 256 for 224.
 
   Raises:
     ValueError: the formula cannot be read.
@@ -80,18 +86,32 @@ def own(model: str, shape: tuple[int, int]) -> Preprocessing:
     called = formula.calls(model)
     function, arguments = called[0] if called else ('', [])
     if function.split('.')[-2:] == ['caffe', 'load']:
-      return CAFFE
+      return _at(CAFFE, shape)
     names = [value for literal, value in arguments if literal]
     loaded = function.split('.')[-1] == 'load' and names
     name = str(names[0]) if loaded else ''
   if name.startswith('torchvision_'):
-    return TORCHVISION
-  return OWN.get(name, default(shape))
+    return _at(TORCHVISION, shape)
+  return _at(OWN[name], shape) if name in OWN else default(shape)
+
+
+def _at(stated: Preprocessing, shape: tuple[int, int]) -> Preprocessing:
+  """A preprocessing for networks of about 224 pixels, for an input (h, w)."""
+  longer = max(shape)
+  if 224 <= longer <= stated.size:
+    return stated
+  margin = stated.size / (227 if stated.warp else 224)
+  return stated._replace(size=round(longer * margin))
 
 
 def default(shape: tuple[int, int]) -> Preprocessing:
   """256 pixels for an input of 224, and in proportion; bilinear."""
   return Preprocessing(round(max(shape) * 256 / 224), False, 'bilinear')
+
+
+def told(preprocessing: Preprocessing, shape: tuple[int, int]) -> str:
+  """How photographs are prepared for an input (h, w), for a progress line."""
+  return f'{preprocessing}, of which the middle {shape[0]}x{shape[1]} is seen'
 
 
 def parse(text: str) -> Preprocessing:
@@ -135,6 +155,28 @@ def apply(
   top, left = ((a - b) // 2 for a, b in zip(sizes, shape, strict=True))
   box = (left, top, left + shape[1], top + shape[0])
   return np.asarray(whole.crop(box), np.float32)
+
+
+def together(asked: int, count: int, shape: tuple[int, int]) -> int:
+  """How many photographs are computed at a time: no more than there are.
+
+  Args:
+    asked: the batch, as typed.
+    count: of photographs.
+    shape: (h, w) of the network's input.
+
+  Raises:
+    ValueError: a batch takes more than `ROOM` bytes: what to type.
+  """
+  batch = max(1, min(asked, count))
+  size = 3 * shape[0] * shape[1]
+  if batch * size > ROOM and batch > 1:
+    raise ValueError(
+      f'--batch={asked}: {batch} photographs of {shape[0]} x {shape[1]} take '
+      f'{batch * size / 2**30:.1f} GiB, expected at most {ROOM / 2**30:g}: '
+      f'type --batch={max(1, ROOM // size)} or less'
+    )
+  return batch
 
 
 def resized(

@@ -74,13 +74,17 @@ def gaussian_blur(sigma: core.Scheduled) -> core.Projection:
 
 
 def clip_pixels(model: core.Model) -> core.Projection:
-  """Keeps the image within 0-255: params within [-mean, 255 - mean]."""
+  """Keeps the image within the model's range, 0-255 unless it has another.
+
+  The params are image - mean, so they stay within low - mean and high - mean.
+  """
+  black_white = model.range
 
   def project(mean, params, grads, step):
     del grads, step
     _need_pixels('clip_pixels', params)
     mean = jnp.broadcast_to(mean, params.shape)
-    return jnp.clip(params, -mean, 255 - mean)
+    return jnp.clip(params, *core.bounds(black_white, mean))
 
   return Partial(project, model.mean)
 

@@ -46,7 +46,7 @@ def measured(
   Nothing depends on the batch but the last digits of the activations.
 
   Args:
-    net: of colour images, RGB, 0-255.
+    net: of colour or grey images, 0-255.
     layer: its name. Each position of a map counts as a unit of its own; they
       come as Caffe flattens them: channels, rows, columns.
     data: the photographs.

@@ -120,7 +120,7 @@ def units(
   except csv.Error:
     raise _unreadable(text) from None
   for part in parts or ['']:
-    if labels and _named(part):
+    if labels and named(part):
       found.append((_class(part.strip(), labels), height // 2, width // 2))
       continue
     channels, _, position = part.strip().partition('@')
@@ -173,7 +173,8 @@ def stem(
   return name + '_min' * (int(sign) < 0)
 
 
-def _named(part: str) -> bool:
+def named(part: str) -> bool:
+  """Whether a part of config.units is a name and not a number."""
   return any(character.isalpha() for character in part.partition('@')[0])
 
 

@@ -19,6 +19,7 @@ from vizjax import build
 from vizjax import core
 from vizjax import fields
 from vizjax import geometry
+from vizjax import images
 from vizjax import multiscale
 
 # What a tile takes in a step, over the bytes of its activations: measured on a
@@ -54,7 +55,14 @@ def scales(
       f'config.shape is {config.shape!r} and config.scales {config.scales!r}: '
       'expected one of them; the sizes are those of config.scales'
     )
-  return fields.link(config, 'scales', {**fields.knobs(config), 'model': net})
+  found = fields.link(config, 'scales', {**fields.knobs(config), 'model': net})
+  c = net.input_shape[2]
+  return found._replace(
+    photographs=tuple(
+      one._replace(image=images.channels(one.image, c))
+      for one in found.photographs
+    )
+  )
 
 
 def last(

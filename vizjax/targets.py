@@ -5,10 +5,13 @@ wanted and the seed of the run. Makers are added and multiplied like terms:
 
   config.direction = 'one_hot(3) - 0.5 * one_hot(7)'
   config.start = 'legacy_normal(model, 10.)'
+
+Images are in grey levels, 0-255, whatever the range of the model.
 """
 
 from collections.abc import Callable
 import os
+import warnings
 
 import numpy as np
 
@@ -17,6 +20,10 @@ from vizjax import images
 from vizjax import npy_files
 
 Maker = Callable[[tuple[int, ...], int], np.ndarray]
+
+_OF_MEANS = (
+  '.npy', '.binaryproto', '.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff',
+)  # fmt: skip
 
 
 def npy(path: str) -> Maker:
@@ -131,18 +138,18 @@ def noise_of_norm(
   def make(shape, seed):
     noise = np.random.RandomState(seed).normal(size=shape)
     scale = norm / np.sqrt(count) / np.linalg.norm(noise)
-    return np.asarray(model.mean) + scale * noise
+    return _mean(model) + scale * noise
 
   return make
 
 
 def photograph(path: str) -> Maker:
-  """An image file, resized to the wanted shape."""
+  """An image file, resized to the wanted shape; grey for one channel."""
   image = images.read(path)
 
   def make(shape, seed):
     del seed
-    return images.resize(image, shape[:2])
+    return images.resize(images.channels(image, shape[-1]), shape[:2])
 
   return make
 
@@ -157,7 +164,7 @@ def legacy_normal(model: core.Model, std: core.Number) -> Maker:
   def make(shape, seed):
     h, w, c = shape
     noise = np.random.RandomState(seed).normal(0, std, (c, h, w))
-    return np.asarray(model.mean) + noise[::-1].transpose(1, 2, 0)
+    return _mean(model) + noise[::-1].transpose(1, 2, 0)
 
   return make
 
@@ -176,7 +183,7 @@ def legacy_uniform(model: core.Model) -> Maker:
 
 def mean_image(model: core.Model) -> Maker:
   """The mean of the network: the `mean` start of Yosinski et al. 2015."""
-  return lambda shape, seed: np.broadcast_to(np.asarray(model.mean), shape)
+  return lambda shape, seed: np.broadcast_to(_mean(model), shape)
 
 
 def constant(value: core.Number) -> Maker:
@@ -254,37 +261,84 @@ def mean(text: str, shape: tuple[int, int, int]) -> np.ndarray:
   """The mean of a network, by config.mean.
 
   Args:
-    text: numbers, one for each channel, as '123,117,104'; or a .npy file
-      [h, w, c], or [c, h, w] in Caffe's order (BGR), of which the middle is
-      taken.
+    text: numbers, one for each channel, as '123,117,104'; or a file: a .npy
+      of [h, w, c], or of [c, h, w], [1, c, h, w] or [c] in Caffe's order
+      (BGR); a .binaryproto of Caffe; or an image. Of a larger mean image the
+      middle is taken.
     shape: (h, w, c) of the image.
 
   Returns:
     [c], or [h, w, c].
+
+  Raises:
+    OSError: the file cannot be read.
+    ValueError: it holds another shape, or the numbers are not c.
   """
   h, w, c = shape
-  if not text.endswith('.npy'):
-    try:
-      values = np.array([float(number) for number in text.split(',')])
-    except ValueError:
-      values = np.empty(0)
-    if len(values) != c or not np.isfinite(values).all():
-      raise ValueError(
-        f'config.mean is {text!r}, expected {c} numbers, as '
-        f'{",".join(["118"] * c)}, or a .npy file'
-      )
-    return values
-  image = load_npy(text)
-  if image.ndim == 3 and image.shape[0] == c and image.shape[2] != c:
-    image = image[::-1].transpose(1, 2, 0)
-  if (
-    image.ndim != 3
-    or image.shape[2] != c
-    or min(np.subtract(image.shape, shape)) < 0
-  ):
+  if not text.lower().endswith(_OF_MEANS):
+    return _mean_color(text, c)
+  image, held = _mean_image(text, c)
+  if image is not None and image.shape[:2] == (1, 1):
+    return image[0, 0]
+  if image is None or min(np.subtract(image.shape, shape)) < 0:
+    color = [118] * c if image is None else image.mean((0, 1)).tolist()
+    numbers = ','.join(f'{number:.6g}' for number in color)
     raise ValueError(
-      f'config.mean: {text!r} holds {image.shape}, expected at least {shape}'
+      f'config.mean: {text!r} holds {held}, expected at least {shape}, or '
+      f'{(c, h, w)} as Caffe has it: type another file, or one number for each '
+      f'channel, as --config.mean={numbers}'
     )
   # Caffe's programs cut the middle, rounding down.
   top, left = (image.shape[0] - h) // 2, (image.shape[1] - w) // 2
   return image[top : top + h, left : left + w]
+
+
+def _mean(model: core.Model) -> np.ndarray:
+  """The mean of a network in grey levels."""
+  return np.asarray(core.in_grey_levels(model).mean)
+
+
+def _mean_color(text: str, c: int) -> np.ndarray:
+  """The numbers of '123,117,104', [c]."""
+  try:
+    values = np.array([float(number) for number in text.split(',')])
+  except ValueError:
+    values = np.empty(0)
+  if len(values) != c or not np.isfinite(values).all():
+    raise ValueError(
+      f'config.mean is {text!r}, expected {c} numbers, as '
+      f'{",".join(["118"] * c)}, or a file that ends with '
+      f'{", ".join(_OF_MEANS)}'
+    )
+  return values
+
+
+def _mean_image(path: str, c: int) -> tuple[np.ndarray | None, tuple[int, ...]]:
+  """A mean image [h, w, c], or None if it is not one; the shape in the file."""
+  if path.lower().endswith('.binaryproto'):
+    from vizjax.models import caffe  # which reads means by this module
+
+    array = caffe.read_mean(path)
+  elif path.lower().endswith('.npy'):
+    array = load_npy(path)
+  else:
+    array = images.channels(images.read(path), c)
+  held = array.shape
+  if array.ndim == 4 and len(array) == 1:
+    array = array[0]
+  if array.ndim == 1:
+    array = array[:, None, None]
+  if array.ndim == 2 and c == 1:
+    array = array[..., None]
+  if array.ndim == 3 and array.shape[0] == c and array.shape[2] != c:
+    # Only the three of a colour image are in another order there.
+    array = (array[::-1] if c == 3 else array).transpose(1, 2, 0)
+    if c == 3 and len(held) == 1:
+      red, green, blue = array[0, 0].tolist()
+      warnings.warn(
+        f'config.mean: {path!r} holds 3 numbers, taken as blue, green, red, as '
+        f'Caffe has them: if they are red, green, blue, type '
+        f'--config.mean={blue:g},{green:g},{red:g}',
+        stacklevel=2,
+      )
+  return (array if array.ndim == 3 and array.shape[2] == c else None), held

@@ -18,7 +18,7 @@ from vizjax import objectives
 def optimize_image(layer: str, read: str | None = None) -> core.Procedure:
   """The loop and the records of the program.
 
-  Records, at every step, of the image less the mean, clipped to 0-255:
+  Records, at every step, of the image less the mean, clipped to its range:
 
     obj     activation of the unit
     idxmax  [3] channel, row, column of the largest activation of the layer
@@ -60,7 +60,8 @@ def _step(
   key: Array,
 ) -> tuple[core.State, dict[str, Array]]:
   mean = jnp.broadcast_to(recipe.model.mean, state.params.shape)
-  clipped = jnp.clip(state.params, -mean, 255 - mean)
+  ends = core.bounds(recipe.model.range, mean)
+  clipped = jnp.clip(state.params, *ends)
   state, trace = core.step(recipe, state._replace(params=clipped), target, key)
   start, majority = state.extra['start'], state.extra['majority']
   trace['dist'] = jnp.linalg.norm(clipped - start)

@@ -269,7 +269,7 @@ def seamless(model: core.Model, layer: str, h: int, w: int) -> core.Transform:
     tiled = jax.vmap(lambda view: one(mean, draw.step, view))(views)
     return tiled.reshape(-1, *tiled.shape[-3:])
 
-  return Partial(transform, model.mean)
+  return Partial(transform, core.grey_levels(model.range, model.mean))
 
 
 def starts(total: int, size: int) -> list[int]:

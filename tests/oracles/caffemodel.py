@@ -1,11 +1,10 @@
 """Writes a real .caffemodel for a prototxt, with random weights."""
 
 from google.protobuf import text_format
-import jax
 import numpy as np
 
 from vizjax.models import caffe
-from vizjax.models import caffe_layers
+from vizjax.models import caffe_upgrade
 from vizjax.models import caffe_schema
 from vizjax.models import layers
 
@@ -13,15 +12,17 @@ from vizjax.models import layers
 def blobs(text, seed=0):
   """Caffe's blobs of every layer with weights, of sizes that keep scale."""
   table, shape = caffe.parse(text)
-  network = layers.Network(table)
-  image = jax.ShapeDtypeStruct(shape, np.float32)
-  shapes = jax.eval_shape(network.init, jax.random.key(0), image)['params']
-  rows = {row.name: row for row in table}
+  acts, shapes = layers.shapes(table, shape)
   draw = np.random.RandomState(seed)
-  return {
-    name: _of_layer(rows[name], {k: v.shape for k, v in group.items()}, draw)
-    for name, group in shapes.items()
-  }
+  found = {}
+  for row in table:
+    group = {k: v.shape for k, v in shapes.get(row.name, {}).items()}
+    if row.kind == 'batch_norm' and row.option('whole', False):
+      # Caffe keeps the statistics that it does not take.
+      group = {'mean': acts[row.name].shape[-1:]}
+    if group:
+      found[row.name] = _of_layer(row, group, draw)
+  return found
 
 
 def sliding(text, size=(243, 229)):
@@ -39,7 +40,7 @@ def sliding(text, size=(243, 229)):
   net = caffe_schema.message('NetParameter')
   text_format.Parse(text, net, allow_unknown_field=True)
   for rows in (net.layer, net.layers):
-    kept = [row for row in rows if caffe_layers.upgrade(row).name not in rigid]
+    kept = [row for row in rows if caffe_upgrade.upgrade(row).name not in rigid]
     del rows[:]
     rows.extend(kept)
   shape = [1, 3, *size]
@@ -65,6 +66,10 @@ def _of_layer(row, shapes, draw):
 
   if row.kind == 'batch_norm':
     c = shapes['mean']
+    if 'scale' in shapes:
+      # NVIDIA/caffe, which does not read the third.
+      statistics = [small(c), draw.uniform(0.5, 2, c), np.ones(1)]
+      return [*statistics, draw.uniform(0.5, 1.5, c), small(c)]
     # Sums over 2.5 batches, as Caffe keeps them.
     return [small(c) * 2.5, draw.uniform(0.5, 2, c) * 2.5, np.array([2.5])]
   found = []
@@ -86,6 +91,17 @@ def _of_layer(row, shapes, draw):
   if 'bias' in shapes:
     found.append(small(shapes['bias']))
   return found
+
+
+def write_mean(path, image, legacy=False):
+  """Writes a mean image [c, h, w] as a .binaryproto of compute_image_mean."""
+  blob = caffe_schema.message('BlobProto')
+  if legacy:
+    blob.num, (blob.channels, blob.height, blob.width) = 1, image.shape
+  else:
+    blob.shape.dim.extend((1, *image.shape))
+  blob.data.append(image.astype('<f4').tobytes())
+  path.write_bytes(blob.SerializeToString())
 
 
 def write(path, found, generation=2, double=False, legacy=False):

@@ -4,7 +4,9 @@
   model(image)['fc8']                      # image [h, w, 3], RGB, 0-255
 
 All three generations of https://github.com/BVLC/caffe are read: layers in
-`layer` (V2), in `layers` (V1), and in `layers { layer { ... } }` (V0).
+`layer` (V2), in `layers` (V1), and in `layers { layer { ... } }` (V0). Some
+fields of forks are read, too (caffe_schema names them). Any other field, and
+any blob that the definition does not take, is an error.
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,12 +20,17 @@ import numpy as np
 
 from vizjax import core
 from vizjax import targets
+from vizjax.models import caffe_fields
 from vizjax.models import caffe_layers
 from vizjax.models import caffe_schema
+from vizjax.models import caffe_transform
 from vizjax.models import labels as labels_
 from vizjax.models import layers
 from vizjax.models import signatures
 from vizjax.models import tables
+
+Mean = core.Number | tuple[core.Number, ...] | np.ndarray | str | None
+Scale = core.Number | tuple[core.Number, ...] | np.ndarray | None
 
 # RGB; the channel means of ilsvrc_2012_mean.npy.
 IMAGENET_MEAN = (122.67891434, 116.66876762, 104.00698793)
@@ -31,32 +38,53 @@ IMAGENET_MEAN = (122.67891434, 116.66876762, 104.00698793)
 # The row that turns the image round where no kernel can be.
 BGR = 'bgr'
 
-_DATA_LAYERS = ('Input', 'Data', 'DummyData', 'ImageData', 'MemoryData')
-
 
 def load(
   prototxt: str,
   weights: str,
-  mean: tuple[core.Number, ...] | str | None = None,
+  mean: Mean = None,
   labels: str | None = None,
+  scale: Scale = None,
+  range: tuple[core.Number, core.Number] = core.GREY_LEVELS,
 ) -> core.Model:
   """A Caffe network as a `Model` keyed by Caffe's layer names.
+
+  The network gets (image - mean) * scale, as Caffe's transform_param has it.
+  Where an Input or Data layer of the prototxt has a transform_param with scale
+  or mean_value, that is used.
 
   Args:
     prototxt: a deploy definition.
     weights: a .caffemodel.
     mean: of the images, RGB, one number for each channel; or the path of a
-      mean image (.npy [3, h, w], BGR); ImageNet's unless given.
+      mean image (.npy [3, h, w], BGR). Unless given, the prototxt's; if it has
+      none, ImageNet's.
     labels: names of its classes: 'imagenet', or a file with one in each line.
+    scale: a number, or one for each channel, RGB. Unless given, the
+      prototxt's; if it has none, 1.
+    range: (low, high) of the images.
 
   Raises:
     OSError: a file cannot be read.
-    ValueError: a file is damaged, a layer is of an unknown type, or weights
-      are missing or do not fit.
+    ValueError: a file is damaged, a layer is of an unknown type or has an
+      unknown field, weights are missing, do not fit or are too many, mean or
+      scale are not those of the prototxt, or no layer has as many units as
+      there are names.
   """
-  table, shape = parse(_text(prototxt))
-  made = model(table, shape, read_weights(weights), mean)
-  names = () if labels is None else labels_.read(labels)
+  net, rows = _layers(_text(prototxt))
+  table, shape = _table(net, rows)
+  mean, scale = caffe_transform.read(rows, shape, mean, scale)
+  made = model(table, shape, read_weights(weights), mean, scale, range)
+  if labels is None:
+    return made
+  names = labels_.read(labels)
+  if all(info.channels != len(names) for info in made.layers):
+    last = made.layers[-1]
+    raise ValueError(
+      f'{labels!r} has {len(names)} names of classes, but no layer of '
+      f'{prototxt!r} has as many units: expected {last.channels}, for layer '
+      f'{last.name!r}'
+    )
   return dataclasses.replace(made, labels=names)
 
 
@@ -64,7 +92,9 @@ def model(
   table: tables.Table,
   shape: tuple[int, int, int],
   blobs: Mapping[str, list[np.ndarray]],
-  mean: tuple[core.Number, ...] | str | None = None,
+  mean: Mean = None,
+  scale: Scale = None,
+  range: tuple[core.Number, core.Number] = core.GREY_LEVELS,
 ) -> core.Model:
   """A `Model` of a table and Caffe's blobs.
 
@@ -73,9 +103,11 @@ def model(
     shape: (h, w, c) of the input.
     blobs: from `read_weights`; layers that are not in the table are ignored.
     mean: as for `load`; zero for an input that is no colour image.
+    scale: as for `load`.
+    range: (low, high) of the images.
   """
   if mean is None:
-    mean = IMAGENET_MEAN if shape[2] == 3 else (0.0,) * shape[2]
+    mean = IMAGENET_MEAN if shape[2] == 3 else 0.0
   elif isinstance(mean, str):
     mean = targets.mean(mean, shape)
   found = {
@@ -90,28 +122,56 @@ def model(
   elif shape[2] == 3:
     turned = tables.Layer(BGR, 'reverse', (tables.DATA,))
     table = (turned, *(_reading(row, tables.DATA, BGR) for row in table))
-  return layers.model(table, found, mean=mean, input_shape=shape, names=blobs)
+  return layers.model(
+    table,
+    found,
+    mean=mean,
+    scale=1.0 if scale is None else scale,
+    input_shape=shape,
+    range=range,
+    names=blobs,
+  )
 
 
 def parse(text: str) -> tuple[tables.Table, tuple[int, int, int]]:
   """The layer table of a prototxt, and (h, w, c) of its input.
 
   Raises:
-    ValueError: it is no prototxt, has no input or several, or a layer is of
-      a type that is not known: the layer and the type.
+    ValueError: it is no prototxt, has no input or several, a layer is of a
+      type that is not known, or a field is not read: the layer and the field.
   """
+  return _table(*_layers(text))
+
+
+def _layers(text: str) -> tuple[message.Message, list[caffe_layers.Reader]]:
+  """The net of a prototxt, and its layers that are used in a test."""
   net = caffe_schema.message('NetParameter')
   try:
     text_format.Parse(text, net, allow_unknown_field=True)
+    given = caffe_fields.tree(text)
   except (text_format.ParseError, RecursionError, UnicodeError) as error:
     raise ValueError(f'the prototxt cannot be read: {error}') from None
-  rows = [caffe_layers.Reader(layer) for layer in (*net.layers, *net.layer)]
-  rows = [row for row in rows if row.used]
+  caffe_fields.check_net(given)
+  fields = [
+    value for kind in ('layers', 'layer') for name, value in given
+    if name == kind
+  ]  # fmt: skip
+  messages = (*net.layers, *net.layer)
+  rows = map(caffe_layers.Reader, messages, fields)
+  return net, [row for row in rows if row.used(net.state)]
+
+
+def _table(
+  net: message.Message, rows: list[caffe_layers.Reader]
+) -> tuple[tables.Table, tuple[int, int, int]]:
+  for row in rows:
+    if row.is_data:
+      row.check()
   shape, sources = _input(net, rows)
   tops = {source: tables.DATA for source in sources}
   table = []
   for row in rows:
-    if row.type in _DATA_LAYERS or row.type == 'Silence':
+    if row.is_data or row.type == 'Silence':
       continue
     try:
       inputs = tuple(tops[bottom] for bottom in row.bottoms)
@@ -160,6 +220,32 @@ def read_weights(path: str) -> dict[str, list[np.ndarray]]:
   return found
 
 
+def read_mean(path: str) -> np.ndarray:
+  """The mean image of a .binaryproto, [c, h, w], BGR.
+
+  Raises:
+    OSError: the file cannot be read.
+    ValueError: it is damaged, or no .binaryproto.
+  """
+  blob = caffe_schema.message('BlobProto')
+  content = pathlib.Path(path).expanduser().read_bytes()
+  try:
+    blob.ParseFromString(content)
+    array = _array(blob)
+  except message.DecodeError:
+    raise ValueError(f'{path!r} is damaged, or no .binaryproto') from None
+  except ValueError as error:
+    raise ValueError(f'{path!r} cannot be read: {error}') from None
+  if array.ndim == 4 and len(array) == 1:
+    array = array[0]
+  if array.ndim != 3 or not array.size or not np.isfinite(array).all():
+    raise ValueError(
+      f'{path!r} holds a blob of shape {array.shape}, expected a mean image of '
+      '(1, channels, height, width) finite numbers'
+    )
+  return array
+
+
 def _input(net: message.Message, rows: list[caffe_layers.Reader]):
   """(h, w, c) of the input, and the blobs that hold it."""
   found = {}
@@ -183,23 +269,23 @@ def _input(net: message.Message, rows: list[caffe_layers.Reader]):
     )
   ((name, dims),) = found.items()
   c, h, w = (*dims[1:4], 1, 1)[:3]
-  if len(dims) < 2 or min(c, h, w) < 1:
+  if not 2 <= len(dims) <= 4 or min(c, h, w) < 1:
     raise ValueError(f'input {name!r} has shape {dims}, expected [1, c, h, w]')
   return (h, w, c), [name]
 
 
 def params(row: tables.Layer, blobs: list[np.ndarray]) -> dict[str, np.ndarray]:
   """The weights of a layer, in our names and order, of its blobs."""
-  names = {
-    'conv': ('kernel', 'bias'),
-    'deconv': ('kernel', 'bias'),
-    'fc': ('kernel', 'bias'),
-    'prelu': ('slope',),
-    'normalize': ('scale',),
-    'scale': ('scale', 'bias'),
-    'bias': ('bias',),
-    'batch_norm': ('mean', 'variance', 'factor'),
-  }.get(row.kind, ())
+  names = _blob_names(row)
+  if len(blobs) > len(names):
+    raise ValueError(
+      f'the weights have {len(blobs)} blobs for layer {row.name!r}, of shapes '
+      f'{", ".join(str(blob.shape) for blob in blobs)}, and its definition '
+      f'takes {len(names)} ({", ".join(names) or "none"}): expected the '
+      f'definition that was trained{_lacking(row)}'
+    )
+  if row.kind == 'batch_norm':
+    return _statistics(row, blobs)
   found = dict(zip(names, blobs, strict=False))
   # Vectors of the oldest files are [1, 1, 1, n].
   for name in found.keys() - {'kernel'}:
@@ -217,12 +303,59 @@ def params(row: tables.Layer, blobs: list[np.ndarray]) -> dict[str, np.ndarray]:
     found['kernel'] = kernel.transpose(2, 3, 1, 0)
   elif row.kind == 'deconv' and kernel is not None:
     found['kernel'] = _turned(kernel, row.groups)
-  factor = found.pop('factor', None)
-  if factor is not None:
-    # Sums over so many batches; Caffe takes 0 / 0 for 0.
-    divisor = factor[0] if factor[0] else 1
-    found = {name: value / divisor for name, value in found.items()}
   return found
+
+
+def _blob_names(row: tables.Layer) -> tuple[str, ...]:
+  """The names of the blobs of a layer, in Caffe's order."""
+  both = ('kernel', 'bias') if row.option('bias', True) else ('kernel',)
+  if row.kind == 'scale':
+    # A second bottom takes the place of the first blob.
+    own = ('scale',) if len(row.inputs) == 1 else ()
+    return (*own, 'bias') if row.option('bias', False) else own
+  if row.kind == 'batch_norm':
+    names = ('mean', 'variance', 'factor')
+    return (*names, 'scale', 'bias') if row.option('affine', False) else names
+  return {
+    'conv': both,
+    'deconv': both,
+    'fc': both,
+    'prelu': ('slope',),
+    'normalize': ('scale',),
+    'bias': ('bias',) if len(row.inputs) == 1 else (),
+  }.get(row.kind, ())
+
+
+def _statistics(
+  row: tables.Layer, blobs: list[np.ndarray]
+) -> dict[str, np.ndarray]:
+  """The blobs of a BatchNorm as mean and variance, and scale and bias."""
+  if row.option('whole', False):
+    return {}
+  blobs = [blob.reshape(-1) for blob in blobs]
+  # NVIDIA/caffe, net.cpp: of five blobs the single number is not read. Older
+  # files, of DIGITS, have it last.
+  if len(blobs) == 5 and blobs[4].size == 1:
+    scale, bias, mean, variance, _ = blobs
+    blobs = [mean, variance, scale, bias]
+  elif len(blobs) == 5:
+    del blobs[2]
+  elif len(blobs) == 3:
+    # Sums over so many batches; Caffe takes 0 / 0 for 0.
+    factor = blobs.pop()[0]
+    blobs = [blob / (factor if factor else 1) for blob in blobs]
+  return dict(zip(('mean', 'variance', 'scale', 'bias'), blobs, strict=False))
+
+
+def _lacking(row: tables.Layer) -> str:
+  """What may be missing in a definition of fewer blobs than the weights."""
+  if row.kind == 'batch_norm':
+    return (
+      ', such as batch_norm_param { scale_bias: true } for the five blobs of '
+      "NVIDIA's Caffe"
+    )
+  kinds = ('conv', 'deconv', 'fc', 'scale')
+  return ', such as bias_term: true' if row.kind in kinds else ''
 
 
 def _turned(kernel: np.ndarray, groups: int) -> np.ndarray:
@@ -273,7 +406,14 @@ def _array(blob: message.Message) -> np.ndarray:
 
 
 def _text(path: str) -> str:
+  """The text of a prototxt.
+
+  Caffe passes over comments byte by byte, so they are in any encoding.
+  """
+  content = pathlib.Path(path).expanduser().read_bytes()
+  if b'\0' in content:
+    raise ValueError(f'{path!r} is not text: expected a prototxt')
   try:
-    return pathlib.Path(path).expanduser().read_text(encoding='utf-8')
+    return content.decode('utf-8-sig')
   except UnicodeDecodeError:
-    raise ValueError(f'{path!r} is not text: expected a prototxt') from None
+    return content.decode('latin-1')

@@ -1,22 +1,14 @@
 """One layer of a prototxt, of any generation, as rows of a table."""
 
+import math
+
 from google.protobuf import message
 import numpy as np
 
-from vizjax.models import caffe_schema
+from vizjax.models import caffe_fields
+from vizjax.models import caffe_upgrade
+from vizjax.models import caffe_windows
 from vizjax.models import tables
-
-# The names that V2 gave to the types of V1.
-_V2_TYPE = {
-  'ABSVAL': 'AbsVal', 'CONCAT': 'Concat', 'CONVOLUTION': 'Convolution',
-  'DATA': 'Data', 'DECONVOLUTION': 'Deconvolution', 'DROPOUT': 'Dropout',
-  'DUMMY_DATA': 'DummyData', 'ELTWISE': 'Eltwise', 'EXP': 'Exp',
-  'FLATTEN': 'Flatten', 'IMAGE_DATA': 'ImageData',
-  'INNER_PRODUCT': 'InnerProduct', 'LRN': 'LRN',
-  'MEMORY_DATA': 'MemoryData', 'POOLING': 'Pooling', 'POWER': 'Power',
-  'RELU': 'ReLU', 'SIGMOID': 'Sigmoid', 'SILENCE': 'Silence',
-  'SLICE': 'Slice', 'SOFTMAX': 'Softmax', 'SPLIT': 'Split', 'TANH': 'TanH',
-}  # fmt: skip
 
 # The operator of each type of layer.
 _KINDS = {
@@ -50,104 +42,110 @@ _KINDS = {
   'TanH': 'tanh',
 }
 
-
-# The types of V0 and their parameters, as V2 names them.
-_V0 = {
-  'conv': (
-    'Convolution',
-    'convolution_param',
-    {
-      'num_output': 'num_output',
-      'biasterm': 'bias_term',
-      'pad': 'pad',
-      'kernelsize': 'kernel_size',
-      'group': 'group',
-      'stride': 'stride',
-    },
-  ),
-  'pool': (
-    'Pooling',
-    'pooling_param',
-    {
-      'pool': 'pool',
-      'pad': 'pad',
-      'kernelsize': 'kernel_size',
-      'stride': 'stride',
-    },
-  ),
-  'lrn': (
-    'LRN',
-    'lrn_param',
-    {name: name for name in ('local_size', 'alpha', 'beta', 'k')},
-  ),
-  'innerproduct': (
-    'InnerProduct',
-    'inner_product_param',
-    {'num_output': 'num_output', 'biasterm': 'bias_term'},
-  ),
-  'concat': ('Concat', 'concat_param', {'concat_dim': 'axis'}),
-  'relu': ('ReLU', None, {}),
-  'dropout': ('Dropout', None, {}),
-  'softmax': ('Softmax', None, {}),
-  'flatten': ('Flatten', None, {}),
-  'split': ('Split', None, {}),
-  'tanh': ('TanH', None, {}),
-  'sigmoid': ('Sigmoid', None, {}),
+# The field with the parameters of a type, where its name is not the rule's.
+_PARAMETERS = {
+  'AbsVal': '',
+  'Convolution': 'convolution_param',
+  'Deconvolution': 'convolution_param',
+  'Exp': 'exp_param',
+  'InnerProduct': 'inner_product_param',
+  'BatchNorm': 'batch_norm_param',
+  'Normalize': 'norm_param',
+  'PReLU': 'prelu_param',
+  'Split': '',
 }
 
+# How many blobs a layer reads, least and most, where it is not one; and the
+# types that make several.
+_BOTTOMS = {
+  'Bias': (1, 2),
+  'Concat': (1, math.inf),
+  'Crop': (2, 2),
+  'Eltwise': (2, math.inf),
+  'Scale': (1, 2),
+}
+_DATA = ('Input', 'Data', 'DummyData', 'ImageData', 'MemoryData')
+_SEVERAL_TOPS = ('Slice', 'Split')
 
-def upgrade(layer: message.Message) -> message.Message:
-  """A layer of V0 as one of V2; any other as it is."""
-  if 'layer' not in layer.DESCRIPTOR.fields_by_name:
-    return layer
-  if not layer.HasField('layer'):
-    return layer
-  old = layer.layer
-  kind, field, names = _V0.get(old.type, (old.type, None, {}))
-  new = caffe_schema.message('LayerParameter')
-  new.name, new.type = old.name, kind
-  new.bottom.extend(layer.bottom)
-  new.top.extend(layer.top)
-  for theirs, ours in names.items():
-    if old.HasField(theirs):
-      parameters, value = getattr(new, field), getattr(old, theirs)
-      if parameters.DESCRIPTOR.fields_by_name[ours].is_repeated:
-        getattr(parameters, ours).append(value)
-      else:
-        setattr(parameters, ours, value)
-  return new
+_TEST = 1  # Caffe's phase
 
 
 class Reader:
   """One layer of a prototxt.
 
   Attributes:
+    layer: as protobuf has it, as a message of V2 if it was of V0.
+    given: all its fields, those among them that protobuf passed over.
     name: of the layer.
     type: in the words of V2, such as Convolution.
     bottoms: names of the blobs that it reads.
     tops: names of those that it makes.
   """
 
-  def __init__(self, layer: message.Message):
-    layer = self.layer = upgrade(layer)
+  def __init__(self, layer: message.Message, given: caffe_fields.Fields):
+    self.message, self.given = layer.DESCRIPTOR.name, given
+    self.layer = caffe_upgrade.upgrade(layer)
+    if self.layer is not layer:
+      self.message, self.given = 'V0LayerParameter', dict(given)['layer']
+    layer = self.layer
     self.name = layer.name
-    self.type = layer.type
-    if not isinstance(self.type, str):
-      kind = layer.DESCRIPTOR.fields_by_name['type'].enum_type
-      old = kind.values_by_number[self.type].name
-      self.type = _V2_TYPE.get(old, old)
+    self.type = caffe_upgrade.type_name(layer)
     self.bottoms = list(layer.bottom)
     self.tops = list(layer.top)
 
+  def used(self, state: message.Message) -> bool:
+    """Whether it is part of the network that is tested and deployed.
+
+    Caffe's NetStateRule at phase TEST, with the stage 'deploy', which DIGITS
+    asks of its definitions, beside those of the net's own `state`.
+    """
+    stages = {'deploy', *state.stage}
+
+    def met(rule):
+      return (
+        (not rule.HasField('phase') or rule.phase == _TEST)
+        and (not rule.HasField('min_level') or state.level >= rule.min_level)
+        and (not rule.HasField('max_level') or state.level <= rule.max_level)
+        and stages.issuperset(rule.stage)
+        and stages.isdisjoint(rule.not_stage)
+      )
+
+    included, excluded = self.layer.include, self.layer.exclude
+    if included:
+      return any(map(met, included))
+    return not any(map(met, excluded))
+
   @property
-  def used(self) -> bool:
-    """Whether it is part of the network that is tested, not trained."""
-    test = 1
-    included, excluded = (
-      [rule.phase for rule in rules if rule.HasField('phase')]
-      for rules in (self.layer.include, self.layer.exclude)
-    )
-    return (test in included or not included) and test not in excluded
+  def is_data(self) -> bool:
+    """Whether it makes images instead of reading them."""
+    return self.type in _DATA
+
+  def check(self) -> None:
+    """Refuses unknown fields and numbers of blobs.
+
+    Raises:
+      ValueError: the layer, what it has, and what is expected.
+    """
+    fields = [_PARAMETERS.get(self.type, f'{self.type.lower()}_param')]
+    if self.is_data:
+      # The mean and the scale of images matter, not where they come from.
+      fields = ['input_param', 'transform_param']
+      caffe_fields.check_parameters(self.name, self.given, fields)
+      return
+    caffe_fields.check_layer(self.name, self.message, self.given, fields)
+    least, most = _BOTTOMS.get(self.type, (1, 1))
+    if not least <= len(self.bottoms) <= most:
+      many = ' or '.join(map(str, sorted({least, most})))
+      many = f'{least} or more' if most == math.inf else many
+      raise ValueError(
+        f'layer {self.name!r} of type {self.type} has {len(self.bottoms)} '
+        f'bottoms {self.bottoms}, expected {many}'
+      )
+    if len(self.tops) != 1 and self.type not in _SEVERAL_TOPS:
+      raise ValueError(
+        f'layer {self.name!r} of type {self.type} has {len(self.tops)} tops '
+        f'{self.tops}, expected 1'
+      )
 
   def read(self, inputs: tuple[str, ...]) -> list[tables.Layer]:
     """Its rows: one, or one for each part of a Slice."""
@@ -157,6 +155,7 @@ class Reader:
         f'layer {self.name!r} is of type {self.type!r}, which is not known. '
         f'Types: {", ".join(_KINDS)}'
       )
+    self.check()
     row = tables.Layer(self.name, kind, inputs)
     translate = getattr(self, f'_{self.type}', None)
     row = row if translate is None else translate(row)
@@ -181,46 +180,42 @@ class Reader:
     }
     return row._replace(options=tuple(found.items()))
 
-  def _window(self, field: str, row: tables.Layer) -> tables.Layer:
-    pairs = {}
-    for ours, both, one, default in (
-      ('kernel', 'kernel_size', 'kernel', 0),
-      ('stride', 'stride', 'stride', 1),
-      ('pad', 'pad', 'pad', 0),
-    ):
-      value = self.get(field, both, default)
-      value = value if isinstance(value, list) else [value]
-      value = (value * 2)[:2]
-      pairs[ours] = tuple(
-        self.get(field, f'{one}_{axis}', value[i])
-        for i, axis in enumerate('hw')
-      )
-    if min(pairs['kernel'] + pairs['stride']) < 1 and not row.option(
-      'whole', False
-    ):
+  def only(self, field: str, name: str, value) -> None:
+    """Refuses a parameter of another value."""
+    given = self.get(field, name, value)
+    if given != value:
       raise ValueError(
-        f'layer {self.name!r} has kernel {pairs["kernel"]} and stride '
-        f'{pairs["stride"]}, expected numbers >= 1'
+        f'layer {self.name!r} of type {self.type} has {name}: {given}, '
+        f'expected {value}'
       )
-    return row._replace(**pairs)
 
   def _Convolution(self, row: tables.Layer) -> tables.Layer:
     field = 'convolution_param'
-    dilation = (self.get(field, 'dilation', [1]) * 2)[:2]
-    return self._window(field, row)._replace(
+    self.only(field, 'axis', 1)
+    dilation = self.get(field, 'dilation', [1])
+    row = caffe_windows.placed(self, field, row)._replace(
       features=self.get(field, 'num_output', 0),
       groups=self.get(field, 'group', 1),
-      dilation=tuple(dilation),
-      options=(('bias', self.get(field, 'bias_term', True)),),
+      dilation=tuple((dilation * 2)[:2]),
     )
+    if min(row.features, row.groups, *row.dilation) < 1 or len(dilation) > 2:
+      raise ValueError(
+        f'layer {self.name!r} has num_output {row.features}, group '
+        f'{row.groups} and dilation {dilation}, expected numbers >= 1'
+      )
+    bias = ('bias', self.get(field, 'bias_term', True))
+    return row._replace(options=(bias, *row.options))
 
   _Deconvolution = _Convolution
 
   def _InnerProduct(self, row: tables.Layer) -> tables.Layer:
     field = 'inner_product_param'
-    if self.get(field, 'axis', 1) != 1:
-      raise ValueError(f'layer {self.name!r}: InnerProduct has axis 1 only')
+    self.only(field, 'axis', 1)
     row = row._replace(features=self.get(field, 'num_output', 0))
+    if row.features < 1:
+      raise ValueError(
+        f'layer {self.name!r} has num_output {row.features}, expected >= 1'
+      )
     return self.options(
       row, field, bias=('bias_term', True), transpose=('transpose', False)
     )
@@ -230,13 +225,22 @@ class Reader:
     method = self.get(field, 'pool', 0)
     if method == 2:
       raise ValueError(f'layer {self.name!r}: stochastic pooling is not known')
-    ceil = self.get(field, 'round_mode', 0) == 0
+    # Forks say ceil_mode; round_mode decides where both are given.
+    up = self.get(field, 'ceil_mode', True)
+    ceil = self.get(field, 'round_mode', 0 if up else 1) == 0
     whole = self.get(field, 'global_pooling', False)
     row = row._replace(
       kind=('max_pool', 'average_pool')[method],
       options=(('ceil', ceil), ('whole', whole)),
     )
-    return self._window(field, row)
+    return caffe_windows.placed(self, field, row)
+
+  def _Dropout(self, row: tables.Layer) -> tables.Layer:
+    if self.get('dropout_param', 'scale_train', True):
+      return row
+    # Nothing is scaled in training, so the test is scaled.
+    kept = 1 - self.get('dropout_param', 'dropout_ratio', 0.5)
+    return row._replace(kind='power', options=(('scale', kept),))
 
   def _LRN(self, row: tables.Layer) -> tables.Layer:
     within = self.get('lrn_param', 'norm_region', 0) == 1
@@ -251,7 +255,9 @@ class Reader:
     return row._replace(options=(*row.options, ('within', within)))
 
   def _ReLU(self, row: tables.Layer) -> tables.Layer:
-    return self.options(row, 'relu_param', slope=('negative_slope', 0.0))
+    row = self.options(row, 'relu_param', slope=('negative_slope', 0.0))
+    ceiling = (('ceiling', 6.0),) if self.get('relu_param', 'relu6', 0) else ()
+    return row._replace(options=(*row.options, *ceiling))
 
   def _PReLU(self, row: tables.Layer) -> tables.Layer:
     return self.options(row, 'prelu_param', shared=('channel_shared', False))
@@ -308,19 +314,51 @@ class Reader:
     options = [('operation', ('prod', 'sum', 'max')[number])]
     weights = self.get('eltwise_param', 'coeff', None)
     if weights is not None:
+      if number != 1 or len(weights) != len(self.bottoms):
+        raise ValueError(
+          f'layer {self.name!r} has {len(weights)} coeff for '
+          f'{options[0][1].upper()} of {len(self.bottoms)} bottoms, expected '
+          'one for each bottom of a SUM, or none'
+        )
       options.append(('coefficients', tuple(weights)))
     return row._replace(options=tuple(options))
 
   def _Scale(self, row: tables.Layer) -> tables.Layer:
+    if len(row.inputs) == 1:
+      self.only('scale_param', 'axis', 1)
+      self.only('scale_param', 'num_axes', 1)
     return self.options(
       row, 'scale_param', axis=('axis', 1), bias=('bias_term', False)
     )
 
   def _Bias(self, row: tables.Layer) -> tables.Layer:
+    if len(row.inputs) == 1:
+      self.only('bias_param', 'axis', 1)
+      self.only('bias_param', 'num_axes', 1)
     return self.options(row, 'bias_param', axis=('axis', 1))
 
   def _BatchNorm(self, row: tables.Layer) -> tables.Layer:
-    return self.options(row, 'batch_norm_param', eps=('eps', 1e-5))
+    field = 'batch_norm_param'
+    parameters = self.layer.batch_norm_param
+    row = self.options(row, field, eps=('eps', 1e-5))
+    # NVIDIA/caffe, batch_norm_layer.cpp: a filler asks for scale and bias, the
+    # eps has a least value, and a test always takes the stored statistics.
+    if self.get(field, 'scale_bias', False) or any(
+      parameters.HasField(name) for name in ('scale_filler', 'bias_filler')
+    ):
+      eps = max(row.option('eps', 0), 1e-5)
+      return row._replace(options=(('eps', eps), ('affine', True)))
+    if self._of_the_image():
+      row = row._replace(options=(*row.options, ('whole', True)))
+    return row
+
+  def _of_the_image(self) -> bool:
+    """Whether a BatchNorm takes the statistics of the image itself."""
+    stored = self.get('batch_norm_param', 'use_global_stats', None)
+    fields = self.layer.DESCRIPTOR.fields_by_name
+    if stored is None and 'phase' in fields and self.layer.HasField('phase'):
+      stored = self.layer.phase == _TEST
+    return stored is False
 
   def _Normalize(self, row: tables.Layer) -> tables.Layer:
     return self.options(

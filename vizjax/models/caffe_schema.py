@@ -1,7 +1,7 @@
 """The messages of caffe.proto that are needed, as protobuf classes.
 
-https://github.com/BVLC/caffe, src/caffe/proto/caffe.proto. Fields that are
-not listed here are passed over by the reader.
+https://github.com/BVLC/caffe, src/caffe/proto/caffe.proto; forks that add a
+field are named at it. caffe_fields refuses fields that are not listed here.
 """
 
 import functools
@@ -17,9 +17,13 @@ from google.protobuf import message_factory
 _SCHEMA = {
   'NetParameter': """
     name 1 string; input 3 string *; input_dim 4 int32 *;
-    input_shape 8 BlobShape *; layers 2 V1LayerParameter *;
-    layer 100 LayerParameter *""",
-  'NetStateRule': 'phase 1 Phase',
+    input_shape 8 BlobShape *; state 6 NetState;
+    layers 2 V1LayerParameter *; layer 100 LayerParameter *""",
+  'NetState': 'phase 1 Phase; level 2 int32; stage 3 string *',
+  'NetStateRule': """
+    phase 1 Phase; min_level 2 int32; max_level 3 int32; stage 4 string *;
+    not_stage 5 string *""",
+  'Filler': 'type 1 string',
   'BlobShape': 'dim 1 int64 *',
   'BlobProto': """
     num 1 int32; channels 2 int32; height 3 int32; width 4 int32;
@@ -36,22 +40,28 @@ _SCHEMA = {
     include 32 NetStateRule *; exclude 33 NetStateRule *; PARAMETERS""",
   'LayerParameter': """
     name 1 string; type 2 string; bottom 3 string *; top 4 string *;
-    blobs 7 BlobProto *; include 8 NetStateRule *;
+    phase 10 Phase; blobs 7 BlobProto *; include 8 NetStateRule *;
     exclude 9 NetStateRule *; PARAMETERS""",
 }
 
 # Parameters of a layer, by field, the same in V1 and V2. Read from text only,
 # where a field is known by its name: the numbers are counted out.
 _PARAMETERS = {
-  'batch_norm_param': 'eps float; use_global_stats bool',
+  # NVIDIA/caffe: scale_bias and the fillers.
+  'batch_norm_param': """
+    eps float; use_global_stats bool; scale_bias bool; scale_filler Filler;
+    bias_filler Filler""",
   'bias_param': 'axis int32; num_axes int32',
   'concat_param': 'axis int32; concat_dim int32',
+  # foss-for-synopsys-dwc-arc-processors/synopsys-caffe: pad_t to pad_r.
   'convolution_param': """
     num_output int32; bias_term bool; group int32; axis int32; pad int32 *;
     kernel_size int32 *; stride int32 *; dilation int32 *; pad_h int32;
     pad_w int32; kernel_h int32; kernel_w int32; stride_h int32;
-    stride_w int32""",
+    stride_w int32; pad_t int32; pad_b int32; pad_l int32; pad_r int32""",
   'crop_param': 'axis int32; offset int32 *',
+  # rbgirshick/caffe-fast-rcnn: scale_train.
+  'dropout_param': 'dropout_ratio float; scale_train bool',
   'eltwise_param': 'operation Operation; coeff float *',
   'elu_param': 'alpha float',
   'exp_param': 'base float; scale float; shift float',
@@ -62,19 +72,28 @@ _PARAMETERS = {
   'log_param': 'base float; scale float; shift float',
   'lrn_param': """
     local_size int32; alpha float; beta float; k float; norm_region Region""",
+  # weiliu89/caffe (SSD): norm_param and permute_param.
   'norm_param': 'across_spatial bool; channel_shared bool; eps float',
   'permute_param': 'order int32 *',
+  # BVLC/caffe pull request 3057: ceil_mode. synopsys-caffe: pad_t to pad_r.
   'pooling_param': """
     pool Pool; pad int32; pad_h int32; pad_w int32; kernel_size int32;
     kernel_h int32; kernel_w int32; stride int32; stride_h int32;
-    stride_w int32; global_pooling bool; round_mode Round""",
+    stride_w int32; global_pooling bool; round_mode Round; ceil_mode bool;
+    pad_t int32; pad_b int32; pad_l int32; pad_r int32""",
   'power_param': 'power float; scale float; shift float',
   'prelu_param': 'channel_shared bool',
-  'relu_param': 'negative_slope float',
+  # synopsys-caffe: relu6.
+  'relu_param': 'negative_slope float; relu6 bool',
   'reshape_param': 'shape BlobShape; axis int32; num_axes int32',
   'scale_param': 'axis int32; num_axes int32; bias_term bool',
+  'sigmoid_param': '',
   'slice_param': 'axis int32; slice_dim int32; slice_point int32 *',
   'softmax_param': 'axis int32',
+  'tanh_param': '',
+  'transform_param': """
+    scale float; mean_value float *; mean_file string; force_color bool;
+    force_gray bool""",
 }
 
 _ENUMS = {
@@ -104,6 +123,11 @@ def message(name: str) -> message_.Message:
   return _messages()[f'vizjax.caffe.{name}']()
 
 
+def fields(name: str) -> list[str]:
+  """The fields of a type of the schema."""
+  return [field.name for field in message(name).DESCRIPTOR.fields]
+
+
 @functools.cache
 def _messages() -> dict[str, type[message_.Message]]:
   """The classes of the schema."""
@@ -119,7 +143,7 @@ def _messages() -> dict[str, type[message_.Message]]:
       enum.value.add(name=value, number=number)
   parameters = []
   for number, (name, text) in enumerate(_PARAMETERS.items(), 2000):
-    parts = [part.split() for part in text.split(';')]
+    parts = [part.split() for part in text.split(';') if part]
     numbered = [
       ' '.join([p[0], str(i), *p[1:]]) for i, p in enumerate(parts, 1)
     ]
@@ -134,7 +158,7 @@ def _messages() -> dict[str, type[message_.Message]]:
 def _add(file, name: str, text: str) -> None:
   entry = file.message_type.add(name=name)
   kinds = descriptor_pb2.FieldDescriptorProto
-  for part in text.split(';'):
+  for part in filter(None, text.split(';')):
     field, number, kind, *star = part.split()
     one = entry.field.add(
       name=field,

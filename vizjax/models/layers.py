@@ -43,11 +43,11 @@ class Network(nn.Module):
       inputs = [acts[name] for name in row.inputs]
       if not self.padded:
         inputs = _aligned(inputs, [seen[name] for name in row.inputs])
-        bare = [option for option in row.options if option[0] != 'same']
+        bare = [o for o in row.options if o[0] not in ('same', 'end')]
         row = row._replace(pad=(0, 0), options=tuple(bare))
       shapes = _shapes(row, inputs)
       weights = _Weights(shapes, image.dtype, name=row.name)() if shapes else {}
-      acts[row.name] = _operator(row)(row, *inputs, **weights)
+      acts[row.name] = _computed(row, inputs, weights)
     del acts[tables.DATA]
     return acts
 
@@ -96,8 +96,10 @@ def model(
   table: tables.Table,
   params: Mapping[str, Mapping[str, np.ndarray]],
   *,
-  mean: tuple[float, ...],
+  mean: Any,
   input_shape: tuple[int, int, int],
+  scale: Any = 1.0,
+  range: Any = core.GREY_LEVELS,
   names: Iterable[str] = (),
 ) -> core.Model:
   """A `Model` of a table and its weights.
@@ -105,13 +107,16 @@ def model(
   Args:
     table: the layers, each after its inputs.
     params: {layer: {'kernel': [h, w, in, out], 'bias': [out]}}.
-    mean: [c], in the image's order and range.
+    mean: [c] or [h, w, c], in the image's order and range.
     input_shape: (h, w, c).
+    scale: a number or [c]: the network gets (image - mean) * scale.
+    range: (low, high) of the image.
     names: of all layers in the weights file, for the error; those of `params`
       unless given.
 
   Raises:
-    ValueError: weights are missing or do not fit: layer, found, expected.
+    ValueError: weights are missing or do not fit: layer, found, expected; or
+      mean, scale or range has a wrong shape.
   """
   apply = Apply(Network(table))
   acts, weights = shapes(table, input_shape)
@@ -131,10 +136,10 @@ def model(
   channels = {name: act.shape[-1] for name, act in acts.items()}
   return core.Model(
     params,
-    jnp.asarray(mean, jnp.float32),
-    apply,
-    input_shape,
-    _describe(table, channels),
+    apply=apply,
+    input_shape=input_shape,
+    layers=_describe(table, channels),
+    **core.normalization(input_shape, mean, scale, range),
   )
 
 
@@ -174,6 +179,33 @@ def _operator(row: tables.Layer) -> Callable:
   return function
 
 
+def _computed(
+  row: tables.Layer, inputs: list[Array], weights: Mapping[str, Array]
+) -> Array:
+  """The activation of a layer.
+
+  Raises:
+    ValueError: its inputs do not fit: the layer and their shapes.
+  """
+  operator = _operator(row)
+  given = ' and '.join(str(x.shape) for x in inputs)
+  try:
+    activation = operator(row, *inputs, **weights)
+  except (TypeError, ValueError, IndexError, ZeroDivisionError) as error:
+    reason, *_ = str(error).splitlines() or [type(error).__name__]
+    raise ValueError(
+      f'layer {row.name!r} ({row.kind}) does not fit its input of shape '
+      f'{given}: {reason}'
+    ) from error
+  if 0 in activation.shape:
+    raise ValueError(
+      f'layer {row.name!r} ({row.kind}) has nothing left of its input of shape '
+      f'{given}, with a kernel of {row.kernel} and padding {row.pad}: expected '
+      'a larger image'
+    )
+  return activation
+
+
 def _shapes(
   row: tables.Layer, inputs: list[Array]
 ) -> tuple[tuple[str, tuple[int, ...]], ...]:
@@ -192,7 +224,7 @@ def _shapes(
       shapes['slope'] = (1,) if row.option('shared', False) else (channels,)
     case 'normalize':
       shapes['scale'] = (1,) if row.option('shared', True) else (channels,)
-    case 'batch_norm':
+    case 'batch_norm' if not row.option('whole', False):
       shapes['mean'] = shapes['variance'] = (channels,)
       if row.option('affine', False):
         shapes['scale'] = shapes['bias'] = (channels,)

@@ -25,9 +25,10 @@ def conv(row: Row, x: Array, kernel: Array, bias: Array | None = None) -> Array:
   """Cross-correlation with zeros around; kernel [h, w, in/groups, out].
 
   With option 'same' the zeros are TensorFlow's: as many as make the size
-  n / stride, rounded up, the odd one below and to the right.
+  n / stride, rounded up, the odd one below and to the right. Option 'end' has
+  the numbers below and to the right where they are not those of `row.pad`.
   """
-  padding = [(pad, pad) for pad in row.pad]
+  padding = _padding(row)
   if row.option('same', False):
     reach = [
       (k - 1) * d + 1 for k, d in zip(row.kernel, row.dilation, strict=True)
@@ -84,7 +85,7 @@ def _depthwise(row: Row, x: Array, kernel: Array, padding: list) -> Array:
 def deconv(
   row: Row, x: Array, kernel: Array, bias: Array | None = None
 ) -> Array:
-  """The adjoint of `conv`: size stride (n - 1) + kernel - 2 pad.
+  """The adjoint of `conv`: size stride (n - 1) + kernel - pad before - after.
 
   The kernel is [h, w, in/groups, out] as well, already turned by 180 degrees.
   """
@@ -93,7 +94,7 @@ def deconv(
     x[None],
     kernel,
     (1, 1),
-    [(r - pad, r - pad) for r, pad in zip(reach, row.pad, strict=True)],
+    [(r - a, r - b) for r, (a, b) in zip(reach, _padding(row), strict=True)],
     lhs_dilation=row.stride,
     rhs_dilation=row.dilation,
     dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
@@ -192,6 +193,8 @@ def slice(row: Row, x: Array) -> Array:
 
 def eltwise(row: Row, *inputs: Array) -> Array:
   """Sum (with option 'coefficients'), product or maximum of equals."""
+  if len({x.shape for x in inputs}) > 1:
+    raise ValueError('expected inputs of one shape')
   operation = row.option('operation', 'sum')
   if operation == 'sum':
     weights = row.option('coefficients', (1.0,) * len(inputs))
@@ -227,15 +230,19 @@ def bias(
 def batch_norm(
   row: Row,
   x: Array,
-  mean: Array,
-  variance: Array,
+  mean: Array | None = None,
+  variance: Array | None = None,
   scale: Array | None = None,
   bias: Array | None = None,
 ) -> Array:
   """(x - mean) / sqrt(variance + eps), with the statistics of training.
 
-  With option 'affine' that times scale, plus bias, as outside Caffe.
+  With option 'affine' that times scale, plus bias. With option 'whole' the
+  statistics are those of x itself, of each channel, and have a derivative.
   """
+  if row.option('whole', False):
+    channels = to_caffe(x).reshape(to_caffe(x).shape[0], -1)
+    mean, variance = channels.mean(1), channels.var(1)
   root = jnp.sqrt(variance + row.option('eps', 1e-5))
   y = (x - _along(mean, x, 1)) / _along(root, x, 1)
   return y if scale is None else y * _along(scale, x, 1) + _along(bias, x, 1)
@@ -273,9 +280,9 @@ def lrn(row: Row, x: Array) -> Array:
 
 def max_pool(row: Row, x: Array) -> Array:
   """The maximum of each window; padding never wins."""
-  kernel, stride, pad = _pooling(row, x)
+  kernel, stride, padding = _pooling(row, x)
   ceil = row.option('ceil', False)
-  counts, padding = pooling.frame(x.shape[:2], kernel, stride, pad, ceil)
+  counts, padding = pooling.frame(x.shape[:2], kernel, stride, padding, ceil)
   framed = jnp.pad(x, (*padding, (0, 0)), constant_values=-jnp.inf)
   pooled = pooling.largest(framed, kernel, stride)
   return pooled[: counts[0], : counts[1]]
@@ -286,23 +293,16 @@ def average_pool(row: Row, x: Array) -> Array:
 
   With option 'inside' padding does not count either, as in TensorFlow.
   """
-  kernel, stride, pad = _pooling(row, x)
+  kernel, stride, padding = _pooling(row, x)
   ceil = row.option('ceil', False)
-  counts, padding = pooling.frame(x.shape[:2], kernel, stride, pad, ceil)
-  sides = []
-  for n, count, k, s, p in zip(
-    x.shape, counts, kernel, stride, pad, strict=False
-  ):
-    starts = jnp.arange(count) * s - p
-    if row.option('inside', False):
-      sides.append(jnp.minimum(starts + k, n) - jnp.maximum(starts, 0))
-    else:
-      sides.append(jnp.minimum(starts + k, n + p) - starts)
-  area = sides[0][:, None, None] * sides[1][None, :, None]
+  counts, frame = pooling.frame(x.shape[:2], kernel, stride, padding, ceil)
+  inside = row.option('inside', False)
+  area = pooling.areas(x.shape[:2], counts, kernel, stride, padding, inside)
   total = jax.lax.reduce_window(
-    x, 0.0, jax.lax.add, (*kernel, 1), (*stride, 1), (*padding, (0, 0))
+    x, 0.0, jax.lax.add, (*kernel, 1), (*stride, 1), (*frame, (0, 0))
   )[: counts[0], : counts[1]]
-  return total / jnp.broadcast_to(area, total.shape).astype(x.dtype)
+  area = jnp.broadcast_to(area[:, :, None], total.shape)
+  return total / area.astype(x.dtype)
 
 
 def adaptive_average_pool(row: Row, x: Array) -> Array:
@@ -325,8 +325,8 @@ def adaptive_average_pool(row: Row, x: Array) -> Array:
 def flatten(row: Row, x: Array) -> Array:
   """Caffe's axes 'axis' to 'end_axis' in one, in the order [c, h, w]."""
   blob = to_caffe(x)
-  start = row.option('axis', 1) - 1
-  end = row.option('end_axis', -1) % (blob.ndim + 1) - 1
+  start = _counted(row.option('axis', 1), blob)
+  end = _counted(row.option('end_axis', -1), blob)
   shape = (*blob.shape[:start], -1, *blob.shape[end + 1 :])
   return from_caffe(blob.reshape(shape))
 
@@ -350,11 +350,11 @@ def permute(row: Row, x: Array) -> Array:
 def crop(row: Row, x: Array, like: Array) -> Array:
   """x from 'offsets' on, as large as `like`, from axis 'axis' on."""
   blob, size = to_caffe(x), to_caffe(like).shape
-  axis = row.option('axis', 2) - 1
+  axis = _counted(row.option('axis', 2), blob)
   offsets = row.option('offsets', (0,))
   count = blob.ndim - axis
-  starts = offsets if len(offsets) == count else offsets[:1] * count
-  for i, start in enumerate(starts, axis):
+  starts = offsets * count if len(offsets) == 1 else offsets
+  for i, start in zip(range(axis, blob.ndim), starts, strict=True):
     blob = jax.lax.slice_in_dim(blob, start, start + size[i], axis=i)
   return from_caffe(blob)
 
@@ -370,16 +370,32 @@ def from_caffe(x: Array) -> Array:
 
 
 def _pooling(row: Row, x: Array):
-  """Kernel, stride and pad; with option 'whole' one window over the map."""
+  """Kernel, stride, padding; with option 'whole' one window over the map."""
   if row.option('whole', False):
-    return x.shape[:2], (1, 1), (0, 0)
-  return row.kernel, row.stride, row.pad
+    return x.shape[:2], (1, 1), [(0, 0), (0, 0)]
+  return row.kernel, row.stride, _padding(row)
+
+
+def _padding(row: Row) -> list[tuple[int, int]]:
+  """(before, after) of each axis."""
+  return list(zip(row.pad, row.option('end', row.pad), strict=True))
 
 
 def _axis(row: Row, x: Array) -> int:
   """Our axis for Caffe's: of [1, c, h, w], or of [1, c]."""
-  axis = row.option('axis', 1) % (x.ndim + 1) - 1
+  axis = _counted(row.option('axis', 1), x)
   return (axis - 1) % 3 if x.ndim == 3 else axis
+
+
+def _counted(axis: int, blob: Array) -> int:
+  """The axis of a blob [c, h, w] or [c] for Caffe's of [1, c, h, w]."""
+  count = blob.ndim + 1
+  if not 1 <= axis % count < count or not -count <= axis < count:
+    raise ValueError(
+      f'axis {axis} is none of one image, expected 1 to {blob.ndim}, or -1 to '
+      f'-{blob.ndim}'
+    )
+  return axis % count - 1
 
 
 def _along(weights: Array, x: Array, axis: int) -> Array:
@@ -388,7 +404,7 @@ def _along(weights: Array, x: Array, axis: int) -> Array:
   if weights.size == 1:
     weights = weights.reshape(())
     return jnp.broadcast_to(weights, x.shape)
-  axis = axis % (x.ndim + 1) - 1
+  axis = _counted(axis, x) if axis else 0  # 0: from Caffe's batch on
   after = blob.ndim - axis - weights.ndim
   shape = (1,) * axis + weights.shape + (1,) * after
   return from_caffe(jnp.broadcast_to(weights.reshape(shape), blob.shape))

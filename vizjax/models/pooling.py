@@ -14,7 +14,7 @@ _TAPS = 25
 
 
 def frame(
-  size: Pair, kernel: Pair, stride: Pair, pad: Pair, ceil: bool
+  size: Pair, kernel: Pair, stride: Pair, padding: list[Pair], ceil: bool
 ) -> tuple[list[int], list[Pair]]:
   """How many windows there are, and what frame they need, for each axis.
 
@@ -22,19 +22,47 @@ def frame(
     size: of the map.
     kernel: of a window.
     stride: from one to the next.
-    pad: before and after the map.
-    ceil: whether the number is rounded up, as pooling_layer.cpp does; a last
-      window that would begin in the padding is left out.
+    padding: (before, after) the map.
+    ceil: whether the number is rounded up, as pooling_layer.cpp does; where
+      there is any padding, a last window that would begin in it is left out.
   """
   counts, frames = [], []
-  for n, k, s, p in zip(size, kernel, stride, pad, strict=True):
-    span = n + 2 * p - k
+  padded = any(map(any, padding))
+  for n, k, s, (before, after) in zip(
+    size, kernel, stride, padding, strict=True
+  ):
+    span = n + before + after - k
     count = (-(-span // s) if ceil else span // s) + 1
-    if ceil and p and (count - 1) * s >= n + p:
+    if padded and (count - 1) * s >= n + before:
       count -= 1
     counts.append(count)
-    frames.append((p, max(0, (count - 1) * s + k - n - p)))
+    frames.append((before, max(0, (count - 1) * s + k - n - before)))
   return counts, frames
+
+
+def areas(
+  size: Pair,
+  counts: list[int],
+  kernel: Pair,
+  stride: Pair,
+  padding: list[Pair],
+  inside: bool,
+) -> Array:
+  """The number of places of each window, [i, j].
+
+  Padding counts unless only what is `inside` the map does; what is beyond the
+  padding never counts. Other arguments are those of `frame`.
+  """
+  sides = []
+  for n, count, k, s, (before, after) in zip(
+    size, counts, kernel, stride, padding, strict=True
+  ):
+    starts = jnp.arange(count) * s - before
+    if inside:
+      sides.append(jnp.minimum(starts + k, n) - jnp.maximum(starts, 0))
+    else:
+      sides.append(jnp.minimum(starts + k, n + after) - starts)
+  return sides[0][:, None] * sides[1][None, :]
 
 
 def largest(x: Array, kernel: Pair, stride: Pair) -> Array:

@@ -24,7 +24,8 @@ class Layer(NamedTuple):
     features: channels out of a conv or fc.
     kernel: (height, width) of the window.
     stride: (down, right).
-    pad: (above and below, left and right).
+    pad: (above and below, left and right); option 'end' has the numbers below
+      and right where they differ.
     dilation: (down, right) distance between the taps of a conv.
     groups: of a conv; group g of the output reads group g of the input.
     options: further (name, value) pairs that its operator reads.

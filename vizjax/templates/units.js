@@ -70,11 +70,11 @@ const figure = (data, image) => {
 
 const photographs = (examples, unit) => {
   if (!examples) return [];
-  return examples.items.map(({ id, value, position, tile: [at, w, h] }) =>
+  return examples.items.map(({ id, value, position, tile: [x, y, w, h] }) =>
     el('figure', {},
       el('span', { class: 'tile', role: 'img', 'aria-label': id,
         style: `width:${w}px;height:${h}px;` +
-          `background-position:-${at * 160}px 0;background-image:` +
+          `background-position:-${x}px -${y}px;background-image:` +
           `url("${here.layer.folder}/examples/${unit}.jpg")` }),
       el('figcaption', {}, `activation ${short(value)}`, el('br'),
         el('small', {}, `${id} at (${position.join(', ')})`))));

@@ -183,7 +183,7 @@ def losses(
   zero = jnp.zeros(())
   feature = adversarial = discriminator = zero
   if method.weights.feature:
-    seen = net.apply(net.params, made)[method.comparator]
+    seen = core.run(net, made)[method.comparator]
     apart = jnp.mean((seen - acts[method.comparator]) ** 2)
     feature = apart / scales.feature
   if method.weights.adversarial:

@@ -120,7 +120,7 @@ def plan(config: config_dict.ConfigDict) -> Plan:
     files.library(library, 'train', 'a generator is trained by')
   data = datasets.open(config.data)
   kept, held = crops.split(len(data), config.held_out)
-  net = fields.link(config, 'model', fields.knobs(config))
+  net = fields.network(config, 'model')
   if net.input_shape[2] != 3:
     raise ValueError(
       f'config.model takes images of {net.input_shape}, expected 3 channels'
