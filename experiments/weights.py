@@ -10,8 +10,12 @@ goes on where it was when the same command is typed again. Published bounds of
 units, such as act_range_3x_fc6, are listed, fetched and verified likewise.
 """
 
+import os
 import pathlib
 import sys
+import warnings
+
+import numpy as np
 
 from experiments import launch
 from vizjax import spelling
@@ -83,8 +87,22 @@ def verify(*names: str) -> None:
 
 def convert(source: str, out: str) -> None:
   """Writes the arrays of a file of any format, in the layout they have."""
-  form, content = weights.read(source)
+  out = os.path.expanduser(out)
+  form, content = weights.read(os.path.expanduser(source))
   params = layouts.nested(content)
+  bad = [
+    f'{layer}.{name}'
+    for layer, group in params.items()
+    for name, array in group.items()
+    if array.dtype.kind == 'f' and not np.isfinite(array).all()
+  ]
+  if bad:
+    more = f' and {len(bad) - 5} more' if len(bad) > 5 else ''
+    warnings.warn(
+      f'{source!r} has NaN or infinite numbers in {", ".join(bad[:5])}{more}: '
+      'images of units above them will not be finite',
+      stacklevel=2,
+    )
   arrays.write(out, params)
   count = sum(map(len, params.values()))
   print(f'{out}: {count} arrays of {len(params)} layers, from {form}')

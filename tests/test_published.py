@@ -11,7 +11,9 @@ import test_caffe
 from vizjax import models
 from vizjax.models import arrays
 from vizjax.models import caffe
+from vizjax.models import googlenet
 from vizjax.models import layers
+from vizjax.models import layouts
 from vizjax.models import published
 from vizjax.models import tables
 from vizjax.models import zoo
@@ -272,6 +274,160 @@ def test_a_model_is_saved_and_loaded_whole(tmp_path):
     np.testing.assert_array_equal(act, again(image)[name])
 
 
+# Layers of equal shapes, which nothing but the names can tell apart.
+ALIKE = tables.sequence(
+  tables.conv('conv0', 3, 3, pad=1),
+  tables.conv('conv1', 3, 3, pad=1),
+  tables.conv('conv2', 3, 3, pad=1),
+  tables.fc('fc1', 5),
+  tables.fc('fc2', 5),
+)
+ROWS = [row.name for row in ALIKE]
+NAMING = dict(zip(ROWS, ('a', 'b', 'c', 'x', 'y'), strict=True))
+TOLD_APART = {
+  'names of the table': ROWS,
+  'names of a framework': list(NAMING.values()),
+  'a prefix': [f'module.{name}' for name in ROWS],
+  'two prefixes': [f'model.net.{name}' for name in NAMING.values()],
+  'one series': [str(i) for i in (0, 2, 10, 12, 14)],
+  'two series': [f'features.{i}' for i in (0, 2, 10)]
+  + [f'classifier.{i}' for i in (9, 10)],
+  'some known names': ['features.0', 'features.2', 'features.10', 'fc1', 'fc2'],
+  'two numbers': ['1_1', '1_2', '2_1', '10_1', '10_2'],
+}
+NOT_TOLD_APART = {
+  'no numbers': ['p', 'q', 'r', 's', 't'],
+  'three series': ['a.0', 'a.1', 'b.2', 'fc1', 'fc2'],
+  'another count': ['conv1', 'conv2', 'conv3', 'fc1', 'fc2'],
+  'a missing class': ['a.0', 'a.1', 'a.2', 'a.3', 'x'],
+}
+
+
+def alike(names):
+  """{key: array} of a file with the weights of ALIKE under these names."""
+  return {
+    f'{name}.weight': np.full((5, 5) if i > 2 else (3, 3, 3, 3), i)
+    for i, name in enumerate(names)
+  }
+
+
+@pytest.mark.parametrize('case', TOLD_APART)
+@pytest.mark.parametrize('ordered', [True, False])
+def test_the_order_of_a_file_changes_nothing_where_names_tell(case, ordered):
+  content = list(alike(TOLD_APART[case]).items())
+  draw = np.random.RandomState(0)
+  for _ in range(10):
+    shuffled = dict(content[i] for i in draw.permutation(len(content)))
+    found = layouts.matched(ALIKE, shuffled, [NAMING], ordered)
+    values = [found[row]['weight'].flat[0] for row in ROWS]
+    assert values == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize('case', NOT_TOLD_APART)
+def test_weights_that_nothing_tells_apart_are_refused(case):
+  content = alike(NOT_TOLD_APART[case])
+  with pytest.raises(ValueError, match='names do not tell .* give its weights'):
+    layouts.matched(ALIKE, content, [NAMING])
+
+
+def test_the_order_counts_where_a_format_keeps_it():
+  for case in ('no numbers', 'three series'):
+    content = alike(NOT_TOLD_APART[case])
+    found = layouts.matched(ALIKE, content, [NAMING], ordered=True)
+    assert [found[row]['weight'].flat[0] for row in ROWS] == [0, 1, 2, 3, 4]
+  with pytest.raises(ValueError, match='names do not tell'):
+    content = alike(NOT_TOLD_APART['another count'])
+    layouts.matched(ALIKE, content, [NAMING], ordered=True)
+
+
+@pytest.mark.parametrize('ending', ['safetensors', 'npz'])
+def test_a_sorted_file_is_the_same_network(ending, tmp_path):
+  """safetensors sorts by name, and reads in the order of a hash map."""
+  names = ('features.0', 'features.10', 'classifier.9', 'classifier.10')
+  groups = dict(zip(names, laid_out('torch', False).values(), strict=True))
+  file = tmp_path / f'toy.{ending}'
+  arrays.write(file, dict(sorted(groups.items())))
+  model = published.load('toy', TOY, str(file))
+  for layer, group in plain().items():
+    found = model.params[layer]['kernel']
+    np.testing.assert_allclose(found, group['kernel'], rtol=1e-6)
+
+
+def test_namings_are_those_of_torchvision_and_keras():
+  (alexnet,) = models.described('torchvision_alexnet').namings
+  assert alexnet['conv3'] == 'features.6' and alexnet['fc8'] == 'classifier.6'
+  last = {'vgg16': ('conv5_3', '28', '3'), 'vgg19': ('conv5_4', '34', '4')}
+  for name, (row, number, i) in last.items():
+    for network in (name, f'torchvision_{name}'):
+      torchvision, keras = models.described(network).namings
+      assert torchvision[row] == f'features.{number}'
+      assert torchvision['fc7'] == 'classifier.3'
+      assert keras[row] == f'block5_conv{i}'
+      assert (keras['fc6'], keras['fc8']) == ('fc1', 'predictions')
+  for name in NAMES:
+    network = models.described(name)
+    _, shapes = layers.shapes(network.table, network.input_shape)
+    for naming in network.namings:
+      assert set(naming) == set(shapes)
+
+
+@pytest.fixture
+def googlenet_file(tmp_path):
+  """A network of torchvision's names with random weights of few bits."""
+  network = models.described(googlenet.TORCHVISION)
+  _, shapes = layers.shapes(network.table, network.input_shape)
+  draw = np.random.RandomState(0)
+  file = tmp_path / 'mine.npz'
+  params = {
+    layer: {n: draw.normal(0, 1, s.shape).astype('f4') for n, s in g.items()}
+    for layer, g in shapes.items()
+  }
+  theirs = {
+    layer: {'weight': group['kernel'].transpose(3, 2, 0, 1)}
+    for layer, group in params.items()
+    if layer == 'conv1/7x7_s2'
+  }
+  arrays.write(file, params | theirs)
+  return file, params['conv1/7x7_s2']['kernel']
+
+
+@pytest.mark.parametrize('transformed', [True, False])
+def test_transform_input_is_what_the_file_was_trained_with(
+  transformed, googlenet_file
+):
+  file, kernel = googlenet_file
+  model = models.load(
+    googlenet.TORCHVISION, str(file), transform_input=transformed
+  )
+  image = np.random.RandomState(1).uniform(0, 255, (7, 7, 3))
+  x = (image / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+  if transformed:  # as GoogLeNet._transform_input
+    x = x * (np.array([0.229, 0.224, 0.225]) / 0.5)
+    x = x + (np.array([0.485, 0.456, 0.406]) - 0.5) / 0.5
+  expected = np.einsum('hwc,hwco->o', x, kernel)
+  centered = image - np.asarray(model.mean)
+  kernel = model.params['conv1/7x7_s2']['kernel']
+  found = np.einsum('hwc,hwco->o', centered, kernel)
+  np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_transform_input_must_be_told_of_a_file_that_is_not_the_published(
+  googlenet_file, monkeypatch
+):
+  file = str(googlenet_file[0])
+  with pytest.raises(ValueError, match='transform_input=True.* if .*=False if'):
+    models.load(googlenet.TORCHVISION, file)
+  with pytest.raises(ValueError, match="is 'no', expected True or False"):
+    googlenet.transforms(file, 'no')
+  with pytest.raises(ValueError, match='alone: leave it out'):
+    models.load('vgg16', file, transform_input=True)
+  monkeypatch.setattr(zoo, 'vouches', lambda name, path: True)
+  model = models.load(googlenet.TORCHVISION, file)
+  np.testing.assert_array_equal(model.mean, 127.5)
+  with pytest.raises(ValueError, match='that torchvision published'):
+    models.load(googlenet.TORCHVISION, file, transform_input=False)
+
+
 def wrong(change):
   groups = laid_out('torch', False)
   change(groups)
@@ -345,7 +501,8 @@ def against_pytorch(name, folder):
         module.weight.data.uniform_(0.5, 2)
         module.bias.data.normal_(0, 0.1)
   torch.save(net.state_dict(), folder / 'net.pth')
-  model = models.load(name, str(folder / 'net.pth'))
+  options = {'transform_input': True} if googlenet else {}
+  model = models.load(name, str(folder / 'net.pth'), **options)
   kinds = (torch.nn.Conv2d, torch.nn.Linear, torch.nn.BatchNorm2d)
   modules = [
     (key, module)
@@ -354,7 +511,8 @@ def against_pytorch(name, folder):
   ]
   weighted = ('conv', 'fc', 'batch_norm')
   rows = [info.name for info in model.layers if info.kind in weighted]
-  sources = {v: k for k, v in models.described(name).sources.items()}
+  (naming, *_) = models.described(name).namings
+  layers_ = {v: k for k, v in naming.items()}
   theirs = {}
 
   def keep(row):
@@ -364,7 +522,7 @@ def against_pytorch(name, folder):
     return hook
 
   for (key, module), row in zip(modules, rows, strict=True):
-    assert sources.get(key, row) == row
+    assert layers_[key] == row
     module.register_forward_hook(keep(row))
   found = []
   for size in ((224, 224), (243, 229)):

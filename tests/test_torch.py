@@ -12,6 +12,7 @@ import mutations
 import numpy as np
 import pytest
 
+from vizjax.models import signatures
 from vizjax.models import torch
 from vizjax.models import unpickle
 
@@ -93,7 +94,7 @@ def legacy(value, storages=None, little=True):
   """A file of the legacy form, from the opcodes of its value."""
   storages = {'0': FLAT[:6]} if storages is None else storages
   system = {'protocol_version': 1001, 'little_endian': little}
-  heads = torch.MAGIC, torch.PROTOCOL, system
+  heads = signatures.TORCH, torch.PROTOCOL, system
   parts = [pickle.dumps(head, 2) for head in heads]
   parts += [b'\x80\x02' + value + b'.', pickle.dumps(list(storages), 2)]
   for array in storages.values():
@@ -218,7 +219,7 @@ def test_every_type_of_storage_is_read(kind, path):
     (tensor(storage('LongStorage')), 'storage'),
     (tensor(storage(key='1')), "storage|'archive/data/1'"),
     (tensor(integer(3)), 'without a storage'),
-    (integer(3), "'bad' is a int, not a tensor|for no tensor"),
+    (integer(3), "'bad' is of type int, not a tensor|for no tensor"),
     (name('torch', 'FloatStorage'), 'not a tensor|for no tensor'),
     (name('torch', 'ComplexFloatStorage'), 'names torch.ComplexFloatStorage'),
     (call(name('torch', 'FloatStorage')), 'what is not a function'),
@@ -230,6 +231,13 @@ def test_every_type_of_storage_is_read(kind, path):
 def test_what_does_not_fit_is_an_error(form, bad, match, path):
   content = MAKE[form](dictionary({'bad': bad}))
   mutations.refuses(torch.read, path, content, match)
+
+
+def test_what_a_file_says_is_one_line_without_control_letters(path):
+  path.write_bytes(legacy(name('torch', 'A\x1b[31m\tB'), {}))
+  with pytest.raises(ValueError, match=r'names torch.A \[31m B: ') as raised:
+    torch.read(path)
+  assert str(raised.value).isprintable()
 
 
 def test_many_expansions_of_one_storage_are_refused(path):

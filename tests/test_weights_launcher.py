@@ -178,6 +178,33 @@ def test_one_format_of_vizjax_becomes_the_other(tmp_path):
     weights.main(['convert', str(first), str(tmp_path / 'c.txt')])
 
 
+def test_numbers_that_are_not_finite_are_told_of(tmp_path):
+  params = {
+    f'conv{i}': {'kernel': np.full(2, value, np.float32)}
+    for i, value in enumerate([0, np.nan, np.inf, *[np.nan] * 5])
+  }
+  arrays.write(tmp_path / 'a.npz', params)
+  told = 'a.npz. has NaN or infinite .* conv1.kernel, conv2.*and 2 more: '
+  with pytest.warns(UserWarning, match=told):
+    weights.main(['convert', str(tmp_path / 'a.npz'), str(tmp_path / 'b.npz')])
+  found = arrays.read(tmp_path / 'b.npz')
+  jax.tree.map(np.testing.assert_array_equal, found, params)
+
+
+def test_nothing_is_written_for_a_file_that_is_refused(tmp_path, monkeypatch):
+  monkeypatch.setenv('HOME', str(tmp_path))
+  (tmp_path / 'a.pth').write_bytes(b'')
+  with pytest.raises(ValueError, match='a.pth.* it is empty'):
+    weights.main(['convert', '~/a.pth', '~/b.npz'])
+  assert os.listdir(tmp_path) == ['a.pth']
+  arrays.write(tmp_path / 'a.npz', {'a': {'b': np.ones(1)}})
+  with pytest.raises(OSError) as raised:
+    weights.main(['convert', '~/a.npz', '~/none/b.npz'])
+  assert raised.value.filename == str(tmp_path / 'none')
+  weights.main(['convert', '~/a.npz', '~/b.npz'])
+  assert (tmp_path / 'b.npz').exists()
+
+
 # The launcher with one file, of the server at the address that it is given.
 LAUNCHER = """
 import sys

@@ -515,7 +515,9 @@ def test_a_file_put_by_hand_is_found_and_verified(home, put):
   assert zoo.find('toy') == home / 'toy.npz'
   assert zoo.verify(file, zoo.find('toy')) == f'SHA-256 {sha256(CONTENT)}'
   assert zoo.fetch('toy') == f'SHA-256 {sha256(CONTENT)}'
+  assert zoo.vouches('toy', home / 'toy.npz')
   (home / 'toy.npz').write_bytes(CONTENT[:-1])
+  assert not zoo.vouches('toy', home / 'toy.npz')
   with pytest.raises(ValueError, match='511999 bytes; expected .* 512000'):
     zoo.find('toy')
   (home / 'toy.npz').write_bytes(OTHER)

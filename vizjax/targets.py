@@ -17,6 +17,7 @@ import numpy as np
 
 from vizjax import core
 from vizjax import images
+from vizjax import npy_files
 
 Maker = Callable[[tuple[int, ...], int], np.ndarray]
 
@@ -244,12 +245,13 @@ def load_npy(path: str) -> np.ndarray:
     ValueError: it is not an array of numbers.
   """
   with open(os.path.expanduser(path), 'rb') as file:
-    try:
-      array = np.lib.format.read_array(file, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-      raise ValueError(f'{path!r} is not a .npy file: {error}') from None
-  if array.dtype.kind not in 'biuf':
-    raise ValueError(f'{path!r} is not a .npy file of real numbers')
+    content = file.read()
+  try:
+    array = npy_files.read(content)
+  except ValueError as error:
+    raise ValueError(
+      f'{path!r} is not a .npy file of real numbers: {error}'
+    ) from None
   if not np.isfinite(array).all():
     raise ValueError(f'{path!r} holds numbers that are not finite')
   return array

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from vizjax import core
 from vizjax import spelling
+from vizjax.models import googlenet
 from vizjax.models import layers
 from vizjax.models import published
 from vizjax.models import tables
@@ -57,13 +58,17 @@ _FAMILIES = {
 NAMES = (*_PACKAGED, *(n for names in _FAMILIES.values() for n in names))
 
 
-def load(name: str, weights: str | None = None) -> core.Model:
+def load(
+  name: str, weights: str | None = None, *, transform_input: bool | None = None
+) -> core.Model:
   """A network with its pretrained weights.
 
   Args:
     name: one of `NAMES`.
     weights: a file to read instead of the one that is installed or, by
       `python -m experiments.weights fetch`, downloaded.
+    transform_input: of the network that a file for 'torchvision_googlenet' was
+      trained as; known for the published file, needed for any other.
 
   Raises:
     ValueError: an unknown name, or a file that is not the expected one or not
@@ -75,6 +80,15 @@ def load(name: str, weights: str | None = None) -> core.Model:
     raise ValueError(
       f'{name!r} is not a network of vizjax. Networks: {", ".join(NAMES)}.'
       + hint
+    )
+  if name == googlenet.TORCHVISION:
+    path = published.find(name, weights)
+    transforms = googlenet.transforms(path, transform_input)
+    return published.read(name, googlenet.network(name, transforms), path)
+  if transform_input is not None:
+    raise ValueError(
+      f'load({name!r}) was given transform_input={transform_input!r}, which is '
+      f'an argument of {googlenet.TORCHVISION!r} alone: leave it out'
     )
   if name in _PACKAGED:
     return importlib.import_module(f'vizjax.models.{name}').load(weights)

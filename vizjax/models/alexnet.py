@@ -61,6 +61,12 @@ TORCHVISION = tables.sequence(
   *tables.classifier(4096, 1000),
 )
 
+# What torchvision calls them.
+TORCHVISION_NAMING = {
+  **{f'conv{i}': f'features.{n}' for i, n in enumerate((0, 3, 6, 8, 10), 1)},
+  **{f'fc{i}': f'classifier.{n}' for i, n in enumerate((1, 4, 6), 6)},
+}
+
 
 def network(name: str) -> published.Network:
   """The network of a name, but for its weights."""
@@ -71,6 +77,7 @@ def network(name: str) -> published.Network:
       published.TORCHVISION_MEAN,
       published.TORCHVISION_DEVIATION,
       labels=imagenet.labels(),
+      namings=(TORCHVISION_NAMING,),
     )
   labels = imagenet.labels()
   if name == 'places205_alexnet':

@@ -7,13 +7,12 @@ have names such as `conv1/7x7_s2`, and weights have no colon in theirs.
 
 from collections.abc import Mapping
 import io
-import math
 from typing import Any
-import warnings
 import zipfile
 
 import numpy as np
 
+from vizjax import npy_files
 from vizjax.models import files
 from vizjax.models import unpickle
 
@@ -158,29 +157,10 @@ def _read_npz(content: bytes) -> dict[str, np.ndarray]:
 def _read_npy(content: bytes) -> Any:
   """The array of a `.npy`, or what it pickles if that is one object."""
   stream = io.BytesIO(content)
-  version = np.lib.format.read_magic(stream)
-  headers = {
-    (1, 0): np.lib.format.read_array_header_1_0,
-    (2, 0): np.lib.format.read_array_header_2_0,
-  }
-  if version not in headers:
-    raise ValueError(f'it is of the unknown version {version}')
-  with warnings.catch_warnings():
-    # Of sizes as Python 2 wrote them.
-    warnings.simplefilter('ignore')
-    shape, by_columns, dtype = headers[version](stream)
-  if dtype.kind == 'O':
-    return _unpickle(stream, shape)
-  if dtype.kind not in 'biuf':
-    raise ValueError(f'it is an array of {dtype}')
-  if min(shape, default=0) < 0:
-    raise ValueError(f'it is an array of {shape}')
-  nbytes = math.prod(shape) * dtype.itemsize
-  found = len(content) - stream.tell()
-  if nbytes != found:
-    raise ValueError(f'it has {found} bytes of an array of {shape} {dtype}')
-  array = np.frombuffer(content, dtype, offset=stream.tell())
-  return array.reshape(shape, order='F' if by_columns else 'C')
+  header = npy_files.header(stream)
+  if header.dtype.kind == 'O':
+    return _unpickle(stream, header.shape)
+  return npy_files.array(content, header, stream.tell())
 
 
 def _unpickle(stream: io.BytesIO, shape: tuple[int, ...]) -> Any:

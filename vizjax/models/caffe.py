@@ -26,6 +26,7 @@ from vizjax.models import caffe_schema
 from vizjax.models import caffe_transform
 from vizjax.models import labels as labels_
 from vizjax.models import layers
+from vizjax.models import signatures
 from vizjax.models import tables
 
 Mean = core.Number | tuple[core.Number, ...] | np.ndarray | str | None
@@ -128,6 +129,7 @@ def model(
     scale=1.0 if scale is None else scale,
     input_shape=shape,
     range=range,
+    names=blobs,
   )
 
 
@@ -197,13 +199,22 @@ def read_weights(path: str) -> dict[str, list[np.ndarray]]:
   net = caffe_schema.message('NetParameter')
   content = pathlib.Path(path).expanduser().read_bytes()
   try:
+    form = signatures.form(content[: signatures.LENGTH])
+    if form != 'caffe':
+      raise ValueError(f'it is {signatures.DESCRIPTIONS[form]}')
     net.ParseFromString(content)
     found = {
       layer.name: [_array(blob) for blob in layer.blobs]
       for layer in _with_blobs(net)
     }
-  except (message.DecodeError, ValueError, RecursionError) as error:
-    raise ValueError(f'{path!r} cannot be read: {error}') from None
+  except message.DecodeError:
+    raise ValueError(
+      f'{path!r} is damaged, or no .caffemodel: take it from its source again'
+    ) from None
+  except (ValueError, RecursionError) as error:
+    raise ValueError(
+      f'{path!r} cannot be read as a .caffemodel: {error}'
+    ) from None
   if not found:
     raise ValueError(f'{path!r} holds no weights: expected a .caffemodel')
   return found
@@ -221,11 +232,13 @@ def read_mean(path: str) -> np.ndarray:
   try:
     blob.ParseFromString(content)
     array = _array(blob)
-  except (message.DecodeError, ValueError):
+  except message.DecodeError:
     raise ValueError(
       f'{path!r} is damaged or no mean image of Caffe: expected a .binaryproto '
       'of compute_image_mean'
     ) from None
+  except ValueError as error:
+    raise ValueError(f'{path!r} cannot be read: {error}') from None
   if array.ndim == 4 and len(array) == 1:
     array = array[0]
   if array.ndim != 3 or not array.size or not np.isfinite(array).all():

@@ -51,7 +51,7 @@ def load(weights: str | None = None) -> core.Model:
     MEAN,
     DEVIATION,
     labels=imagenet.labels(),
-    sources=sources,
+    namings=(sources,),
   )
   return published.read('efficientnet_lite0', network, path)
 

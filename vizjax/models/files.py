@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 import contextlib
+import errno
 import importlib
 import os
 import pathlib
@@ -46,13 +47,21 @@ def bound(size: int) -> int:
   return EXPANSION * size + ROOM
 
 
+class NotRead(ValueError):
+  """A whole file of a kind that is not read; the message says what to type."""
+
+
 @contextlib.contextmanager
 def reading(path: Path, kind: str) -> Iterator[None]:
   """Turns whatever is raised within into a ValueError that names the file."""
   try:
     yield
+  except NotRead as error:
+    raise ValueError(
+      f'weights file {str(path)!r} cannot be read: {one_line(str(error))}'
+    ) from error
   except Exception as error:  # A parser may raise anything on damaged input.
-    said = str(error)[:400]
+    said = one_line(str(error))[:400]
     if type(error) is not ValueError:
       said = f'{type(error).__name__} {said}'
     raise ValueError(
@@ -61,10 +70,24 @@ def reading(path: Path, kind: str) -> Iterator[None]:
     ) from error
 
 
+def one_line(text: str) -> str:
+  """The text without line breaks and control letters, which a file may hold."""
+  shown = (letter if letter.isprintable() else ' ' for letter in text)
+  return ' '.join(''.join(shown).split())
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[pathlib.Path]:
-  """A path to write to, renamed to this one once all is written."""
+  """A path to write to, renamed to this one once all is written.
+
+  Raises:
+    FileNotFoundError: the folder of the path is not there.
+  """
   path = pathlib.Path(path)
+  if not path.parent.is_dir():
+    raise FileNotFoundError(
+      errno.ENOENT, os.strerror(errno.ENOENT), str(path.parent)
+    )
   partial = path.with_name(f'.{path.name}.{os.getpid()}.partial')
   try:
     yield partial

@@ -11,11 +11,15 @@ googlenet.py of https://github.com/pytorch/vision. The heads that helped in
 training are left out.
 """
 
+from typing import Any
+
 from vizjax.models import caffe
+from vizjax.models import files
 from vizjax.models import imagenet
 from vizjax.models import tables
 from vizjax.models import places205
 from vizjax.models import published
+from vizjax.models import zoo
 
 # Features of 1x1, 3x3_reduce, 3x3, 5x5_reduce, 5x5 and pool_proj.
 INCEPTIONS = {
@@ -29,6 +33,9 @@ INCEPTIONS = {
   '5a': (256, 160, 320, 32, 128, 128),
   '5b': (384, 192, 384, 48, 128, 128),
 }
+
+
+TORCHVISION = 'torchvision_googlenet'
 
 
 class _Rows(list):
@@ -122,24 +129,72 @@ def _torchvision_name(name: str) -> str:
   return f'{part.replace("_", "")}.{branch}.{kind}'
 
 
-def network(name: str) -> published.Network:
-  """The network of a name, but for its weights."""
+def transforms(path: files.Path, given: Any) -> bool:
+  """Whether torchvision's network of a weights file transforms its input.
+
+  torchvision sets `transform_input` for its pretrained weights and for what is
+  fine-tuned from them; a network made without them has it off. The state dict
+  does not hold it.
+
+  Args:
+    path: of the weights.
+    given: True or False, as the user says; None for a file that was published.
+
+  Raises:
+    ValueError: it is not known, or not what was published: what to type.
+    OSError: the file cannot be read.
+  """
+  if given not in (None, True, False):
+    raise ValueError(
+      f'transform_input is {given!r}, expected True or False: type '
+      f'load({TORCHVISION!r}, {str(path)!r}, transform_input=True)'
+    )
+  if zoo.vouches(TORCHVISION, path):
+    if given is False:
+      raise ValueError(
+        f'{str(path)!r} is the file that torchvision published, whose network '
+        'transforms its input, but transform_input=False was given: leave '
+        'transform_input out'
+      )
+    return True
+  if given is None:
+    raise ValueError(
+      f'{str(path)!r} is not the published file of {TORCHVISION!r} and does '
+      'not hold whether its network transforms its input '
+      '(net.transform_input): type '
+      f'load({TORCHVISION!r}, {str(path)!r}, transform_input=True) if it was '
+      'fine-tuned from the published weights, transform_input=False if it was '
+      'trained from scratch'
+    )
+  return given
+
+
+def network(name: str, transform_input: bool = True) -> published.Network:
+  """The network of a name, but for its weights.
+
+  Args:
+    name: of the zoo.
+    transform_input: of torchvision's network: whether it undoes torchvision's
+      normalization and reads RGB in [-1, 1], as the published one does.
+  """
   places = name == 'places205_googlenet'
   labels = places205.labels() if places else imagenet.labels()
-  torchvision = name == 'torchvision_googlenet'
+  torchvision = name == TORCHVISION
   table = _table(len(labels), torchvision)
   shape = (224, 224, 3)
   if torchvision:
-    # `transform_input` undoes torchvision's normalization: RGB in [-1, 1].
-    middle = (127.5,) * 3
+    mean, deviation = (127.5,) * 3, (127.5,) * 3
+    if not transform_input:
+      mean = published.TORCHVISION_MEAN
+      deviation = published.TORCHVISION_DEVIATION
     weighted = ('conv', 'batch_norm', 'fc')
-    sources = {
+    naming = {
       row.name: _torchvision_name(row.name)
       for row in table
       if row.kind in weighted
     }
     return published.Network(
-      table, shape, middle, middle, labels=labels, sources=sources
+      table, shape, mean, deviation, labels=labels, namings=(naming,)
     )
   mean = caffe.IMAGENET_MEAN if places else (123.0, 117.0, 104.0)
   return published.Network(table, shape, mean, bgr=True, labels=labels)

@@ -100,6 +100,7 @@ def model(
   input_shape: tuple[int, int, int],
   scale: Any = 1.0,
   range: Any = core.GREY_LEVELS,
+  names: Iterable[str] = (),
 ) -> core.Model:
   """A `Model` of a table and its weights.
 
@@ -110,6 +111,8 @@ def model(
     input_shape: (h, w, c).
     scale: a number or [c]: the network gets (image - mean) * scale.
     range: (low, high) of the image.
+    names: of all layers in the weights file, for the error; those of `params`
+      unless given.
 
   Raises:
     ValueError: weights are missing or do not fit: layer, found, expected; or
@@ -121,7 +124,7 @@ def model(
   if missing:
     raise ValueError(
       f'the weights have nothing for {_listed(missing)}: they have '
-      f'{_listed(params)}'
+      f'{_listed(names or params)}'
     )
   params = {
     layer: {
@@ -270,4 +273,6 @@ def _weight(layer: str, name: str, like, weights: Mapping) -> Array:
 
 
 def _listed(names: Iterable[str]) -> str:
-  return ', '.join(map(repr, names)) or 'nothing'
+  names = list(names)
+  more = f' and {len(names) - 12} more' if len(names) > 12 else ''
+  return (', '.join(map(repr, names[:12])) or 'nothing') + more

@@ -10,7 +10,9 @@ vizjax      'kernel', 'bias' ...: conv [h, w, in, out], fc [in, out], a map
             flattened as [c, h, w]; the first kernel reads RGB less the mean
 """
 
-from collections.abc import Iterable, Mapping
+import collections
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+import itertools
 import re
 from typing import Any
 
@@ -21,6 +23,7 @@ from vizjax.models import layers
 from vizjax.models import tables
 
 Groups = dict[str, dict[str, np.ndarray]]  # {layer: {weight: array}}
+Naming = Mapping[str, str]  # {layer of a table: its name in a file}
 
 _TORCH = {
   'weight': 'kernel',
@@ -65,42 +68,115 @@ def kind(group: Mapping[str, Any]) -> str:
 def matched(
   table: tables.Table,
   content: Mapping[str, Any],
-  sources: Mapping[str, str],
+  namings: Sequence[Naming] = (),
+  ordered: bool = False,
 ) -> Groups:
   """The weights of a file, by the layer of a table that they belong to.
 
-  By name, where `/` is as good as `_`; or else, if the table is a chain of as
-  many layers with weights as the file has, by their order.
+  The first of these rules that gives every layer its weights decides:
+
+  1. Names: those of the table or of one naming, where `/` is as good as `_`,
+     and a prefix that all names have, such as `module.`, may be left out.
+  2. Numbers in the names, as `_numbered` reads them.
+  3. The order of the file, if its format keeps the order of the layers.
+
+  Rules 2 and 3 are for a table that is a chain of as many layers with weights
+  as the file has, and must agree with the names that are known.
 
   Args:
     table: whose layers need weights.
     content: what the reader of any format returned.
-    sources: names of layers in the file, where they are others.
+    namings: what the layers may be called in the file, other than in the table.
+    ordered: whether the order of `content` is the order of the layers.
 
   Raises:
-    ValueError: layers are missing: all of them.
+    ValueError: the file lacks the weights of some layers, or does not tell
+      whose weights are which.
   """
   groups = {
     name: group for name, group in nested(content).items() if kind(group)
   }
   needed = [row for row in table if row.kind in _WEIGHTED]
-  by_name = {_plain(name): group for name, group in groups.items()}
-  found = {}
-  for row in needed:
-    for name in (row.name, sources.get(row.name, row.name)):
-      if _plain(name) in by_name:
-        found[row.name] = by_name[_plain(name)]
+  found = _named(needed, groups, namings)
   missing = [row.name for row in needed if row.name not in found]
+  if not missing:
+    return {layer: groups[name] for layer, name in found.items()}
   chain = all(len(row.inputs) == 1 for row in table)
-  if not found and chain and len(groups) == len(needed):
-    names = (row.name for row in needed)
-    return dict(zip(names, groups.values(), strict=True))
-  if missing:
+  if not chain or len(groups) != len(needed):
     raise ValueError(
       f'it has no weights for {_listed(missing, len(missing))}; it has '
       f'{_listed(groups, 12)}'
     )
+  by_order = dict(zip((row.name for row in needed), groups, strict=True))
+  for names in (_numbered(needed, groups), by_order if ordered else {}):
+    # conv5_0 to conv5_2 are not conv5_1 to conv5_3: two names would agree.
+    if names and found.items() <= names.items():
+      return {layer: groups[name] for layer, name in names.items()}
+  raise ValueError(
+    f'its names do not tell which weights are those of {_listed(missing, 12)}: '
+    f'it has {_listed(groups, 12)}; give its weights the names of the layers, '
+    f'such as {f"{missing[0]}.weight"!r}'
+  )
+
+
+def _named(
+  needed: Sequence[tables.Layer], groups: Groups, namings: Sequence[Naming]
+) -> dict[str, str]:
+  """{layer: name in the file}, of the naming that most layers are found by."""
+  best = {}
+  for naming in ({}, *namings):
+    for spelled in _spellings(groups):
+      plain = {
+        row.name: _plain(naming.get(row.name, row.name)) for row in needed
+      }
+      found = {row: spelled[p] for row, p in plain.items() if p in spelled}
+      best = max(best, found, key=len)  # of equally long ones, the first
+  return best
+
+
+def _spellings(groups: Groups) -> Iterator[dict[str, str]]:
+  """{plain name: name in the file}: whole, then without shared prefixes."""
+  parts = [re.split(r'[./]', name) for name in groups]
+  folders = zip(*(part[:-1] for part in parts), strict=False)
+  shared = itertools.takewhile(lambda names: len(set(names)) == 1, folders)
+  for count in range(len(list(shared)) + 1):
+    plain = [_plain('_'.join(part[count:])) for part in parts]
+    count_of = collections.Counter(plain)
+    pairs = zip(plain, groups, strict=True)
+    yield {p: name for p, name in pairs if count_of[p] == 1}
+
+
+def _numbered(needed: Sequence[tables.Layer], groups: Groups) -> dict[str, str]:
+  """{layer: name in the file} by the numbers in the names; {} if they do not
+  tell.
+
+  Names that differ in nothing but their numbers, such as features.0 and
+  features.10, are in the order of these. A file may have two such series: the
+  fully connected layers, whose kernels have two axes, and the others.
+  """
+  parts = [(needed, list(groups))]
+  if len(set(map(_unnumbered, groups))) > 1:
+    axes = {n: max(map(np.ndim, group.values())) for n, group in groups.items()}
+    parts = [
+      (
+        [row for row in needed if (row.kind == 'fc') == dense],
+        [name for name in groups if (axes[name] == 2) == dense],
+      )
+      for dense in (False, True)
+    ]
+  found = {}
+  for rows, names in parts:
+    by_number = {tuple(map(int, re.findall(r'\d+', n))): n for n in names}
+    alike = len(set(map(_unnumbered, names))) <= 1
+    if not alike or not len(rows) == len(names) == len(by_number):
+      return {}
+    ordered = [by_number[number] for number in sorted(by_number)]
+    found |= zip((row.name for row in rows), ordered, strict=True)
   return found
+
+
+def _unnumbered(name: str) -> str:
+  return re.sub(r'\d+', '#', name)
 
 
 def params(

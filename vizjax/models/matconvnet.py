@@ -68,6 +68,12 @@ def read(path: files.Path) -> dict[str, dict[str, np.ndarray]]:
   with files.reading(path, 'MatConvNet file'):
     variables = _variables(content)
     params = _layers(variables.get('layers'))
+    if not params:
+      dag = ' of DagNN' if 'params' in variables else ''
+      raise files.NotRead(
+        f'its layers{dag} have no weights in them: expected a network of '
+        'SimpleNN, with the cell `weights` or `filters` in its layers'
+      )
     mean = _mean(variables)
     return params if mean is None else {**params, MEAN: {'averageImage': mean}}
 
@@ -196,7 +202,10 @@ def _numbers(view: memoryview, sizes: tuple, dtype: str) -> np.ndarray:
 
 def _layers(rows: Any) -> dict[str, dict[str, np.ndarray]]:
   if not isinstance(rows, list):
-    raise ValueError("it has no cell 'layers'")
+    raise files.NotRead(
+      "it has no cell 'layers': expected the variables of a network of "
+      "SimpleNN; type save('FILE.mat', '-struct', 'net') in MATLAB"
+    )
   params = {}
   for layer in rows:
     if not isinstance(layer, dict) or not isinstance(layer.get('name'), str):

@@ -5,7 +5,6 @@ and a weights file, make a `Model`. The file is the published one, of the zoo,
 or one of the same network that went through another framework.
 """
 
-from collections.abc import Mapping
 import dataclasses
 import pathlib
 from typing import NamedTuple
@@ -13,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vizjax import core
+from vizjax.models import files
 from vizjax.models import layers
 from vizjax.models import tables
 from vizjax.models import layouts
@@ -35,7 +35,8 @@ class Network(NamedTuple):
     bgr: whether the published weights read the channels in that order, or
       make a picture in it.
     labels: names of the classes.
-    sources: names in the published file, of layers that it calls otherwise.
+    namings: {layer: its name in a file}, one for each framework that gives
+      the layers other names than the table.
   """
 
   table: tables.Table
@@ -44,7 +45,7 @@ class Network(NamedTuple):
   deviation: tuple[float, ...] = (1.0, 1.0, 1.0)
   bgr: bool = False
   labels: tuple[str, ...] = ()
-  sources: Mapping[str, str] = {}
+  namings: tuple[layouts.Naming, ...] = ()
 
 
 def load(name: str, network: Network, weights: str | None) -> core.Model:
@@ -59,6 +60,17 @@ def load(name: str, network: Network, weights: str | None) -> core.Model:
     ValueError: the weights are not here (what to type), or do not fit.
     OSError: they cannot be read.
   """
+  return read(name, network, find(name, weights))
+
+
+def find(name: str, weights: str | None) -> pathlib.Path:
+  """The path of the weights of a network, of the zoo unless one is given.
+
+  Raises:
+    ValueError: the weights are not here (what to type), or are the file of
+      another network.
+    OSError: they cannot be unpacked.
+  """
   path = zoo.find(name) if weights is None else pathlib.Path(weights)
   path = path.expanduser()
   other = zoo.owner(path.name)
@@ -67,7 +79,7 @@ def load(name: str, network: Network, weights: str | None) -> core.Model:
       f'{str(path)!r} is the file of {other!r}, not of {name!r}: type '
       f'load({other!r}, {str(path)!r})'
     )
-  return read(name, network, path)
+  return path
 
 
 def read(name: str, network: Network, path: pathlib.Path) -> core.Model:
@@ -79,7 +91,9 @@ def read(name: str, network: Network, path: pathlib.Path) -> core.Model:
   """
   form, content = weights_.read(path)
   try:
-    groups = layouts.matched(network.table, content, network.sources)
+    groups = layouts.matched(
+      network.table, content, network.namings, form in weights_.ORDERED
+    )
     params = layouts.params(network.table, groups, network.input_shape)
     first = next(row for row in network.table if row.inputs == (tables.DATA,))
     ends = params[first.name], params.get(network.table[-1].name, {})
@@ -92,7 +106,7 @@ def read(name: str, network: Network, path: pathlib.Path) -> core.Model:
     )
   except ValueError as error:
     raise ValueError(
-      f'{str(path)!r} ({form}) is not {name!r}: {error}'
+      f'{str(path)!r} ({form}) is not {name!r}: {files.one_line(str(error))}'
     ) from error
   return dataclasses.replace(made, labels=network.labels)
 

@@ -16,9 +16,9 @@ import zipfile
 import numpy as np
 
 from vizjax.models import files
+from vizjax.models import signatures
 from vizjax.models import unpickle
 
-MAGIC = 0x1950A86A20F9469CFC6C  # of the legacy form: its first pickle
 PROTOCOL = 1001
 
 # NumPy has no bfloat16: the upper half of a float32.
@@ -90,7 +90,10 @@ def _read_zip(content: bytes) -> tuple[Any, dict[str, np.ndarray]]:
       raise ValueError('it is a zip with no data.pkl, or several')
     folder = names[0].removesuffix('data.pkl')
     if folder + 'constants.pkl' in archive.namelist():
-      raise ValueError('it is a TorchScript program: save its state_dict()')
+      raise files.NotRead(
+        'it is a TorchScript program: type torch.save(net.state_dict(), '
+        "'FILE.pth')"
+      )
     if folder + 'byteorder' in archive.namelist():
       if _member(archive, folder + 'byteorder') != b'little':
         raise ValueError('its numbers are not little-endian')
@@ -116,7 +119,7 @@ def _member(archive: zipfile.ZipFile, name: str) -> bytes:
 
 def _read_legacy(content: bytes) -> tuple[Any, dict[str, np.ndarray]]:
   stream = io.BytesIO(content)
-  if unpickle.load(stream, {}) != MAGIC:
+  if unpickle.load(stream, {}) != signatures.TORCH:
     raise ValueError('it begins with another number than those of PyTorch')
   if unpickle.load(stream, {}) != PROTOCOL:
     raise ValueError(f'its protocol is not {PROTOCOL}')
@@ -143,19 +146,35 @@ def _tensors(value, storages: Mapping, bound: int) -> dict[str, np.ndarray]:
   if isinstance(value, dict) and isinstance(value.get('state_dict'), dict):
     value = value['state_dict']
   if not isinstance(value, dict):
-    raise ValueError(f'it holds a {type(value).__name__}, not a state dict')
+    raise files.NotRead(
+      f'it holds a {type(value).__name__}, not a state dict: type '
+      "torch.save(net.state_dict(), 'FILE.pth')"
+    )
   found = {}
   for name, tensor in value.items():
     if type(name) is not str or type(tensor) is not _Tensor:
-      raise ValueError(
-        f'its entry {str(name)[:80]!r} is a {type(tensor).__name__}, not a '
-        "tensor: expected a state dict, or {'state_dict': one}"
+      raise files.NotRead(
+        f'its entry {str(name)[:80]!r} is of type {type(tensor).__name__}, '
+        f'not a tensor: expected a state dict{_inside(value)}'
       )
     found[name] = _view(name, tensor, storages)
     bound -= found[name].nbytes
     if bound < 0:
       raise ValueError('its tensors are too many times larger than the file')
   return found
+
+
+def _inside(value: Mapping) -> str:
+  """Where in a checkpoint a state dict is, and how to save it alone."""
+  for name, entry in value.items():
+    if isinstance(entry, dict) and any(
+      type(tensor) is _Tensor for tensor in entry.values()
+    ):
+      return (
+        f', which is its entry {str(name)[:80]!r}: type '
+        f"torch.save(torch.load('FILE')[{str(name)[:80]!r}], 'NEW.pth')"
+      )
+  return ", or {'state_dict': one}"
 
 
 def _view(name: str, tensor: _Tensor, storages: Mapping) -> np.ndarray:

@@ -33,6 +33,24 @@ def blocks(name: str, ceil: bool) -> list[tables.Layer]:
   return rows
 
 
+def _namings(name: str) -> tuple[dict[str, str], ...]:
+  """What torchvision and Keras call the layers."""
+  torchvision, keras, index = {}, {}, 0
+  for block, count in enumerate(CONVOLUTIONS[name], 1):
+    for i in range(1, count + 1):
+      torchvision[f'conv{block}_{i}'] = f'features.{index}'
+      keras[f'conv{block}_{i}'] = f'block{block}_conv{i}'
+      index += 2  # a convolution and its rectifier
+    index += 1  # the pooling
+  torchvision |= {f'fc{6 + i}': f'classifier.{3 * i}' for i in range(3)}
+  return torchvision, {
+    **keras,
+    'fc6': 'fc1',
+    'fc7': 'fc2',
+    'fc8': 'predictions',
+  }
+
+
 def network(name: str) -> published.Network:
   """The network of a name, but for its weights."""
   shape, labels = (224, 224, 3), imagenet.labels()
@@ -40,7 +58,14 @@ def network(name: str) -> published.Network:
   form = name.removeprefix('torchvision_')
   if form == name:
     table = tables.sequence(*blocks(form, ceil=True), *head)
-    return published.Network(table, shape, MEAN, bgr=True, labels=labels)
+    return published.Network(
+      table,
+      shape,
+      MEAN,
+      bgr=True,
+      labels=labels,
+      namings=_namings(form),
+    )
   pool = tables.adaptive_average_pool('avgpool', 7)
   return published.Network(
     tables.sequence(*blocks(form, ceil=False), pool, *head),
@@ -48,4 +73,5 @@ def network(name: str) -> published.Network:
     published.TORCHVISION_MEAN,
     published.TORCHVISION_DEVIATION,
     labels=labels,
+    namings=_namings(form),
   )

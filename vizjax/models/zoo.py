@@ -17,6 +17,7 @@ from typing import NamedTuple
 from vizjax import spelling
 from vizjax.models import archives
 from vizjax.models import download
+from vizjax.models import files
 
 VARIABLE = 'VIZJAX_WEIGHTS'
 COMMAND = 'python -m experiments.weights'
@@ -325,6 +326,16 @@ def verify(file: File, path: pathlib.Path) -> str:
       f'{str(path)!r} {fault}: delete it and type {COMMAND} fetch {file.name}'
     )
   return found
+
+
+def vouches(name: str, path: files.Path) -> bool:
+  """Whether a file has the checksum that was published for the file of a name.
+
+  Raises:
+    OSError: it cannot be read.
+  """
+  file = get(name)
+  return file.checksum is not None and not _compare(file, path)[1]
 
 
 def fetch(
