@@ -40,9 +40,14 @@ FORMS = {
     'steps': 200,
   },
   'caricature': {
-    'objective': 'caricature(layer, power)',
-    'activation': 'caricature(layer, power)',
-    'steps': 128,
+    'data': 'content = activations(model, rectifier, photograph, fit)',
+    'transforms': (
+      'pad(12) | jitter(8) | scale(0.9, 1.1, count=11)'
+      ' | rotate(10, count=21, zeros=5) | jitter(4)'
+    ),
+    'objective': 'caricature(rectifier, power)',
+    'activation': 'caricature(rectifier, power)',
+    'steps': 512,
   },
   'blog': {**_DESCENT, 'penalty': 1e-4},
   'cs231n': {

@@ -8,10 +8,15 @@
 
 Losses are positive and enter the score with a minus. What they are measured
 against is data, target['content'] and target['style'], so that one compilation
-serves every photograph.
+serves every photograph. Without transforms target['content'] is computed once.
+Under transforms the photograph itself is data, target['photographs'], and goes
+through the draws of the image at every step, as in lucid's feature inversion:
+`core.score` gives its activations to the terms as target['content'].
 """
 
+from collections.abc import Callable, Mapping
 import functools
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -32,14 +37,44 @@ _VARIATION = {
 }
 
 
+class Seen(NamedTuple):
+  """Layers of a photograph at the size of the image: a `targets.Maker`.
+
+  Attributes:
+    model: the network.
+    names: the layers.
+    photograph: (h, w) -> the photograph at that size, [h, w, 3].
+  """
+
+  model: core.Model
+  names: tuple[str, ...]
+  photograph: Callable
+
+  def __call__(self, shape: tuple[int, ...], seed: int) -> dict:
+    """{layer: activation}."""
+    del seed
+    image = _cast(self.model, self.photograph(shape[:2]))
+    return jax.device_get(_activations(self.model, image, self.names))
+
+  def checked(self, shape: tuple[int, ...]) -> np.ndarray:
+    """The photograph [h, w, 3], for a network that has these layers."""
+    known = {info.name: info for info in self.model.layers}
+    if known:
+      _named(known, self.names)
+    return self.photograph(shape[:2])
+
+
 def activations(
   model: core.Model,
   layers: str,
   photograph: str | None,
   fit: str = 'middle',
   rounded: bool | int = False,
-) -> targets.Maker:
+) -> Seen:
   """{layer: activation} of a photograph at the size of the image.
+
+  Under config.transforms the photograph goes through the same draws as the
+  image, and its activations are computed at every step.
 
   Args:
     model: the network.
@@ -53,13 +88,8 @@ def activations(
     ValueError: it is no image, or not one.
   """
   (found,) = photographs.read(_given(photograph, 'photograph'))
-
-  def make(shape, seed):
-    del seed
-    image = photographs.fitted(found.image, shape[:2], fit, bool(rounded))
-    return _seen(model, image, layers)
-
-  return make
+  image = lambda size: photographs.fitted(found.image, size, fit, bool(rounded))
+  return Seen(model, _names(layers), image)
 
 
 def grams(
@@ -71,7 +101,8 @@ def grams(
   """{layer: [k, c, c]}, the Gram matrices of k photographs.
 
   Each is resized to the width of the image, in its own proportions, as
-  neural-style does: in 8 bits, by Pillow's bicubic filter.
+  neural-style does: in 8 bits, by Pillow's bicubic filter. A Gram matrix knows
+  no positions, so config.transforms move the image alone.
 
   Args:
     model: the network.
@@ -243,7 +274,11 @@ def gram(act: Float[Array, 'h w c']) -> Float[Array, 'c c']:
 
 @functools.partial(jax.jit, static_argnames='names')
 def _activations(model, image, names):
-  acts = model(image)
+  return _named(model(image), names)
+
+
+def _named(acts: Mapping[str, Any], names: tuple[str, ...]) -> dict:
+  """These layers, or an error that says which there are."""
   for name in names:
     if name not in acts:
       raise ValueError(
@@ -257,12 +292,6 @@ def _activations(model, image, names):
 def _gram_matrices(model, image, names):
   acts = _activations(model, image, names)
   return {name: gram(_map(acts, name)) for name in names}
-
-
-def _seen(model: core.Model, image: np.ndarray, layers: str) -> dict:
-  return jax.device_get(
-    _activations(model, _cast(model, image), _names(layers))
-  )
 
 
 def _grams(model: core.Model, image: np.ndarray, layers: str) -> dict:
