@@ -228,9 +228,9 @@ def test_a_unit_s_page_tells_all_that_is_known(browser, site):
       assert words.lower() in text.lower(), words
     assert page.locator('#unit img').count() == 2
     src = page.locator('#unit img').first.get_attribute('src')
-    assert src == 'conv1/3_4x4_0_shown.png'
+    assert src == 'conv1/3_6x6_0_shown.png'
     href = page.locator('#unit figure a').first.get_attribute('href')
-    assert href == 'conv1/3_4x4_0.png'
+    assert href == 'conv1/3_6x6_0.png'
     assert page.locator('#unit .tile').count() == 3
     assert page.locator('.curve polyline').count() == 2
     assert page.locator('.command code').inner_text() == (
