@@ -43,7 +43,7 @@ FORMS = {
     'data': 'content = activations(model, rectifier, photograph, fit)',
     'transforms': (
       'pad(12) | jitter(8) | scale(0.9, 1.1, count=11)'
-      ' | rotate(10, count=21, zeros=5) | jitter(4)'
+      ' | rotate(10, count=21, zeros=5) | jitter(4) | trim(model)'
     ),
     'objective': 'caricature(rectifier, power)',
     'activation': 'caricature(rectifier, power)',
