@@ -3,13 +3,17 @@
   fourier      Fourier coefficients of decorrelated colours, Adam
   pixels       pixels, Adam, a weight on the variation
   lbfgs        pixels within 0-255, L-BFGS-B
-  caricature   what the layer sees, more so: Olah et al. 2018
+  caricature   what the layer sees, more so: Olah et al. 2018, of its rectifier
+               and under transforms, as lucid's
   blog         the bare form: pixels, gradient descent, an L2 penalty
   cs231n       of Stanford's course of 2016: the same, clipped and blurred
 
   python -m experiments.run --config=configs/inversion.py \\
     --config.photograph='DIR/*.jpg' --config.layer='conv*' --workdir=DIR
   python -m experiments.export --format=grid --workdir=DIR
+
+Under --config.transforms, such as 'roll(8) | rotate(10)', the photograph goes
+through the same draws as the image that is compared with it.
 
 `activation` in the store is the error, |a - a0|^2 / |a0|^2, but of caricatures
 their score.

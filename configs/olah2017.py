@@ -14,8 +14,8 @@ lucid's batch shares them. Lucid lets a gradient through closed rectifiers
 during the first 16 steps; this does not, so a channel that is silent on the
 start stays grey.
 
-Expected of units 0 to 15 of conv5: mean activations of the channel from 55 to
-183; textures of eyes, lattice, pots and globes.
+Expected of units 0 to 15 of conv5: mean activations of the channel from 63 to
+201, 125 in the mean; textures of eyes, lattice, pots and globes.
 
   python -m experiments.run --config=configs/olah2017.py --workdir=DIR
   ... --config.layer=conv4 --config.units=0:16
