@@ -3,13 +3,17 @@
   fourier      Fourier coefficients of decorrelated colours, Adam
   pixels       pixels, Adam, a weight on the variation
   lbfgs        pixels within 0-255, L-BFGS-B
-  caricature   what the layer sees, more so: Olah et al. 2018
+  caricature   what the layer sees, more so: Olah et al. 2018, of its rectifier
+               and under transforms, as lucid's
   blog         the bare form: pixels, gradient descent, an L2 penalty
   cs231n       of Stanford's course of 2016: the same, clipped and blurred
 
   python -m experiments.run --config=configs/inversion.py \\
     --config.photograph='DIR/*.jpg' --config.layer='conv*' --workdir=DIR
   python -m experiments.export --format=grid --workdir=DIR
+
+Under --config.transforms, such as 'roll(8) | rotate(10)', the photograph goes
+through the same draws as the image that is compared with it.
 
 `activation` in the store is the error, |a - a0|^2 / |a0|^2, but of caricatures
 their score.
@@ -40,9 +44,14 @@ FORMS = {
     'steps': 200,
   },
   'caricature': {
-    'objective': 'caricature(layer, power)',
-    'activation': 'caricature(layer, power)',
-    'steps': 128,
+    'data': 'content = activations(model, rectifier, photograph, fit)',
+    'transforms': (
+      'pad(12) | jitter(8) | scale(0.9, 1.1, count=11)'
+      ' | rotate(10, count=21, zeros=5) | jitter(4) | trim(model)'
+    ),
+    'objective': 'caricature(rectifier, power)',
+    'activation': 'caricature(rectifier, power)',
+    'steps': 512,
   },
   'blog': {**_DESCENT, 'penalty': 1e-4},
   'cs231n': {

@@ -5,14 +5,17 @@ https://github.com/tensorflow/lucid with no options: 128 x 128 pixels, Fourier
 coefficients of decorrelated colours, five transforms, Adam 0.05, and the
 image after 513 updates.
 
-Three things differ. Scaling and rotation keep the canvas, interpolate
+Four things differ. Scaling and rotation keep the canvas, interpolate
 linearly and fill with grey, where lucid resizes, takes the nearest pixel and
-fills with black. Every image has its own draws; lucid's batch shares them.
-Lucid lets a gradient through closed rectifiers during the first 16 steps;
-this does not, so a channel that is silent on the start stays grey.
+fills with black. The network sees 128 x 128 pixels of the result, as lucid's
+crop_or_pad_to has it for networks of one size; without it lucid's network sees
+125 to 154 pixels, magnified from their corner. Every image has its own draws;
+lucid's batch shares them. Lucid lets a gradient through closed rectifiers
+during the first 16 steps; this does not, so a channel that is silent on the
+start stays grey.
 
-Expected of units 0 to 15 of conv5: mean activations of the channel from 55 to
-183; textures of eyes, lattice, pots and globes.
+Expected of units 0 to 15 of conv5: mean activations of the channel from 63 to
+201, 125 in the mean; textures of eyes, lattice, pots and globes.
 
   python -m experiments.run --config=configs/olah2017.py --workdir=DIR
   ... --config.layer=conv4 --config.units=0:16
@@ -38,7 +41,7 @@ def get_config():
   config.parameterization = 'fourier(model, std=0.01)'
   config.transforms = (
     'pad(12) | jitter(8) | scale(0.9, 1.1, count=11)'
-    ' | rotate(10, count=21, zeros=5) | jitter(4)'
+    ' | rotate(10, count=21, zeros=5) | jitter(4) | trim(model)'
   )
   config.objective = 'channel(layer)'
   config.optimizer = 'adam(rate)'

@@ -138,11 +138,25 @@ def test_the_images_are_what_the_units_see(workdir):
   kept = store.open_(workdir / 'conv2')
   top, left, h, w = store.read(kept, 'seen')[1]
   stored = store.read(kept, 'image')[1][top : top + h, left : left + w]
-  shown = Image.open(workdir / 'atlas' / 'conv2' / '1_3x3_0.png')
+  true, shown = (
+    np.asarray(Image.open(workdir / 'atlas' / 'conv2' / f'1_3x3_0{name}.png'))
+    for name in ('', '_shown')
+  )
   # A conv2 unit of the toy network sees 8 x 8 pixels.
-  assert shown.size == (8, 8)
+  assert true.shape == (8, 8, 3)
+  np.testing.assert_array_equal(true, images.to_uint8(stored))
   expected = images.to_uint8(images.stretch(stored, 0.5))
-  np.testing.assert_array_equal(np.asarray(shown), expected)
+  np.testing.assert_array_equal(shown, expected)
+  assert (true != shown).any()
+
+
+@pytest.mark.parametrize('contrast', (0, 0.5))
+def test_a_site_says_whether_contrast_is_stretched(contrast, tmp_path):
+  path = toysites.workdir(tmp_path / 'w', ['conv1'], count=2)
+  atlas.write(str(path), contrast=contrast)
+  assert layer(path)['contrast'] == contrast
+  assert ('0.5 % of its values' in index(path)) == bool(contrast)
+  assert bool([*path.glob('atlas/conv1/*_shown.png')]) == bool(contrast)
 
 
 def test_a_sheet_has_the_images_with_their_pixels_whole(tmp_path):
@@ -154,7 +168,7 @@ def test_a_sheet_has_the_images_with_their_pixels_whole(tmp_path):
     sheet, x, y, w, h = data['images'][number]['tile']
     assert (w, h) == (112, 112)
     tile = Image.open(folder / f'sheet{sheet}.jpg').crop((x, y, x + w, y + h))
-    picture = Image.open(folder / f'{data["images"][number]["id"]}.png')
+    picture = Image.open(folder / f'{data["images"][number]["id"]}_shown.png')
     grown = np.asarray(picture, int).repeat(8, 0).repeat(8, 1)
     # A pixel fills a block of JPEG: only its color is rounded.
     assert np.abs(grown - np.asarray(tile)).max() <= 4

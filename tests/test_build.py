@@ -238,6 +238,18 @@ def test_a_shape_of_the_users_is_the_canvas():
   assert not table.boxed.any()
 
 
+@pytest.mark.parametrize('shape', (None, '20x17'))
+def test_a_trimmed_view_is_of_the_size_of_the_image(shape):
+  links = 'pad(12) | jitter(8) | trim(model)'
+  c = config(shape=shape, transforms=links, objective='channel(layer)')
+  _, _, programs = planned(c)
+  frame = programs[False].frame
+  if shape is None:  # jitter eats, and the network wants 12 x 12
+    assert (frame.canvas, frame.view) == ((20, 20), (12, 12))
+  else:
+    assert (frame.canvas, frame.view) == ((20, 17), (20, 17))
+
+
 def test_the_part_that_a_unit_sees_is_on_its_canvas():
   c = config(units='0@2x3,0@0x5', transforms='jitter(2)')
   net, table, programs = planned(c)

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import conftest
@@ -14,11 +15,14 @@ from vizjax import build
 from vizjax import core
 from vizjax import features
 from vizjax import images
+from vizjax import models
 from vizjax import optimizers
+from vizjax import parameterizations
 from vizjax import photographs
 from vizjax import runs
 from vizjax import store
 from vizjax import sweep
+from vizjax import transforms
 
 pytestmark = pytest.mark.usefixtures('quickly')
 
@@ -131,6 +135,91 @@ def test_activations_are_of_the_photograph_at_the_size_of_the_image(photograph):
   image = images.resize(images.read(photograph)[2:22], (12, 12))
   expected = model(jnp.asarray(image))['conv2']
   np.testing.assert_allclose(middle['conv2'], expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+  'tile_batch', (pytest.param(None, marks=pytest.mark.slow), 2)
+)
+def test_a_photograph_goes_through_the_draws_of_the_image(tile_batch, x64):
+  # Three windows of an image that was moved, each beside that of the other.
+  net = models.cut(conftest.toy(), ('conv2',))
+  net = jax.tree.map(lambda a: jnp.asarray(a, float), net)
+  links = transforms.roll(5), transforms.random_crops(3, 9, 8)
+  term = features.feature_distance('conv2')
+  recipe = core.Recipe(
+    net, parameterizations.pixels(net), term, optax.sgd(1.0), links,
+    trace=(('error', features.feature_error('conv2')),),
+    tile_batch=tile_batch,
+  )  # fmt: skip
+  image, photograph = draws((12, 12, 3), (12, 12, 3))
+  key = jax.random.key(7)
+  draw = core.Draw(
+    key, jnp.array(0), {'photographs': {'content': 30 * photograph}}
+  )
+
+  def views(image):
+    made = image[None]
+    for i, link in enumerate(links):
+      made = link(draw._replace(key=jax.random.fold_in(key, i)), made)
+    return made
+
+  def slow(params):
+    seen = [net(view)['conv2'] for view in views(params + net.mean[None, None])]
+    wanted = [net(view)['conv2'] for view in views(30 * photograph)]
+    each = [jnp.sum((a - b) ** 2) for a, b in zip(seen, wanted, strict=True)]
+    errors = [e / jnp.sum(b**2) for e, b in zip(each, wanted, strict=True)]
+    return sum(each) / 3, sum(errors) / 3
+
+  both = jax.jit(jax.value_and_grad(slow, has_aux=True))
+  (value, error), slope = both(30 * image)
+  found, records = jax.jit(core.evaluate)(recipe, 30 * image, draw)
+  close(records['score'], value)
+  close(records['error'], error)
+  np.testing.assert_allclose(found, -slope, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+  'links', ('roll(3)', 'pad(2) | jitter(3) | scale(0.8, 1.2) | rotate(30)')
+)
+def test_a_photograph_is_never_far_from_itself(links, photograph):
+  config = settled(load('inversion', 'pixels'), photograph, transforms=links)
+  config.model, config.tv_weight = 'toynets.net()', 0.0
+  net = build.model(config)
+  program = build.program(config, net, 'conv2', boxed=False)
+  table = build.runs(config, net, 'conv2')
+  target = program.target(table, np.array([0]))
+  target = jax.tree.map(lambda a: jnp.asarray(a[0]), target)
+  image = target['photographs']['content']
+
+  def score(recipe, key, image):
+    draw = core.Draw(key, jnp.array(0), target)
+    return core.score(recipe, image - net.mean[None, None], draw)[0]
+
+  keys = jax.random.split(jax.random.key(0), 8)
+  scored = jax.jit(jax.vmap(score, (None, 0, None)))
+  for one in (program.recipe, program.clean):
+    # A start less the mean, and the mean added again: some 1e-7 of a level.
+    np.testing.assert_allclose(scored(one, keys, image), 0, atol=1e-9)
+  # Another image is, by other draws at other distances.
+  far = scored(program.recipe, keys, image[::-1])
+  assert (far < -0.01).all()
+  assert len(np.unique(far)) > 4
+
+
+def test_what_a_photograph_shows_is_computed_once_unless_it_moves(photograph):
+  config = settled(load('inversion', 'fourier'), photograph)
+  config.model = 'toynets.net()'
+  net = build.model(config)
+
+  def target(**knobs):
+    config.update(knobs)
+    program = build.program(config, net, 'conv2', boxed=False)
+    return program.target(build.runs(config, net, 'conv2'), np.array([0]))
+
+  assert set(target()) == {'unit', 'content'}
+  assert set(target(robust='roll(2)')) == {'unit', 'photographs'}
+  with pytest.raises(ValueError, match="layer 'conv9' is not in the network"):
+    target(data="content = activations(model, 'conv9', photograph)")
 
 
 def test_styles_keep_their_proportions(photograph, tmp_path):

@@ -223,10 +223,14 @@ def test_a_unit_s_page_tells_all_that_is_known(browser, site):
     for words in (
       'thing 3, also no. 3', 'Preferred images', 'Minimized', 'In photographs',
       '<b>3_0.jpg', 'neuron(layer)', 'adam(rate)', 'seed', 'vizjax',
-      'Maximum of the data', 'rank',
+      'Maximum of the data', 'rank', 'contrast stretched',
     ):  # fmt: skip
       assert words.lower() in text.lower(), words
     assert page.locator('#unit img').count() == 2
+    src = page.locator('#unit img').first.get_attribute('src')
+    assert src == 'conv1/3_6x6_0_shown.png'
+    href = page.locator('#unit figure a').first.get_attribute('href')
+    assert href == 'conv1/3_6x6_0.png'
     tiles = page.locator('#unit .tile')
     assert tiles.count() == 18
     place = 'node => getComputedStyle(node).backgroundPosition'

@@ -1,5 +1,6 @@
 """Transforms against NumPy and SciPy, for every draw they can make."""
 
+import dataclasses
 import functools
 
 import jax
@@ -7,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import conftest
 from oracles import transforms as twin
 from vizjax import core
 from vizjax import transforms
@@ -215,6 +217,37 @@ def test_crop_undoes_pad():
   image = an_image()
   padded = transforms.fit(jnp.asarray(image), 17, 14)
   np.testing.assert_array_equal(transforms.fit(padded, 11, 8), image)
+
+
+def test_trim_is_the_middle_of_the_size_of_the_image():
+  # Lucid's five on an image of 40 x 36, each as the twin has it.
+  net = conftest.toy(size=40)
+  net = dataclasses.replace(net, input_shape=(40, 36, 3))
+  image = an_image(40, 36)
+  links = (
+    transforms.pad(12), transforms.jitter(8), transforms.scale(0.9, 1.1, 11),
+    transforms.rotate(10, 21, 5), transforms.jitter(4), transforms.trim(net),
+  )  # fmt: skip
+
+  def views(key, view):
+    made = [view[None]]
+    for i, link in enumerate(links):
+      draw = core.Draw(jax.random.fold_in(key, i), jnp.array(0), {})
+      made.append(link(draw, made[-1]))
+    return tuple(each[0] for each in made)
+
+  made = jax.jit(jax.vmap(views, (0, None)))(keys(4), image)
+  for start, padded, cut, larger, turned, again, last in zip(
+    *map(np.asarray, made), strict=True
+  ):
+    np.testing.assert_array_equal(padded, twin.pad(start, 12))
+    found_in([cut], twin.windows(padded, 56, 52))
+    factors = np.linspace(0.9, 1.1, 11)
+    nearest([larger], [twin.scale(cut, factor) for factor in factors])
+    angles = np.arange(-10, 11)
+    nearest([turned], [twin.rotate(larger, angle) for angle in angles])
+    found_in([again], twin.windows(turned, 52, 48))
+    np.testing.assert_array_equal(last, twin.fit(again, 40, 36))
 
 
 def test_random_crops_are_n_windows_of_every_view():

@@ -49,7 +49,8 @@ def write(
   Args:
     workdir: of `sweep.execute`.
     contrast: percent of an image's values at either end that are shown as
-      black and white; 0 shows the stored values.
+      black and white; 0 shows the stored values. The pages say so, and a click
+      on a picture opens its true pixels.
     out: the folder; WORKDIR/atlas unless given.
     report: is called with a layer, and how many of its images are written.
 
@@ -82,7 +83,7 @@ def write(
     title = pathlib.Path(workdir).resolve().name
     # Where it will be.
     flag = f'--config={pathlib.Path(out) / "config.py"}'
-    _index(folder, title, provenance, layers, flag)
+    _index(folder, title, provenance, layers, flag, contrast)
     (folder / 'config.py').write_text(_config(title, config))
   return pathlib.Path(out) / 'index.html'
 
@@ -128,6 +129,7 @@ def _index(
   provenance: Mapping[str, Any],
   layers: Sequence[dict[str, Any]],
   flag: str,
+  contrast: float | int,
 ) -> None:
   """Writes index.html, the data that all pages share, and the code."""
   begun = {layer['name']: layer for layer in layers}
@@ -137,6 +139,7 @@ def _index(
     'title': title,
     'config': {k: v for k, v in provenance['config'].items() if _said(v)},
     'versions': provenance['versions'],
+    'contrast': contrast,
     'layers': listed,
   }
   # A number in a config may be infinite: text for JSON.

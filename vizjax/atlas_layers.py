@@ -2,7 +2,8 @@
 
 <layer>/layer.json              what is said, for programs
 <layer>/layer.js                the same, as a page reads it from a disk
-<layer>/<unit>.png              each picture in full
+<layer>/<unit>.png              each picture in full, clipped to 0-255
+<layer>/<unit>_shown.png        the same with its contrast stretched
 <layer>/sheet0.jpg ...          small ones, 256 a sheet, for the grid
 <layer>/strip.jpg               a few of them, for the index
 <layer>/examples/<channel>.jpg  photographs that excite it, side by side
@@ -66,7 +67,8 @@ class Source(NamedTuple):
     workdir: of `sweep.execute`.
     config: of its config.json.
     labels: names of the layer's units; [] where they have none.
-    contrast: percent of an image's values at either end.
+    contrast: percent of an image's values at either end that are shown as
+      black and white; 0 shows the pictures as they are.
   """
 
   workdir: str
@@ -100,6 +102,7 @@ def write(
     'folder': kept.name,
     'done': len(rows),
     'count': kept.count,
+    'contrast': source.contrast,
     'nonfinite': 0,
     'dead': 0,
   }
@@ -213,8 +216,10 @@ def _images(
   """Writes every picture and the sheets of them; what is known of each."""
   tiles, strip = [], []
   pictures = _pictures(kept, rows, source.contrast, steps, names)
-  for count, (row, picture) in enumerate(pictures):
-    images.write(folder / f'{row["id"]}.png', picture)
+  for count, (row, true, picture) in enumerate(pictures):
+    images.write(folder / f'{row["id"]}.png', true)
+    if source.contrast:
+      images.write(folder / f'{row["id"]}_shown.png', picture)
     sheet, place = divmod(count, COLUMNS**2)
     if place == 0 and tiles:
       _sheet(folder / f'sheet{sheet - 1}.jpg', tiles)
@@ -238,8 +243,11 @@ def _pictures(
   contrast: float | int,
   steps: list[int],
   names: Sequence[str],
-) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
-  """What is known of each run, and what its unit sees: uint8 [h, w, 3]."""
+) -> Iterator[tuple[dict[str, Any], np.ndarray, np.ndarray]]:
+  """What is known of each run, and what its unit sees: uint8 [h, w, 3] twice.
+
+  First the true pixels, clipped to 0-255, then those that are shown.
+  """
   further = ('image', 'unit', 'replicate', 'seen')
   optional = [n for n in ('sign', 'trace/score') if n in kept.arrays]
   for start in range(0, kept.count, kept.chunk):
@@ -254,8 +262,11 @@ def _pictures(
       run = {name: column[i] for name, column in columns.items()}
       top, left, h, w = run['seen']
       image = run['image'][top : top + h, left : left + w].astype(np.float32)
-      shown = images.rgb(images.stretch(image, contrast))
-      yield _said(run, steps, names), images.to_uint8(shown)
+      true, shown = (
+        images.to_uint8(images.rgb(each))
+        for each in (image, images.stretch(image, contrast))
+      )
+      yield _said(run, steps, names), true, shown
 
 
 def _said(

@@ -272,33 +272,46 @@ def score(
   """The objective of the transformed image, and the terms to record.
 
   Both are taken per view and then brought together: the objective by
-  `recipe.views`, the records by their mean.
+  `recipe.views`, the records by their mean. The images of
+  target['photographs'] go through the same draws, so that a term compares a
+  view with the same view of a photograph: target[name] is its activations.
   """
   image = recipe.parameterization.render(params)
+  views = _views(recipe, draw, image)
+  photographs = draw.target.get('photographs', {})
+  beside = {n: _views(recipe, draw, p) for n, p in photographs.items()}
+
+  def score_view(view, beside, image, params):
+    acts = activations(recipe, view, image, params)
+    target = {**draw.target, **{n: recipe.model(p) for n, p in beside.items()}}
+    records = {name: term(acts, target) for name, term in recipe.trace}
+    return recipe.objective(acts, target), records
+
+  if recipe.tile_batch is None or recipe.tile_batch >= len(views):
+    over_views = jax.vmap(score_view, (0, 0, None, None))
+    values, records = over_views(views, beside, image, params)
+    value = recipe.views(values)
+  else:
+    value, records = _in_parts(recipe, score_view, views, beside, image, params)
+  return value, jax.tree.map(lambda r: r.mean(0), records)
+
+
+def _views(
+  recipe: 'Recipe', draw: Draw, image: Float[Array, 'h w c']
+) -> Float[Array, 'v k l c']:
+  """An image after the transforms."""
   views = grey_levels(recipe.model.range, image[None])
   for i, transform in enumerate(recipe.transforms):
     key = jax.random.fold_in(draw.key, i)
     views = transform(draw._replace(key=key), views)
-  views = from_grey_levels(recipe.model.range, views)
-
-  def score_view(view, image, params):
-    acts = activations(recipe, view, image, params)
-    records = {name: term(acts, draw.target) for name, term in recipe.trace}
-    return recipe.objective(acts, draw.target), records
-
-  if recipe.tile_batch is None or recipe.tile_batch >= len(views):
-    over_views = jax.vmap(score_view, (0, None, None))
-    values, records = over_views(views, image, params)
-    value = recipe.views(values)
-  else:
-    value, records = _in_parts(recipe, score_view, views, image, params)
-  return value, jax.tree.map(lambda r: r.mean(0), records)
+  return from_grey_levels(recipe.model.range, views)
 
 
 def _in_parts(
   recipe: 'Recipe',
   score_view: Callable,
   views: Float[Array, 'v h w c'],
+  beside: PyTree,
   *shared: PyTree,
 ) -> tuple[Float[Array, ''], dict[str, Array]]:
   """The score of many views, a part of them at a time.
@@ -316,10 +329,11 @@ def _in_parts(
 
   def part(sums, rows_and_weights):
     rows, weights = rows_and_weights
+    rows_of = lambda a: a[rows]
 
     def total(views, shared):
-      over_views = jax.vmap(lambda view: score_view(view, *shared))
-      values, records = over_views(views)
+      over_views = jax.vmap(lambda *some: score_view(*some, *shared))
+      values, records = over_views(views, jax.tree.map(rows_of, beside))
       return weights @ values, (values, records)
 
     both = jax.grad(total, (0, 1), has_aux=True)

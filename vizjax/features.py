@@ -8,10 +8,15 @@
 
 Losses are positive and enter the score with a minus. What they are measured
 against is data, target['content'] and target['style'], so that one compilation
-serves every photograph.
+serves every photograph. Without transforms target['content'] is computed once.
+Under transforms the photograph itself is data, target['photographs'], and goes
+through the draws of the image at every step, as in lucid's feature inversion:
+`core.score` gives its activations to the terms as target['content'].
 """
 
+from collections.abc import Callable, Mapping
 import functools
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -33,14 +38,44 @@ _VARIATION = {
 }
 
 
+class Seen(NamedTuple):
+  """Layers of a photograph at the size of the image: a `targets.Maker`.
+
+  Attributes:
+    model: the network.
+    names: the layers.
+    photograph: (h, w) -> the photograph at that size, [h, w, c], 0-255.
+  """
+
+  model: core.Model
+  names: tuple[str, ...]
+  photograph: Callable
+
+  def __call__(self, shape: tuple[int, ...], seed: int) -> dict:
+    """{layer: activation}."""
+    del seed
+    seen = _on_photograph(self.model, self.photograph(shape[:2]))
+    return jax.device_get(_activations(*seen, self.names))
+
+  def checked(self, shape: tuple[int, ...]) -> np.ndarray:
+    """The photograph in the network's range, if it has these layers."""
+    known = {info.name: info for info in self.model.layers}
+    if known:
+      _named(known, self.names)
+    return core.from_grey_levels(self.model.range, self.photograph(shape[:2]))
+
+
 def activations(
   model: core.Model,
   layers: str,
   photograph: str | None,
   fit: str = 'middle',
   rounded: bool | int = False,
-) -> targets.Maker:
+) -> Seen:
   """{layer: activation} of a photograph at the size of the image.
+
+  Under config.transforms the photograph goes through the same draws as the
+  image, and its activations are computed at every step.
 
   Args:
     model: the network.
@@ -53,15 +88,11 @@ def activations(
     OSError: it cannot be read.
     ValueError: it is no image, or not one.
   """
-  path = _given(photograph, 'photograph')
-  (found,) = photographs.read(path, model.input_shape[2])
-
-  def make(shape, seed):
-    del seed
-    image = photographs.fitted(found.image, shape[:2], fit, bool(rounded))
-    return _seen(model, image, layers)
-
-  return make
+  (found,) = photographs.read(
+    _given(photograph, 'photograph'), model.input_shape[2]
+  )
+  image = lambda size: photographs.fitted(found.image, size, fit, bool(rounded))
+  return Seen(model, _names(layers), image)
 
 
 def grams(
@@ -73,7 +104,8 @@ def grams(
   """{layer: [k, c, c]}, the Gram matrices of k photographs.
 
   Each is resized to the width of the image, in its own proportions, as
-  neural-style does: in 8 bits, by Pillow's bicubic filter.
+  neural-style does: in 8 bits, by Pillow's bicubic filter. A Gram matrix knows
+  no positions, so config.transforms move the image alone.
 
   Args:
     model: the network.
@@ -246,7 +278,11 @@ def gram(act: Float[Array, 'h w c']) -> Float[Array, 'c c']:
 
 @functools.partial(jax.jit, static_argnames='names')
 def _activations(model, image, names):
-  acts = model(image)
+  return _named(model(image), names)
+
+
+def _named(acts: Mapping[str, Any], names: tuple[str, ...]) -> dict:
+  """These layers, or an error that says which there are."""
   for name in names:
     if name not in acts:
       raise ValueError(
@@ -260,12 +296,6 @@ def _activations(model, image, names):
 def _gram_matrices(model, image, names):
   acts = _activations(model, image, names)
   return {name: gram(_map(acts, name)) for name in names}
-
-
-def _seen(model: core.Model, image: np.ndarray, layers: str) -> dict:
-  return jax.device_get(
-    _activations(*_on_photograph(model, image), _names(layers))
-  )
 
 
 def _grams(model: core.Model, image: np.ndarray, layers: str) -> dict:

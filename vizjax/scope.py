@@ -5,6 +5,8 @@ nothing but the image. From that follow how much of the network is run, the
 part of the image that a unit is made on, and how many units a layer has.
 """
 
+import dataclasses
+
 from ml_collections import config_dict
 
 from vizjax import core
@@ -86,10 +88,11 @@ def cut(
     mentioned = {layer, rectifier}.union(*(fields.names(s) for s in texts))
     known = {info.name for info in net.layers}
     net = models.cut(net, tuple(mentioned & known))
-  knobs = fields.knobs(config, net, layer)
-  links = fields.links(config, 'transforms', knobs)
   shape = fields.shape(config)
   h, w, channels = net.input_shape
+  size = (h, w) if shape is None else shape
+  here = dataclasses.replace(net, input_shape=(*size, channels))
+  links = fields.links(config, 'transforms', fields.knobs(config, here, layer))
   if shape is None:
     frame = geometry.made_for(links, (h, w), channels)
   else:

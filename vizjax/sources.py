@@ -3,6 +3,10 @@
 config.start, config.direction and config.mask are each a .npy file, with one
 array or one for each run, or a formula; config.data names further ones. With
 config.each the formulas are evaluated for each run, with knobs of its own.
+
+Under config.transforms or config.robust an image is compared with a photograph
+that goes through the same draws: instead of the photograph's activations,
+target['photographs'] holds the photograph.
 """
 
 from collections.abc import Callable, Collection
@@ -12,6 +16,7 @@ import jax
 from ml_collections import config_dict
 import numpy as np
 
+from vizjax import features
 from vizjax import fields
 from vizjax import photographs
 from vizjax import runs as runs_
@@ -40,6 +45,7 @@ def arrays(
   """
   shapes = {'start': canvas, 'direction': act[-1:], 'mask': act}
   each = fields.each(config)
+  moving = bool(config.transforms.strip() or config.robust.strip())
 
   def made(knobs):
     makers = {
@@ -47,8 +53,16 @@ def arrays(
       for name, shape in shapes.items()
       if config[name]
     }
+    moved = {}
     for name, maker in fields.data(config, knobs).items():
-      makers[name] = lambda row, seed, maker=maker: maker(canvas, seed)
+      if moving and isinstance(maker, features.Seen):
+        moved[name] = maker
+      else:
+        makers[name] = lambda row, seed, maker=maker: maker(canvas, seed)
+    if moved:
+      makers['photographs'] = lambda row, seed: {
+        name: seen.checked(canvas) for name, seen in moved.items()
+      }
     return makers
 
   # What is wrong is found before anything is made.

@@ -52,10 +52,11 @@ const neighbors = (data, unit, query) => {
 const figure = (data, image) => {
   const [h, w] = image.size;
   const times = Math.max(1, Math.floor(224 / Math.max(h, w)));
-  const src = `${here.layer.folder}/${image.id}.png`;
+  const href = `${here.layer.folder}/${image.id}.png`;
+  const src = data.contrast ? href.replace(/\.png$/, '_shown.png') : href;
   const value = image.values[column(data, 'activation')];
   return el('figure', { class: mark(data, image) },
-    el('a', { href: src }, el('img', { src, width: w * times,
+    el('a', { href, title: 'its true pixels' }, el('img', { src, width: w * times,
       height: h * times, class: times > 1 ? 'small' : null,
       alt: `unit ${image.unit} of ${data.name}, #${image.replicate}` })),
     el('figcaption', {},
@@ -65,7 +66,10 @@ const figure = (data, image) => {
       mark(data, image) === 'dead'
         ? el('span', { class: 'bad' }, 'dead: its gradient was zero') : null,
       el('small', {},
-        `#${image.replicate} at (${image.position.join(', ')})`)));
+        `#${image.replicate} at (${image.position.join(', ')})`,
+        data.contrast ? el('br') : null,
+        data.contrast ? 'contrast stretched; a click opens the true pixels'
+          : null)));
 };
 
 const photographs = (examples, unit) => {
