@@ -2,6 +2,7 @@
 
 import functools
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -35,6 +36,22 @@ def frame(
     counts.append(count)
     frames.append((p, max(0, (count - 1) * s + k - n - p)))
   return counts, frames
+
+
+def same(row: Any, size: Pair) -> list[Pair]:
+  """TensorFlow's padding of a map: (above, below), (left, right).
+
+  As much as makes the number of windows n / stride, rounded up; the odd row
+  is below, the odd column to the right.
+
+  Args:
+    row: a `tables.Layer`, for kernel, stride and dilation.
+    size: of the map.
+  """
+  reach = [
+    (k - 1) * d + 1 for k, d in zip(row.kernel, row.dilation, strict=True)
+  ]
+  return jax.lax.padtype_to_pads(size, reach, row.stride, 'SAME')
 
 
 def largest(x: Array, kernel: Pair, stride: Pair) -> Array:
