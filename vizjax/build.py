@@ -216,6 +216,12 @@ def runs(
   """
   cut, frame = scope.cut(config, net, layer, boxed=False)
   act = geometry.maps(cut, frame.view)[layer].shape
+  if 0 in act:
+    h, w = frame.view
+    raise ValueError(
+      f'layer {layer!r} has no unit where the network sees {h} x {w} pixels: '
+      f'its shape is {act}; type a larger --config.shape=HxW'
+    )
   count = scope.count(config, act, photographs)
   labels = net.labels if len(net.labels) == count else ()
   size = act[:-1] or (1, 1)

@@ -46,6 +46,7 @@ class Network(nn.Module):
       inputs = [acts[name] for name in row.inputs]
       if self.origin is not None:
         row, inputs = _unpadded(row, inputs, fields, self.origin)
+      _check_fits(row, inputs, image, self.table)
       shapes = _shapes(row, inputs)
       weights = _Weights(shapes, image.dtype, name=row.name)() if shapes else {}
       acts[row.name] = _operator(row)(row, *inputs, **weights)
@@ -232,6 +233,30 @@ def _shapes(
   if not row.option('bias', row.kind != 'scale'):
     shapes.pop('bias', None)
   return tuple(shapes.items())
+
+
+def _check_fits(
+  row: tables.Layer, inputs: list[Array], image: Array, table: tables.Table
+) -> None:
+  """Refuses a layer that would give a map without a unit."""
+  size = inputs[0].shape[:2]
+  windowed = row.kind in tables.WINDOWED and not row.option('whole', False)
+  if not windowed or min(pooling.counts(row, size)) >= 1:
+    return
+  h, w, _ = image.shape
+  kernel = np.multiply(np.subtract(row.kernel, 1), row.dilation) + 1
+  known = [field for field in tables.fields(table).values() if field]
+  enough = [
+    max(n, *(spans[axis].size for spans in known))
+    for axis, n in enumerate((h, w))
+  ]
+  raise ValueError(
+    f'the network sees {h} x {w} pixels, too few for layer {row.name!r}, whose '
+    f'input is {size[0]} x {size[1]} and whose window is {kernel[0]} x '
+    f'{kernel[1]}: expected a larger image, as by --config.shape=HxW or larger '
+    f'sizes in config.scales ({enough[0]} x {enough[1]} pixels are enough), or '
+    'layers below it'
+  )
 
 
 def _unpadded(

@@ -38,6 +38,22 @@ def frame(
   return counts, frames
 
 
+def counts(row: Any, size: Pair) -> list[int]:
+  """How many windows a convolution or a pool has on a map; 0 or less: none.
+
+  Args:
+    row: a `tables.Layer`.
+    size: of the map.
+  """
+  reach = [
+    (k - 1) * d + 1 for k, d in zip(row.kernel, row.dilation, strict=True)
+  ]
+  if row.option('same', False):
+    return [-(-n // s) for n, s in zip(size, row.stride, strict=True)]
+  ceil = row.option('ceil', False)
+  return frame(size, tuple(reach), row.stride, row.pad, ceil)[0]
+
+
 def same(row: Any, size: Pair) -> list[Pair]:
   """TensorFlow's padding of a map: (above, below), (left, right).
 
