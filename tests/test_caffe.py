@@ -642,11 +642,11 @@ UNFIT = {
     layer(
       'p', 'Pooling', 'data', 'pooling_param { pool: AVE kernel_size: 14 }'
     ),
-    "layer 'p' .*of shape .12, 12, 3., with a kernel of .14, 14.",
+    "layer 'p', whose input is 12 x 12 and whose window is 14 x 14",
   ),
   'a kernel larger than its map': (
     CONV.replace('kernel_size: 3', 'kernel_size: 13'),
-    "layer 'c' .*of shape .12, 12, 3., with a kernel of .13, 13.",
+    "layer 'c', whose input is 12 x 12 and whose window is 13 x 13",
   ),
   'groups': (
     CONV.replace('num_output: 4', 'num_output: 4 group: 2'),

@@ -415,3 +415,19 @@ def test_layers_that_are_not_read_cost_nothing(model):
   first, second = convolutions('conv1'), convolutions('conv2')
   # Forward and backward: two for each layer that is read.
   assert (first, second) == (2, 4)
+
+
+@pytest.mark.parametrize('unit', ((6, 1, 1), (-1, 1, 1), (2, 6, 1), (2, 1, -1)))
+def test_a_unit_that_is_not_there_is_an_error_or_a_score_of_nan(model, unit):
+  one = ascend(model)
+  with pytest.raises(ValueError, match="the unit has .* but layer 'conv2' is"):
+    start(one, {'unit': core.Unit(*unit)})
+
+  @jax.jit
+  def first_score(unit):
+    target = {'unit': unit}
+    state = core.init(one, target, KEY)
+    return core.optimize(one, state, target, KEY, steps=1)[1]['score'][0]
+
+  assert np.isnan(first_score(core.Unit(*unit)))
+  assert np.isfinite(first_score(core.Unit(2, 1, 1)))

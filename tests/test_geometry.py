@@ -7,10 +7,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import conftest
+from vizjax import build
 from vizjax import core
 from vizjax import geometry
+from vizjax import models
 from vizjax import receptive_fields
+from vizjax import sweep
 from vizjax import transforms
+from vizjax.models import layers
+from vizjax.models import tables
 
 JITTER = transforms.jitter(3)
 PAD = transforms.pad(2)
@@ -120,3 +126,54 @@ def test_a_box_beside_the_canvas_is_empty():
   box = receptive_fields.Box(0, 0, 2, 2)
   found = geometry.on_canvas(box, frame)
   assert (found.height, found.width) == (0, 0)
+
+
+@pytest.mark.parametrize(
+  'row, size',
+  (
+    (tables.conv('top', 2, 5), (9, 4)),
+    (tables.conv('top', 2, 3, pad=1)._replace(dilation=(5, 1)), (8, 9)),
+    (tables.max_pool('top', 3, 2), (2, 7)),
+    (tables.max_pool('top', 3, 2, ceil=True), (7, 1)),
+    (tables.Layer('top', 'average_pool', kernel=(4, 4)), (3, 3)),
+  ),
+)
+def test_a_map_without_a_unit_is_refused_with_the_size_that_is_enough(
+  row, size
+):
+  # As a model is loaded at that size, and where its image is of that size.
+  table = tables.sequence(tables.conv('below', 2, 1), row)
+  match = (
+    f"sees {size[0]} x {size[1]} pixels, too few for layer 'top', whose input "
+    f'is {size[0]} x {size[1]} and whose window is'
+  )
+  with pytest.raises(ValueError, match=match):
+    layers.model(table, {}, mean=(0.0,) * 3, input_shape=(*size, 3))
+  net = conftest.toy(table, size=20)
+  with pytest.raises(ValueError, match=match) as error:
+    geometry.maps(net, size)
+  before, _, _ = str(error.value).partition(' pixels are enough')
+  h, _, w = before.rpartition('(')[2].partition(' x ')
+  least = geometry.maps(net, (int(h), int(w)))['top'].shape
+  assert min(least) >= 1
+  assert geometry.maps(models.cut(net, ('below',)), size)
+
+
+def test_a_window_that_is_cut_at_the_end_is_a_unit():
+  # Caffe rounds the number of windows up.
+  row = tables.max_pool('top', 3, 2, ceil=True)
+  net = conftest.toy(tables.sequence(tables.conv('below', 2, 1), row), size=2)
+  assert geometry.maps(net)['top'].shape == (1, 1, 2)
+
+
+def test_a_size_without_units_is_refused_before_anything_is_made():
+  config = build.config()
+  config.model, config.layer, config.shape = 'toynets.net()', 'conv2', '1x5'
+  match = "sees 1 x 5 pixels, too few for layer 'pool1'.*--config.shape=HxW"
+  with pytest.raises(ValueError, match=match):
+    sweep.plan(config)
+  # A network that is not ours.
+  apply = lambda params, image: {'conv': jnp.zeros((0, 3, 4))}
+  net = core.Model((), jnp.zeros(3), apply, (1, 5, 3))
+  with pytest.raises(ValueError, match="'conv' has no unit.* sees 1 x 5 pix"):
+    build.runs(config, net, 'conv')

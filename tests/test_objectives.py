@@ -7,6 +7,7 @@ import pytest
 
 from oracles import objectives as twin
 from vizjax import core
+from vizjax import metrics
 from vizjax import objectives
 from vizjax import scope
 
@@ -20,6 +21,17 @@ PRINTED = 1e-8
 FLOAT64 = 1e-12
 
 UNIT = {'unit': core.Unit(3, 1, 2)}
+
+
+# Terms that read a unit, and what of it.
+UNITS = {
+  'neuron': (objectives.neuron('conv'), ('channel', 'y', 'x')),
+  'channel': (objectives.channel('conv'), ('channel',)),
+  'amplify_neuron': (objectives.amplify_neuron('conv'), ('channel',)),
+  'direction_neuron': (objectives.direction_neuron('conv'), ('y', 'x')),
+  'is_max': (objectives.is_max('conv'), ('channel', 'y', 'x')),
+  'rank': (metrics.rank('conv'), ('channel', 'y', 'x')),
+}
 
 
 def acts(seed=0):
@@ -62,6 +74,36 @@ def test_neuron_is_the_activation_at_row_column_and_channel():
 def test_neuron_of_a_fully_connected_layer_ignores_the_position():
   values = acts()
   assert objectives.neuron('fc')(values, UNIT) == values['fc'][3]
+
+
+BEYOND = (
+  ('channel', 6),
+  ('channel', -1),
+  ('y', 4),
+  ('y', -1),
+  ('x', 5),
+  ('x', -2),
+)
+
+
+@pytest.mark.parametrize('part, number', BEYOND)
+@pytest.mark.parametrize('name', UNITS)
+def test_a_unit_that_is_not_in_the_layer_is_an_error_or_nan(name, part, number):
+  term, parts = UNITS[name]
+  wrong = UNIT['unit']._replace(**{part: number})
+  values = {**acts(), 'view': jnp.zeros((8, 8, 3))}
+  target = {'direction': direction()}
+  traced = jax.jit(lambda unit: term(values, {**target, 'unit': unit}))
+  assert np.isfinite(traced(UNIT['unit']))
+  if part not in parts:
+    assert traced(wrong) == traced(UNIT['unit'])
+    return
+  # Its numbers are known, also inside a program that does not trace them.
+  match = rf"the unit has {part}={number}, but layer 'conv' is 4 x 5 x 6"
+  for one in (wrong, core.Unit(*map(jnp.array, wrong))):
+    with pytest.raises(ValueError, match=match):
+      jax.jit(lambda a, one=one: a * term(values, {**target, 'unit': one}))(2.0)
+  assert np.isnan(traced(wrong))
 
 
 @pytest.mark.parametrize('name', sorted(scope._TURNING))

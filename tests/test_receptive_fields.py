@@ -74,6 +74,14 @@ TABLES = {
     tables.conv('a', 2, 3)._replace(kernel=(3, 2), dilation=(2, 3)),
     tables.conv('b', 2, 3)._replace(stride=(1, 2), pad=(2, 0)),
   ),
+  # The shortcut's windows lie half a stride from those beside it.
+  'strided shortcut': tables.sequence(
+    tables.conv('a', 2, 3, pad=1),
+    tables.conv('b', 2, 2, stride=2, pad=1),
+    tables.conv('c', 2, 1, stride=2)._replace(inputs=('a',)),
+    tables.Layer('d', 'concat', ('b', 'c')),
+    tables.conv('e', 2, 2),
+  ),
 }
 
 
@@ -150,6 +158,26 @@ def test_union_is_along_each_axis():
   wide = field_of([(1, 1, 0, 1)], [(7, 1, 3, 1)])
   span = receptive_fields.Span(7, 1, -3)
   assert receptive_fields.union([high, wide]) == (span, span)
+
+
+def test_the_units_on_a_window_are_those_whose_boxes_are():
+  field = receptive_fields.Field(
+    receptive_fields.Span(5, 3, -4), receptive_fields.Span(2, 1, 0)
+  )
+  for origin in [(0, 0), (2, 1), (-4, 0), (-5, -3), (7, 9)]:
+    y, x = receptive_fields.first(field, origin)
+    moved = receptive_fields.on_window(field, origin)
+    for unit in (0, 4):
+      box = receptive_fields.box(field, y + unit, x + unit)
+      here = receptive_fields.box(moved, unit, unit)
+      assert (here.top, here.left) == (
+        box.top - origin[0],
+        box.left - origin[1],
+      )
+      assert here[2:] == box[2:]
+    before = receptive_fields.box(field, y - 1, x - 1)
+    assert before.top < origin[0] and before.left < origin[1]
+    assert min(moved.y.start, moved.x.start) >= 0
 
 
 def test_a_box_is_inside_where_all_of_its_pixels_are():

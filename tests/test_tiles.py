@@ -120,26 +120,44 @@ def test_in_parts_it_is_the_same_score_and_gradient(tile_batch, views, x64):
     np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize('h, w', ((12, 12), (20, 10)))
-def test_seamless_windows_are_the_whole_image(h, w, x64):
+# The shortcut's windows lie half a stride from those beside it, and what they
+# see begins a pixel after what the joined layer sees.
+SHORTCUT = tables.sequence(
+  tables.conv('conv1', 4, 3, pad=1),
+  tables.conv('main', 4, 3, stride=2, pad=1),
+  tables.conv('shortcut', 4, 1, stride=2)._replace(inputs=('conv1',)),
+  tables.Layer('conv2', 'eltwise', ('main', 'shortcut')),
+)
+
+
+@pytest.mark.parametrize(
+  'table, layer, h, w',
+  (
+    (conftest.TOY, 'conv2', 12, 12),
+    (conftest.TOY, 'conv2', 20, 10),
+    (SHORTCUT, 'conv2', 12, 9),
+    (SHORTCUT, 'shortcut', 12, 9),
+  ),
+)
+def test_seamless_windows_are_the_whole_image(table, layer, h, w, x64):
   # The score and its gradient by every pixel, with the image in a frame of
   # its mean: of one window, of several, at any step.
-  net = models.unpadded(models.cut(conftest.toy(), ('conv2',)))
+  net = models.unpadded(models.cut(conftest.toy(table), ('conv2',)))
   net = jax.tree.map(lambda a: jnp.asarray(a, float), net)
   image = jnp.asarray(np.random.RandomState(2).uniform(0, 255, (SIZE, 25, 3)))
-  windows = jax.jit(transforms.seamless(net, 'conv2', h, w))
+  windows = jax.jit(transforms.seamless(net, layer, h, w))
 
   def by_windows(image, step):
     draw = core.Draw(jax.random.key(0), step, {})
-    seen = jax.vmap(lambda view: jnp.sum(net(view)['conv2'] ** 2))
+    seen = jax.vmap(lambda view: jnp.sum(net(view)[layer] ** 2))
     return seen(windows(draw, image[None])).sum()
 
   def at_once(image, y, x):
-    # conv2 sees 8 pixels, every second one is the first of a unit.
-    frame = ((8 + y, 8), (8 + x, 8), (0, 0))
+    # The layer sees at most 8 pixels, every second one begins a unit.
+    frame = ((8 + y, 9), (8 + x, 9), (0, 0))
     framed = jnp.pad(core.center(net, image), frame)
-    act = net.apply(net.params, framed)['conv2']
-    beyond = net.apply(net.params, jnp.zeros((8, 8, 3)))['conv2']
+    act = net.apply(net.params, framed)[layer]
+    beyond = net.apply(net.params, jnp.zeros((9, 9, 3)))[layer][:1, :1]
     outside = act.shape[0] * act.shape[1] * jnp.sum(beyond**2)
     return jnp.sum(act**2) - outside
 
@@ -159,10 +177,12 @@ def test_seamless_windows_are_the_whole_image(h, w, x64):
 
 def test_seamless_windows_are_of_whole_units():
   net = models.unpadded(models.cut(conftest.toy(), ('conv2',)))
-  with pytest.raises(ValueError, match='sees 8 x 8 pixels, expected windows'):
+  with pytest.raises(ValueError, match='needs windows of at least 8 x 8 pix'):
     transforms.seamless(net, 'conv2', 12, 7)
-  with pytest.raises(ValueError, match="'fc3' has no receptive field: use til"):
+  with pytest.raises(ValueError, match="'fc3' has no receptive field, or use "):
     transforms.seamless(conftest.toy(), 'fc3', 12, 12)
+  with pytest.raises(ValueError, match="'conv2' is padded: type unpadded"):
+    transforms.seamless(conftest.toy(), 'conv2', 12, 12)
   with pytest.raises(ValueError, match='reads the layer table'):
     models.unpadded(core.Model((), jnp.zeros(3), lambda p, x: {}, (8, 8, 3)))
 

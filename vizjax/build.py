@@ -23,6 +23,7 @@ import optax
 from vizjax import core
 from vizjax import fields
 from vizjax import geometry
+from vizjax import models
 from vizjax import receptive_fields
 from vizjax import runs as runs_
 from vizjax import scope
@@ -215,6 +216,12 @@ def runs(
   """
   cut, frame = scope.cut(config, net, layer, boxed=False)
   act = geometry.maps(cut, frame.view)[layer].shape
+  if 0 in act:
+    h, w = frame.view
+    raise ValueError(
+      f'layer {layer!r} has no unit where the network sees {h} x {w} pixels: '
+      f'its shape is {act}; type a larger --config.shape=HxW'
+    )
   count = scope.count(config, act, photographs)
   labels = net.labels if len(net.labels) == count else ()
   size = act[:-1] or (1, 1)
@@ -248,10 +255,15 @@ def seen(
   frames: dict[bool, geometry.Frame],
 ) -> np.ndarray:
   """[n, 4]: the part of its image that each unit sees: top, left, h, w."""
-  field = scope.field(config, net, table.layer)
+  fields_of = {
+    boxed: scope.field(
+      config, net if boxed else models.sized(net, *frame.view), table.layer
+    )
+    for boxed, frame in frames.items()
+  }
   parts = []
   for y, x, boxed in zip(table.y, table.x, table.boxed, strict=True):
-    frame = frames[bool(boxed)]
+    frame, field = frames[bool(boxed)], fields_of[bool(boxed)]
     part = receptive_fields.Box(0, 0, *frame.canvas)
     if field is not None:
       part = receptive_fields.box(field, int(y), int(x))

@@ -246,8 +246,17 @@ def _shown(value: Any) -> str:
 
 
 def init(recipe: 'Recipe', target: Target, key: Key[Array, '']) -> State:
-  """The state before the first evaluation."""
+  """The state before the first evaluation.
+
+  Raises:
+    ValueError: the objective reads a unit that is not in its layer. A unit
+      whose numbers are traced is not checked: its score is NaN.
+  """
   params = recipe.parameterization.init(key, target)
+  if not any(isinstance(n, jax.core.Tracer) for n in jax.tree.leaves(target)):
+    # Computes nothing: the terms check the unit while its numbers are known.
+    draw = Draw(key, jnp.array(0), target)
+    jax.eval_shape(lambda params: score(recipe, params, draw), params)
   none = unevaluated(params)
   return State(
     params,
@@ -344,10 +353,7 @@ def _in_parts(
   sums, found = jax.lax.scan(part, zeros, (rows, weights))
   flat = lambda a: a.reshape(-1, *a.shape[2:])[:count]
   slopes, values, records = jax.tree.map(flat, found)
-
-  def linear(slope, there, here):
-    return jnp.sum(slope * (there - here))
-
+  linear = lambda slope, there, here: jnp.sum(slope * (there - here))
   rest = jax.tree.map(linear, sums, shared, shared_here)
   value = recipe.views(values) + linear(slopes, views, here)
   return sum(jax.tree.leaves(rest), value), records
@@ -495,10 +501,7 @@ def advance(
 ) -> tuple[State, dict[str, Array]]:
   """One step of the recipe; once `state.stopped` holds, none, and NaN."""
   new, trace = recipe.procedure.step(recipe, state, target, key)
-
-  def blank(record):
-    return jnp.where(state.stopped, jnp.nan, record)
-
+  blank = lambda record: jnp.where(state.stopped, jnp.nan, record)
   return chosen(state.stopped, state, new), jax.tree.map(blank, trace)
 
 
@@ -524,7 +527,5 @@ def optimize(
     each name of `recipe.trace`: [steps, ...]}.
   """
 
-  def body(state, _):
-    return advance(recipe, state, target, key)
-
+  body = lambda state, _: advance(recipe, state, target, key)
   return jax.lax.scan(body, state, length=steps)

@@ -32,10 +32,11 @@ def rank(layer: str) -> core.Term:
 
   def term(acts, target):
     act = reading.layer(acts, layer)
-    unit = target['unit']
-    here = act if act.ndim == 1 else act[unit.y, unit.x]
-    place = 1.0 + jnp.sum(here > here[unit.channel], dtype=act.dtype)
-    return jnp.where(jnp.isnan(here).any(), jnp.nan, place)
+    here = reading.position(act, target['unit'], layer)
+    own = reading.unit(act, target['unit'], layer)
+    place = 1.0 + jnp.sum(here > own, dtype=act.dtype)
+    unknown = jnp.isnan(own) | jnp.isnan(here).any()
+    return jnp.where(unknown, jnp.nan, place)
 
   return term
 

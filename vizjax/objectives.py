@@ -31,7 +31,8 @@ def neuron(layer: str, read: str | None = None) -> core.Term:
   """
 
   def term(acts, target):
-    return _turned(_at(_read(acts, layer, read), target), target)
+    act = _read(acts, layer, read)
+    return _turned(reading.unit(act, target['unit'], layer), target)
 
   return term
 
@@ -44,7 +45,7 @@ def channel(layer: str) -> core.Term:
 
   def term(acts, target):
     act = reading.layer(acts, layer)
-    one = jnp.take(act, target['unit'].channel, axis=-1)
+    one = reading.channel(act, target['unit'], layer)
     return _turned(jnp.mean(one), target)
 
   return term
@@ -113,7 +114,7 @@ def amplify_neuron(layer: str, read: str | None = None) -> core.Term:
 
   def term(acts, target):
     act = _read(acts, layer, read)
-    one = jnp.take(act, target['unit'].channel, axis=-1)
+    one = reading.channel(act, target['unit'], layer)
     return _turned(jnp.sum(one), target)
 
   return term
@@ -152,9 +153,8 @@ def direction_neuron(layer: str, power: core.Number = 0) -> core.Term:
   def term(acts, target):
     act = reading.layer(acts, layer)
     vector = _data(target, 'direction', act.shape[-1:])
-    if act.ndim > 1:
-      act = act[target['unit'].y, target['unit'].x]
-    return _turned(_dot_cosine(act, vector, power), target)
+    here = reading.position(act, target['unit'], layer)
+    return _turned(_dot_cosine(here, vector, power), target)
 
   return term
 
@@ -281,10 +281,12 @@ def is_max(layer: str) -> core.Term:
   largest = argmax(layer)
 
   def term(acts, target):
-    unit = jnp.stack(target['unit'])
-    found = jnp.all(largest(acts, target) == unit).astype(acts['view'].dtype)
-    unknown = jnp.isnan(reading.layer(acts, layer)).any()
-    return jnp.where(unknown, jnp.nan, found)
+    unit = target['unit']
+    act = reading.layer(acts, layer)
+    first = jnp.all(largest(acts, target) == jnp.stack(unit))
+    own = reading.unit(act, unit, layer)
+    unknown = jnp.isnan(own) | jnp.isnan(act).any()
+    return jnp.where(unknown, jnp.nan, first).astype(acts['view'].dtype)
 
   return term
 
@@ -300,13 +302,6 @@ def _read(acts: core.Acts, name: str, read: str | None) -> Array:
   if read is None or read == name:
     return act
   return act + jax.lax.stop_gradient(reading.layer(acts, read) - act)
-
-
-def _at(act: Array, target: core.Target) -> Float[Array, '']:
-  unit = target['unit']
-  return (
-    act[unit.channel] if act.ndim == 1 else act[unit.y, unit.x, unit.channel]
-  )
 
 
 def _data(target: core.Target, name: str, shape: tuple[int, ...]) -> Array:

@@ -1,6 +1,13 @@
-"""What a term reads of the activations, or an error that says what there is."""
+"""How a term reads the activations: a layer, a channel, a position, a unit.
 
-from jaxtyping import Array
+A layer that is not there, and a unit that is not in it, are errors that say
+what there is. Where the numbers of the unit are traced, as under `jax.jit`, no
+error can be raised: a unit that is not in the layer then reads as NaN.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from vizjax import core
 
@@ -17,3 +24,64 @@ def layer(acts: core.Acts, name: str) -> Array:
       f'the objective reads layer {name!r}, expected one of: {known}'
     )
   return acts[name]
+
+
+def unit(act: Array, unit: core.Unit, name: str) -> Float[Array, '']:
+  """The activation of a unit.
+
+  Args:
+    act: of the layer, [h, w, c] or [c]; a layer [c] has no positions, so the
+      row and column of the unit are not read.
+    unit: its channel, row and column.
+    name: of the layer, for the error.
+
+  Raises:
+    ValueError: the layer has no such unit.
+  """
+  if act.ndim == 1:
+    return channel(act, unit, name)
+  _check(act, unit, name, ('channel', 'y', 'x'))
+  return _get(act, (unit.y, unit.x, unit.channel))
+
+
+def channel(act: Array, unit: core.Unit, name: str) -> Array:
+  """The map [h, w] of a unit's channel, or the one number of a layer [c].
+
+  Arguments and errors are those of `unit`.
+  """
+  _check(act, unit, name, ('channel',))
+  return _get(act, (..., unit.channel))
+
+
+def position(act: Array, unit: core.Unit, name: str) -> Float[Array, 'c']:
+  """All channels at a unit's row and column; of a layer [c], the layer.
+
+  Arguments and errors are those of `unit`.
+  """
+  if act.ndim == 1:
+    return act
+  _check(act, unit, name, ('y', 'x'))
+  return _get(act, (unit.y, unit.x))
+
+
+def _get(act: Array, index: tuple) -> Array:
+  reference = act.at[index]
+  return reference.get(
+    mode='fill', fill_value=jnp.nan, wrap_negative_indices=False
+  )
+
+
+def _check(
+  act: Array, unit: core.Unit, name: str, parts: tuple[str, ...]
+) -> None:
+  axes = ('y', 'x', 'channel') if act.ndim == 3 else ('channel',)
+  for part, size in zip(axes, act.shape, strict=True):
+    number = getattr(unit, part)
+    if part not in parts or isinstance(number, jax.core.Tracer):
+      continue
+    if not 0 <= int(number) < size:
+      raise ValueError(
+        f'the unit has {part}={int(number)}, but layer {name!r} is '
+        f'{" x ".join(map(str, act.shape))} ({", ".join(axes)}): expected '
+        f'{part} from 0 to {size - 1}'
+      )

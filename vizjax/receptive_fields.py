@@ -80,6 +80,35 @@ def box(field: Field, y: int, x: int) -> Box:
   return Box(top, left, field.y.size, field.x.size)
 
 
+def first(field: Field, origin: tuple[int, int]) -> tuple[int, int]:
+  """The first unit, (y, x), whose field begins at a pixel or after it.
+
+  Args:
+    field: of the layer.
+    origin: (row, column) of the pixel.
+  """
+  y, x = (
+    -((span.start - pixel) // span.stride)  # rounded up
+    for span, pixel in zip(field, origin, strict=True)
+  )
+  return y, x
+
+
+def on_window(field: Field, origin: tuple[int, int]) -> Field:
+  """The fields of the units that lie on a window, in pixels of the window.
+
+  Args:
+    field: of a layer, on the image that the window is a part of.
+    origin: (row, column) of the image at which the window begins.
+  """
+  units = first(field, origin)
+  spans = [
+    span._replace(start=span.start + unit * span.stride - pixel)
+    for span, unit, pixel in zip(field, units, origin, strict=True)
+  ]
+  return Field(*spans)
+
+
 def inside(box: Box, height: int, width: int) -> bool:
   """Whether a box lies wholly on an image of that size."""
   return (

@@ -241,25 +241,27 @@ def seamless(model: core.Model, layer: str, h: int, w: int) -> core.Transform:
     w: columns.
 
   Raises:
-    ValueError: the layer has no field, or the window is smaller than it.
+    ValueError: no field, a layer that is padded, or a window that is too small.
   """
   field = {info.name: info.field for info in model.layers}.get(layer)
-  if field is None:
+  if field is None or min(field.y.start, field.x.start) < 0:
+    why = 'is padded: type unpadded(...) around the network'
+    why = why if field else 'has no receptive field'
+    raise ValueError(f'seamless: layer {layer!r} {why}, or use tiles({h}, {w})')
+  least = [span.start + span.size for span in field]  # with what none sees
+  if h < least[0] or w < least[1]:
     raise ValueError(
-      f'seamless: layer {layer!r} has no receptive field: use tiles({h}, {w})'
-    )
-  if h < field.y.size or w < field.x.size:
-    raise ValueError(
-      f'seamless({h}, {w}): a unit of {layer} sees {field.y.size} x '
-      f'{field.x.size} pixels, expected windows of at least that'
+      f'seamless({h}, {w}): a unit of {layer} needs windows of at least '
+      f'{least[0]} x {least[1]} pixels'
     )
 
   def side(step, total, most, seen, ratio):
     """The corners of windows along a side, their size, and the frame."""
-    apart = ((most - seen.size) // seen.stride + 1) * seen.stride
-    size = apart - seen.stride + seen.size
-    before = seen.size + seen.stride - 2
-    count = -(-(total + before) // apart)
+    end = seen.start + seen.size
+    apart = ((most - end) // seen.stride + 1) * seen.stride
+    size = apart - seen.stride + end
+    before = end + seen.stride - 2
+    count = -(-(total + before - seen.start) // apart)
     shift = _evenly(step, seen.stride, ratio)
     corners = apart * jnp.arange(count) + shift
     last = apart * (count - 1) + seen.stride - 1 + size

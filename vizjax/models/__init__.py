@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from vizjax import core
+from vizjax import receptive_fields
 from vizjax import spelling
 from vizjax.models import googlenet
 from vizjax.models import layers
@@ -31,6 +32,7 @@ __all__ = [
   'load',
   'pooled',
   'rectifier',
+  'sized',
   'unpadded',
 ]
 
@@ -111,8 +113,7 @@ def cut(model: core.Model, names: tuple[str, ...]) -> core.Model:
   table = _table(model)
   if table is None:
     return model
-  padded = model.apply.network.padded
-  return _with_table(model, tables.cut(table, names), padded)
+  return _with_table(model, tables.cut(table, names))
 
 
 def rectifier(model: core.Model, name: str) -> str:
@@ -138,12 +139,13 @@ def boxed(model: core.Model, name: str) -> core.Model:
     ValueError: the layer sees the whole image, or has no known field.
   """
   table = _table(model)
-  infos = {info.name: info for info in model.layers}
-  if table is None or name not in infos or infos[name].field is None:
+  fields = {} if table is None else tables.fields(table)
+  field = fields.get(name)
+  if field is None or name == tables.DATA:
     raise ValueError(f'layer {name!r} has no receptive field to be boxed in')
-  field = infos[name].field
-  same = tuple(n for n, info in infos.items() if info.field == field)
-  small = _with_table(model, tables.cut(table, same), padded=False)
+  same = tuple(n for n, other in fields.items() if other == field)
+  origin = (field.y.start, field.x.start)
+  small = _without_padding(model, tables.cut(table, same), origin)
   shape = (field.y.size, field.x.size, model.input_shape[2])
   return dataclasses.replace(small, input_shape=shape)
 
@@ -181,6 +183,10 @@ def computed_in(model: core.Model, dtype: str) -> core.Model:
 def unpadded(model: core.Model) -> core.Model:
   """The model without all padding: units that would see some are not there.
 
+  Every unit that is there is a unit of the padded network, on an image in
+  which the fields of the last layer begin at the first pixel. `layers` gives
+  the fields as they lie on the image of the model that is returned.
+
   Raises:
     ValueError: the model has no layer table.
   """
@@ -190,7 +196,31 @@ def unpadded(model: core.Model) -> core.Model:
       'unpadded() reads the layer table of a network, which this one lacks: '
       "expected one of vizjax's own, as unpadded(load('alexnet_features'))"
     )
-  return _with_table(model, table, padded=False)
+  if model.apply.network.origin is not None:
+    return model
+  fields = [field for field in tables.fields(table).values() if field]
+  origin = (fields[-1].y.start, fields[-1].x.start)
+  return _without_padding(model, table, origin)
+
+
+def sized(model: core.Model, h: int, w: int) -> core.Model:
+  """The model as it is for images of another size: h x w pixels.
+
+  TensorFlow's padding depends on the size of an image, and with it where the
+  receptive fields of the units lie. Any other model is the same but for its
+  `input_shape`.
+  """
+  shape = (h, w, model.input_shape[2])
+  model = dataclasses.replace(model, input_shape=shape)
+  table = _table(model)
+  if table is None or model.apply.network.origin is not None:
+    return model
+  own = layers.with_own_pads(table, shape)
+  if own == table:
+    return model
+  channels = {info.name: info.channels for info in model.layers}
+  model = _with_table(model, own)
+  return dataclasses.replace(model, layers=layers.describe(own, channels))
 
 
 def pooled(model: core.Model, pooling: str) -> core.Model:
@@ -222,7 +252,7 @@ def pooled(model: core.Model, pooling: str) -> core.Model:
 
   table = tuple(map(mean, table))
   kinds = {row.name: row.kind for row in table}
-  model = _with_table(model, table, model.apply.network.padded)
+  model = _with_table(model, table)
   infos = (info._replace(kind=kinds[info.name]) for info in model.layers)
   return dataclasses.replace(model, layers=tuple(infos))
 
@@ -233,15 +263,31 @@ def _table(model: core.Model) -> tables.Table | None:
   return model.apply.network.table
 
 
-def _with_table(
-  model: core.Model, table: tables.Table, padded: bool
-) -> core.Model:
+def _with_table(model: core.Model, table: tables.Table) -> core.Model:
   names = {row.name for row in table}
+  network = layers.Network(table, model.apply.network.origin)
   return dataclasses.replace(
     model,
     params={k: v for k, v in model.params.items() if k in names},
-    apply=dataclasses.replace(
-      model.apply, network=layers.Network(table, padded)
-    ),
+    apply=dataclasses.replace(model.apply, network=network),
     layers=tuple(info for info in model.layers if info.name in names),
+  )
+
+
+def _without_padding(
+  model: core.Model, table: tables.Table, origin: tables.Pair
+) -> core.Model:
+  model = _with_table(model, table)
+  network = layers.Network(table, origin)
+  fields = tables.fields(table)
+
+  def moved(info):
+    field = fields[info.name]
+    on_window = field and receptive_fields.on_window(field, origin)
+    return info._replace(field=on_window)
+
+  return dataclasses.replace(
+    model,
+    apply=dataclasses.replace(model.apply, network=network),
+    layers=tuple(moved(info) for info in model.layers),
   )

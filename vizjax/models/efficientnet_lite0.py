@@ -11,8 +11,6 @@ and, but for `project`, its rectifier (`..._relu`); `block3` is the block's
 output, `logits` the scores of the classes.
 """
 
-import math
-
 from vizjax import core
 from vizjax.models import imagenet
 from vizjax.models import tables
@@ -59,15 +57,11 @@ def load(weights: str | None = None) -> core.Model:
 def _table() -> tuple[tables.Table, dict[str, str]]:
   """The layers, and for each with weights its prefix in the file."""
   rows, sources = [], {}
-  size = INPUT_SHAPE[0]
 
   def conv(
     name, source, features, kernel, stride=1, groups=1, norm='', relu=True
   ):
-    nonlocal size
-    total = max((math.ceil(size / stride) - 1) * stride + kernel - size, 0)
-    size = math.ceil(size / stride)
-    row = tables.conv(name, features, kernel, stride, pad=total // 2)
+    row = tables.conv(name, features, kernel, stride)
     options = (('bias', False), ('same', True))
     rows.append(row._replace(groups=groups, options=options))
     options = (('eps', 1e-3), ('affine', True))

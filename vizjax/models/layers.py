@@ -20,7 +20,12 @@ import numpy as np
 from vizjax import core
 from vizjax import receptive_fields
 from vizjax.models import operators
+from vizjax.models import pooling
 from vizjax.models import tables
+
+
+# Options that say how a map is padded.
+_PADDING = ('same', 'end', 'ceil')
 
 
 class Network(nn.Module):
@@ -28,23 +33,24 @@ class Network(nn.Module):
 
   Attributes:
     table: the layers, each after its inputs.
-    padded: False leaves out all padding; on an image of exactly a unit's
-      receptive field the layer is then 1 x 1 and that unit.
+    origin: None for the network with its padding. (y, x) for the network
+      without: the image is then a window of a larger image and begins at row
+      y, column x of it. Each map holds the units whose receptive field lies
+      on the window, and no others.
   """
 
   table: tables.Table
-  padded: bool = True
+  origin: tables.Pair | None = None
 
   @nn.compact
   def __call__(self, image: Float[Array, 'h w c']) -> dict[str, Array]:
     acts = {tables.DATA: image}
-    seen = {} if self.padded else tables.fields(self.table)
+    fields = {} if self.origin is None else tables.fields(self.table)
     for row in self.table:
       inputs = [acts[name] for name in row.inputs]
-      if not self.padded:
-        inputs = _aligned(inputs, [seen[name] for name in row.inputs])
-        bare = [o for o in row.options if o[0] not in ('same', 'end')]
-        row = row._replace(pad=(0, 0), options=tuple(bare))
+      if self.origin is not None:
+        row, inputs = _unpadded(row, inputs, fields, self.origin)
+      _check_fits(row, inputs, image, self.table)
       shapes = _shapes(row, inputs)
       weights = _Weights(shapes, image.dtype, name=row.name)() if shapes else {}
       acts[row.name] = _computed(row, inputs, weights)
@@ -118,6 +124,7 @@ def model(
     ValueError: weights are missing or do not fit: layer, found, expected; or
       mean, scale or range has a wrong shape.
   """
+  table = with_own_pads(table, input_shape)
   apply = Apply(Network(table))
   acts, weights = shapes(table, input_shape)
   missing = [layer for layer in weights if layer not in params]
@@ -138,9 +145,36 @@ def model(
     params,
     apply=apply,
     input_shape=input_shape,
-    layers=_describe(table, channels),
+    layers=describe(table, channels),
     **core.normalization(input_shape, mean, scale, range),
   )
+
+
+def with_own_pads(
+  table: tables.Table, input_shape: tuple[int, int, int]
+) -> tables.Table:
+  """The table with the padding that option 'same' means at a size.
+
+  TensorFlow's padding depends on the size of the map; a receptive field and a
+  box need it as a number.
+
+  Args:
+    table: the layers, each after its inputs.
+    input_shape: (h, w, c) of the image.
+  """
+  if not any(row.option('same', False) for row in table):
+    return table
+  acts, _ = shapes(table, input_shape)
+  sizes = {name: act.shape[:2] for name, act in acts.items()}
+  sizes[tables.DATA] = input_shape[:2]
+
+  def own(row):
+    if not row.option('same', False):
+      return row
+    padding = pooling.same(row, sizes[row.inputs[0]])
+    return row._replace(pad=tuple(before for before, _ in padding))
+
+  return tuple(map(own, table))
 
 
 def shapes(table: tables.Table, input_shape: tuple[int, int, int]) -> tuple:
@@ -156,9 +190,10 @@ def shapes(table: tables.Table, input_shape: tuple[int, int, int]) -> tuple:
   return acts, variables.get('params', {})
 
 
-def _describe(
+def describe(
   table: tables.Table, channels: Mapping[str, int]
 ) -> tuple[core.LayerInfo, ...]:
+  """What is known of each layer; channels: by layer."""
   seen = tables.fields(table)
   return tuple(
     core.LayerInfo(
@@ -239,22 +274,81 @@ def _shapes(
   return tuple(shapes.items())
 
 
-def _aligned(inputs: list[Array], fields: list) -> list[Array]:
-  """Windows of unpadded maps that look at the same positions."""
+def _check_fits(
+  row: tables.Layer, inputs: list[Array], image: Array, table: tables.Table
+) -> None:
+  """Refuses a layer that would give a map without a unit."""
+  size = inputs[0].shape[:2]
+  windowed = row.kind in tables.WINDOWED and not row.option('whole', False)
+  if not windowed or min(pooling.counts(row, size)) >= 1:
+    return
+  h, w, _ = image.shape
+  kernel = np.multiply(np.subtract(row.kernel, 1), row.dilation) + 1
+  known = [field for field in tables.fields(table).values() if field]
+  enough = [
+    max(n, *(spans[axis].size for spans in known))
+    for axis, n in enumerate((h, w))
+  ]
+  raise ValueError(
+    f'the network sees {h} x {w} pixels, too few for layer {row.name!r}, whose '
+    f'input is {size[0]} x {size[1]} and whose window is {kernel[0]} x '
+    f'{kernel[1]}: expected a larger image, as by --config.shape=HxW or larger '
+    f'sizes in config.scales ({enough[0]} x {enough[1]} pixels are enough), or '
+    'layers below it'
+  )
+
+
+def _unpadded(
+  row: tables.Layer,
+  inputs: list[Array],
+  fields: Mapping[str, receptive_fields.Field | None],
+  origin: tables.Pair,
+) -> tuple[tables.Layer, list[Array]]:
+  """A layer without its padding, and the parts of its inputs that it reads.
+
+  A map without padding begins with the first unit whose field lies on the
+  image, so the maps of several inputs begin at different units: all are cut
+  to the units that each of them has. A window with a stride then begins
+  where a window of the padded network does, which need not be the first row.
+  """
+  if fields[row.name] is None:
+    _check_known(row, inputs)
+  else:
+    below = [fields[name] for name in row.inputs]
+    inputs = _aligned(
+      inputs, [receptive_fields.first(field, origin) for field in below]
+    )
+    if row.kind in tables.WINDOWED:
+      (field,) = below
+      unit = receptive_fields.first(fields[row.name], origin)
+      window = np.multiply(unit, row.stride) - row.pad
+      top, left = window - receptive_fields.first(field, origin)
+      if top or left:
+        inputs = [x[top:, left:] for x in inputs]
+  options = (pair for pair in row.options if pair[0] not in _PADDING)
+  return row._replace(pad=(0, 0), options=tuple(options)), inputs
+
+
+def _aligned(inputs: list[Array], firsts: list[tuple[int, int]]) -> list[Array]:
+  """The units that all maps have; firsts: the first unit, (y, x), of each."""
   if len(inputs) == 1:
     return inputs
-  joined = receptive_fields.union(fields)
-  starts = [
-    [
-      (own.start - all_.start) // all_.stride
-      for own, all_ in zip(f, joined, strict=True)
-    ]
-    for f in fields
-  ]
+  first = tuple(map(max, *firsts))
+  starts = [np.subtract(first, own).tolist() for own in firsts]
   pairs = list(zip(inputs, starts, strict=True))
   height = min(len(x) - y for x, (y, _) in pairs)
   width = min(x.shape[1] - left for x, (_, left) in pairs)
   return [x[y : y + height, left : left + width] for x, (y, left) in pairs]
+
+
+def _check_known(row: tables.Layer, inputs: list[Array]) -> None:
+  """Refuses what has no form without padding, or maps of unknown places."""
+  maps = [x for x in inputs if x.ndim == 3 and x.shape[:2] != (1, 1)]
+  if row.kind == 'deconv' or row.option('within', False) or len(maps) > 1:
+    raise ValueError(
+      f'layer {row.name!r} ({row.kind}) cannot be computed without padding: '
+      f'expected layers below it, as unpadded(cut(model, {row.inputs!r}))'
+    )
 
 
 def _weight(layer: str, name: str, like, weights: Mapping) -> Array:

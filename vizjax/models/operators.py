@@ -30,10 +30,7 @@ def conv(row: Row, x: Array, kernel: Array, bias: Array | None = None) -> Array:
   """
   padding = _padding(row)
   if row.option('same', False):
-    reach = [
-      (k - 1) * d + 1 for k, d in zip(row.kernel, row.dilation, strict=True)
-    ]
-    padding = jax.lax.padtype_to_pads(x.shape[:2], reach, row.stride, 'SAME')
+    padding = pooling.same(row, x.shape[:2])
   if row.groups == x.shape[2] == kernel.shape[3]:
     y = _depthwise(row, x, kernel, padding)
     return y if bias is None else y + bias[None, None]

@@ -2,6 +2,7 @@
 
 import functools
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -63,6 +64,39 @@ def areas(
     else:
       sides.append(jnp.minimum(starts + k, n + after) - starts)
   return sides[0][:, None] * sides[1][None, :]
+
+
+def counts(row: Any, size: Pair) -> list[int]:
+  """How many windows a convolution or a pool has on a map; 0 or less: none.
+
+  Args:
+    row: a `tables.Layer`.
+    size: of the map.
+  """
+  reach = [
+    (k - 1) * d + 1 for k, d in zip(row.kernel, row.dilation, strict=True)
+  ]
+  if row.option('same', False):
+    return [-(-n // s) for n, s in zip(size, row.stride, strict=True)]
+  ceil = row.option('ceil', False)
+  padding = list(zip(row.pad, row.option('end', row.pad), strict=True))
+  return frame(size, tuple(reach), row.stride, padding, ceil)[0]
+
+
+def same(row: Any, size: Pair) -> list[Pair]:
+  """TensorFlow's padding of a map: (above, below), (left, right).
+
+  As much as makes the number of windows n / stride, rounded up; the odd row
+  is below, the odd column to the right.
+
+  Args:
+    row: a `tables.Layer`, for kernel, stride and dilation.
+    size: of the map.
+  """
+  reach = [
+    (k - 1) * d + 1 for k, d in zip(row.kernel, row.dilation, strict=True)
+  ]
+  return jax.lax.padtype_to_pads(size, reach, row.stride, 'SAME')
 
 
 def largest(x: Array, kernel: Pair, stride: Pair) -> Array:

@@ -150,8 +150,9 @@ def fields(table: Table) -> dict[str, receptive_fields.Field | None]:
       row.option('whole', False)
       or row.option('within', False)
       or row.option('axis', 1) != 1
+      or len(row.option('shape', ())) > 1  # weights for each position
       or (row.kind == 'normalize' and row.option('across_spatial', True))
-      or row.kind not in _POINTWISE | _WINDOWED
+      or row.kind not in _POINTWISE | WINDOWED
     )
     seen[row.name] = None
     if joined is not None and not whole:
@@ -173,10 +174,12 @@ def cut(table: Table, names: tuple[str, ...]) -> Table:
   return tuple(row for row in table if row.name in wanted)
 
 
-# What sees no more than its inputs do.
+# Kinds whose unit sees no more than the units at its position in the inputs.
 _POINTWISE = {
   'relu', 'prelu', 'elu', 'sigmoid', 'tanh', 'absolute', 'power', 'exp', 'log',
   'identity', 'softmax', 'concat', 'slice', 'eltwise', 'scale', 'bias',
   'batch_norm', 'normalize', 'lrn', 'reverse',
 }  # fmt: skip
-_WINDOWED = {'conv', 'max_pool', 'average_pool'}
+
+# Kinds whose unit sees a window of its input.
+WINDOWED = {'conv', 'max_pool', 'average_pool'}
