@@ -173,7 +173,7 @@ def test_units_are_chosen_as_in_a_config(workdir, text, channels):
 @pytest.mark.parametrize('options, words', [
   ({'units': '7'}, r"'7' are not in this run. It has conv5: 0 to 3"),
   ({'units': '1@9x9'}, "'1@9x9' are not"),
-  ({'units': '3:1'}, "'3:1' are not"),
+  ({'units': '3:1'}, "'3:1' holds no unit"),
   ({'units': 'swan'}, 'cannot be read: type a range as 0:64'),
   ({'units': ''}, 'cannot be read'),
   ({'layers': 'conv6'}, "'conv6' is not in .* it holds conv5"),

@@ -5,6 +5,8 @@ nothing but the image. From that follow how much of the network is run, the
 part of the image that a unit is made on, and how many units a layer has.
 """
 
+from collections.abc import Collection
+
 from ml_collections import config_dict
 
 from vizjax import core
@@ -61,6 +63,37 @@ def check(config: config_dict.ConfigDict) -> None:
     )
 
 
+def check_layers(
+  config: config_dict.ConfigDict,
+  layers: Collection[str],
+  known: Collection[str],
+) -> None:
+  """Refuses to score layers by terms that cannot see them.
+
+  A term of the user's reads the image as acts['image'], and so it cannot read
+  a layer of that name.
+
+  Args:
+    config: the configuration.
+    layers: those that are asked for.
+    known: all layers of the network.
+
+  Raises:
+    ValueError: with the layer and the term, and what to type.
+  """
+  hidden = {*known} & {*core.RESERVED}
+  for name, given in fields.calls(config):
+    read = hidden & {*layers, *(s for s in given if isinstance(s, str))}
+    if '.' in name and read:
+      layer = min(read)
+      raise ValueError(
+        f'{name}() cannot read layer {layer!r}: to a term of your own '
+        f'acts[{layer!r}] is what the docs of vizjax.objectives say, expected '
+        "a layer of another name: type --config.objective='neuron(layer)', or "
+        'rename the layer'
+      )
+
+
 def of_a_position(config: config_dict.ConfigDict) -> bool:
   """Whether the score is of one place of a layer's map."""
   return any(name in _OF_A_POSITION for name, _ in fields.calls(config))
@@ -83,7 +116,8 @@ def cut(
     # A function from elsewhere may read any layer.
     rectifier = models.rectifier(net, layer)
     texts = {s for _, found in called for s in found if isinstance(s, str)}
-    mentioned = {layer, rectifier}.union(*(fields.names(s) for s in texts))
+    mentioned = {layer, rectifier, *texts}
+    mentioned = mentioned.union(*(fields.names(s) for s in texts))
     known = {info.name for info in net.layers}
     net = models.cut(net, tuple(mentioned & known))
   knobs = fields.knobs(config, net, layer)
