@@ -402,7 +402,7 @@ def test_stacked_arrays_cannot_stand_beside_neuron(tmp_path, field):
   np.save(tmp_path / 'a.npy', np.zeros(shape))
   c = config(objective=f'{field}(layer) + neuron(layer)')
   c[field] = str(tmp_path / 'a.npy')
-  refused('take the place of the units', c)
+  refused(f'take the place of the units.*objective=.{field}.layer', c)
 
 
 def test_arrays_of_the_wrong_shape_are_errors(tmp_path):

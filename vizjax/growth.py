@@ -54,6 +54,21 @@ def at(kept: store.Store, columns: Mapping[str, np.ndarray]) -> np.ndarray:
   return np.array([rows.get(key, -1) for key in _keys(columns)], int)
 
 
+def order(kept: store.Store, rows: np.ndarray) -> np.ndarray:
+  """Returns [k]: the places of some rows [k], with those of a unit together.
+
+  Units stand as they were first asked for; of a unit the images that maximize
+  come first, then the replicates.
+  """
+  units, replicates = (store.read(kept, n) for n in ('unit', 'replicate'))
+  signs = store.read_or(kept, 'sign', 1)
+  first = {}
+  for row, unit in enumerate(map(tuple, units.tolist())):
+    first.setdefault(unit, row)
+  began = np.array([first[tuple(unit)] for unit in units[rows].tolist()], int)
+  return np.lexsort([replicates[rows], -signs[rows], began])
+
+
 def rows(
   path: places.Path,
   columns: Mapping[str, np.ndarray],

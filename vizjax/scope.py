@@ -168,9 +168,23 @@ def count(
     raise ValueError(
       'several directions, masks or photographs take the place of the units, '
       f'so {", ".join(sorted(called & _OF_A_CHANNEL))}() cannot be used '
-      'beside them'
+      f'beside them: {_instead(config)}'
     )
   if stacks:
     return min(stacks)
   elsewhere = any('.' in name for name in called)
   return act[-1] if elsewhere or called & _OF_A_CHANNEL else 1
+
+
+def _instead(config: config_dict.ConfigDict) -> str:
+  """What to type where formulas are of units and the runs are of arrays."""
+  arrays = [n for n in ('direction', 'mask') if config[n].endswith('.npy')]
+  if not arrays:
+    return 'type the objective of configs/inversion.py, or of another recipe'
+  typed = []
+  for field in ('objective', 'activation', 'trace', 'metrics'):
+    called = {name for name, _ in fields.calls(config, (field,))}
+    if called & _OF_A_CHANNEL:
+      value = f"'{arrays[0]}(layer)'" if field == 'objective' else ''
+      typed.append(f'--config.{field}={value}')
+  return f'type {" ".join(typed)}'
