@@ -32,6 +32,18 @@ def pictured() -> core.Model:
   return dataclasses.replace(model, mean=mean)
 
 
+def named(*names: str) -> core.Model:
+  """A network of layers with these names; each is larger than the one before.
+
+  The k-th is k times the image less its mean.
+  """
+
+  def apply(params, image):
+    return {name: k * image for k, name in enumerate(names, 1)}
+
+  return core.Model({}, jnp.full(3, 100.0), apply, (4, 4, 3))
+
+
 def number() -> int:
   """No network."""
   return 3

@@ -601,3 +601,18 @@ def test_a_crop_that_leaves_less_than_the_network_needs_is_an_error():
 
 def test_a_term_that_reads_a_layer_that_is_not_there_is_an_error():
   refused("reads layer 'conv9'", config(objective="layer('conv9')"))
+
+
+def test_names_with_commas_are_layers():
+  net = odd_networks.named('a,b', 'c', 'a', '"')
+  for text, layers in (
+    ('"a,b"', ('a,b',)),
+    ('c , "a,b"', ('a,b', 'c')),
+    ('a*', ('a,b', 'a')),
+    ('""""', ('"',)),
+  ):
+    assert {*build.layers(config(layer=text), net)} == {*layers}, text
+  with pytest.raises(ValueError, match="layer 'b' is not in the network"):
+    build.layers(config(layer='a,b'), net)
+  with pytest.raises(ValueError, match='double quotes, as'):
+    build.layers(config(layer='a\nb'), net)

@@ -8,6 +8,7 @@ A folder is a path, or what TensorStore opens as a key-value store: gs://, s3://
 from collections.abc import Callable, Iterator
 import contextlib
 import functools
+import hashlib
 import os
 import pathlib
 import shutil
@@ -20,6 +21,9 @@ Path = str | pathlib.Path
 # Other folders of a workdir, and the ends of its other files.
 _TAKEN = ('atlas', 'examples', 'export', 'shown')
 _FILES = ('.css', '.html', '.js', '.json', '.py')
+
+# Bytes of a folder's name: a file of the layer's may have 255 in all.
+_LONGEST = 150
 
 
 class File(NamedTuple):
@@ -84,19 +88,23 @@ def spelled(layer: str) -> str:
   folder of another layer ('a--b'), a folder of the program ('examples'), or no
   folder inside the workdir ('..'), everything but letters, digits and '_' is
   the hexadecimal numbers of its bytes ('%2E%2E'), and so is the first
-  character. A file system that takes capitals for small letters still has one
-  folder for 'Conv' and 'conv'.
+  character; of a long name the end is a hash. A file system that takes capitals
+  for small letters still has one folder for 'Conv' and 'conv'.
   """
   plain = layer.replace('/', '--')
   taken = plain.casefold() in _TAKEN or plain.casefold().endswith(_FILES)
   safe = plain.isprintable() and '%' not in plain and not taken
-  if plain.replace('--', '/') == layer and safe and plain[:1] not in ('', '.'):
+  short = len(plain.encode()) <= _LONGEST
+  if plain.replace('--', '/') == layer and safe and short and _inside(plain):
     return plain
-  escaped = (
+  escaped = ''.join(
     c if i and (c.isalnum() or c == '_') else _escaped(c)
     for i, c in enumerate(layer)
   )
-  return ''.join(escaped) or '%'
+  if len(escaped.encode()) > _LONGEST:
+    digest = hashlib.sha256(layer.encode()).hexdigest()
+    return f'{escaped[:40]}%-{digest}'
+  return escaped or '%'
 
 
 def read(file: File) -> bytes | None:
@@ -171,6 +179,11 @@ def clear(folder: str) -> None:
     return
   with writing(folder):
     _folder(folder).delete_range(tensorstore.KvStore.KeyRange()).result()
+
+
+def _inside(name: str) -> bool:
+  """Whether a name is that of a folder, and of none that is hidden."""
+  return not name.startswith('.') and name != ''
 
 
 def _escaped(character: str) -> str:
