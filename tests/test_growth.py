@@ -2,13 +2,16 @@
 
 import itertools
 import json
+import shutil
 
 import bucket
 import numpy as np
 import pytest
 import test_sweep
 
+from vizjax import export
 from vizjax import growth
+from vizjax import hosts
 from vizjax import listing
 from vizjax import places
 from vizjax import results
@@ -267,6 +270,8 @@ def dying(monkeypatch, after):
     return call
 
   monkeypatch.setattr(places, 'write', counted(places.write))
+  monkeypatch.setattr(places, 'change', counted(places.change))
+  monkeypatch.setattr(store, '_create_arrays', counted(store._create_arrays))
   monkeypatch.setattr(growth, '_resized', counted(growth._resized))
   monkeypatch.setattr(growth, '_put', counted(growth._put))
   return count
@@ -293,6 +298,39 @@ def test_a_growth_that_was_cut_is_finished_by_the_next_command(tmp_path):
     if not cut:
       break
   assert after > 6 and next(count) > 6
+
+
+@pytest.mark.parametrize('step', [6, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_command_that_is_killed_while_it_adds_is_mended_by_itself(
+  tmp_path, step
+):
+  first, more = few(units='3,1'), few(units='0:4', layer='conv1,relu1')
+  before = execute(first, tmp_path / 'before')['conv1']
+  plans, opened = sweep.plan(more), []
+  for after in itertools.count(0, step):
+    workdir = tmp_path / str(after)
+    shutil.copytree(tmp_path / 'before', workdir)
+    with pytest.MonkeyPatch.context() as patch:
+      dying(patch, after)
+      try:
+        sweep._opened(more, plans, str(workdir), '', hosts.ALONE)
+        cut = False
+      except Killed:
+        cut = True
+    # What reads a workdir sees the images that are made.
+    (layer, *_) = export.select(str(workdir)).layers
+    assert layer.stems == ('conv1_0003', 'conv1_0001')
+    _, jobs = sweep._opened(more, plans, str(workdir), '', hosts.ALONE)
+    missing = [np.concatenate([*job.missing.values()]).tolist() for job in jobs]
+    assert missing == [[2, 3], [0, 1, 2, 3]]
+    opened.append((workdir / 'config.json').read_bytes())
+    found = test_sweep.everything(workdir)['conv1']
+    assert found['unit'][:, 0].tolist() == [3, 1, 0, 2]
+    for name, array in before.items():
+      np.testing.assert_array_equal(found[name][:2], array)
+    if not cut:
+      break
+  assert after > 12 and len(set(opened)) == 1
 
 
 def test_of_two_that_add_rows_at_once_each_finds_its_own(tmp_path, monkeypatch):
