@@ -258,7 +258,7 @@ def _position(text: str, part: str) -> tuple[int, int]:
 
 
 def _number(text: str, part: str) -> int:
-  if not text.strip().isdecimal():
+  if not text.strip().isdecimal() or len(text) > 1000:  # int() refuses 4301
     raise _unreadable(part)
   return int(text)
 
