@@ -34,7 +34,7 @@ def define() -> None:
   text('workdir', None, 'Of experiments.run.')
   text('dataset', None, 'A folder of images, or tfds:NAME[:SPLIT].')
   number('k', 9, 'Photographs of each channel.', lower_bound=1)
-  text('layer', None, "'conv3,conv5', or globs; else all of the workdir.")
+  text('layer', None, """conv3,conv5, globs, or '"a,b",c'; else all there.""")
   text('preprocessing', None, f'{preprocessing.EXAMPLE}; else its own.')
   number('batch', 32, 'Images at a time.', lower_bound=1)
   number('limit', None, 'Only the first so many images.', lower_bound=1)

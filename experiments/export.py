@@ -61,8 +61,8 @@ def define() -> None:
   text('workdir', None, 'Of experiments.run.')
   flags.DEFINE_enum('format', None, list(FORMATS), 'What is written.')
   text('out', None, 'A folder; else DIR/export/FORMAT.')
-  text('layer', None, "'conv3,conv5', or a glob; else all.")
-  text('units', None, 'As config.units: 0:16, or 3,7, or 3@2x10; else all.')
+  text('layer', None, """conv3,conv5, or a glob, or '"a,b",c'; else all.""")
+  text('units', None, "As config.units: 0:16, 3,7, 3@2x10, '*'; else all.")
   switch('stretch', False, 'Show each image from its smallest number to 255.')
   number(
     'columns',

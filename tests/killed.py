@@ -3,8 +3,8 @@
   python killed.py N --config=... --workdir=...
 
 An event is anything after which the state on disk may be another: an array
-made, the rows of one field handed over, a file, a step. With N = 0 it runs
-to its end and says how many there were.
+made or made longer, the rows of one field handed over, a file, a step. With
+N = 0 it runs to its end and says how many there were.
 """
 
 import os
@@ -15,6 +15,7 @@ import numpy as np
 
 from experiments import launch
 from experiments import run
+from vizjax import growth
 from vizjax import places
 from vizjax import store
 from vizjax import sweep
@@ -46,6 +47,9 @@ class _Numpy:
 store.np = _Numpy()
 store._metadata = _counting(store._metadata)
 places.write = _counting(places.write)
+places.change = _counting(places.change)
+growth._resized = _counting(growth._resized)
+growth._put = _counting(growth._put)
 sweep.Progress = _counting(sweep.Progress)
 
 

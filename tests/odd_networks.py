@@ -61,6 +61,18 @@ def ranged(low: float = 0.0, high: float = 255.0) -> core.Model:
   )
 
 
+def named(*names: str) -> core.Model:
+  """A network of layers with these names; each is larger than the one before.
+
+  The k-th is k times the image less its mean.
+  """
+
+  def apply(params, image):
+    return {name: k * image for k, name in enumerate(names, 1)}
+
+  return core.Model({}, jnp.full(3, 100.0), apply, (4, 4, 3))
+
+
 def number() -> int:
   """No network."""
   return 3

@@ -29,6 +29,7 @@ from oracles import transforms
 from vizjax import build
 from vizjax import core
 from vizjax import examples
+from vizjax import results
 from vizjax import runs
 from vizjax import store
 
@@ -156,7 +157,7 @@ def numbers(page, row, all_acts):
     'metric/slope': metrics.slope(view),
     'metric/rectified': page.here(acts[rectifier], row)[channel],
     'metric/dead': (stored['trace/gradient_norm'][row] == 0).all(),
-    'seed': config.seed + stored['metric/retries'][row] * config.replicates,
+    'seed': config.seed + stored['metric/retries'][row] * results.APART,
   }
   others = _others(page, row)
   if len(others) > 1:

@@ -416,7 +416,7 @@ def test_stacked_arrays_cannot_stand_beside_neuron(tmp_path, field):
   np.save(tmp_path / 'a.npy', np.zeros(shape))
   c = config(objective=f'{field}(layer) + neuron(layer)')
   c[field] = str(tmp_path / 'a.npy')
-  refused('take the place of the units', c)
+  refused(f'take the place of the units.*objective=.{field}.layer', c)
 
 
 def test_arrays_of_the_wrong_shape_are_errors(tmp_path):
@@ -622,3 +622,18 @@ def test_a_crop_that_leaves_less_than_the_network_needs_is_an_error():
 
 def test_a_term_that_reads_a_layer_that_is_not_there_is_an_error():
   refused("reads layer 'conv9'", config(objective="layer('conv9')"))
+
+
+def test_names_with_commas_are_layers():
+  net = odd_networks.named('a,b', 'c', 'a', '"')
+  for text, layers in (
+    ('"a,b"', ('a,b',)),
+    ('c , "a,b"', ('a,b', 'c')),
+    ('a*', ('a,b', 'a')),
+    ('""""', ('"',)),
+  ):
+    assert {*build.layers(config(layer=text), net)} == {*layers}, text
+  with pytest.raises(ValueError, match="layer 'b' is not in the network"):
+    build.layers(config(layer='a,b'), net)
+  with pytest.raises(ValueError, match='double quotes, as'):
+    build.layers(config(layer='a\nb'), net)

@@ -1,6 +1,8 @@
 """Every format, to the pixel, of stores that are written here by hand."""
 
+import json
 import pathlib
+import shutil
 import sys
 
 import cv2
@@ -13,6 +15,7 @@ from vizjax import build
 from vizjax import export
 from vizjax import export_pictures
 from vizjax import export_plots
+from vizjax import growth
 from vizjax import images
 from vizjax import store
 
@@ -160,6 +163,8 @@ def test_other_programs_have_no_such_channels(workdir, tmp_path, name):
 @pytest.mark.parametrize('text, channels', [
   ('0:2', [0, 1]), ('3', [3]), ('0:9:2', [0, 2]), ('1,3', [1, 3]),
   ('2@2x3', [2]), ('stork', [1]), ('"black swan, Cygnus"', [3]),
+  ('*', [0, 1, 2, 3]), ('*@2x3', [0, 1, 2, 3]), (' 1 , 2 @ 2 x 3', [1, 2]),
+  ('crane,0', [0, 2]),
 ])  # fmt: skip
 def test_units_are_chosen_as_in_a_config(workdir, text, channels):
   known = ['flamingo', 'white stork, stork', 'crane', 'black swan, Cygnus']
@@ -173,7 +178,7 @@ def test_units_are_chosen_as_in_a_config(workdir, text, channels):
 @pytest.mark.parametrize('options, words', [
   ({'units': '7'}, r"'7' are not in this run. It has conv5: 0 to 3"),
   ({'units': '1@9x9'}, "'1@9x9' are not"),
-  ({'units': '3:1'}, "'3:1' are not"),
+  ({'units': '3:1'}, "'3:1' holds no unit"),
   ({'units': 'swan'}, 'cannot be read: type a range as 0:64'),
   ({'units': ''}, 'cannot be read'),
   ({'layers': 'conv6'}, "'conv6' is not in .* it holds conv5"),
@@ -182,6 +187,66 @@ def test_what_is_not_there_is_refused(workdir, made, options, words):
   with pytest.raises(ValueError, match=words):
     write(workdir, 'png', workdir / 'out', **options)
   assert not (workdir / 'out').exists()
+
+
+def several(workdir, layers, labels):
+  """A workdir of several layers, four units of each."""
+  fabricate(workdir, layer=layers[0], labels=labels)
+  for layer in layers[1:]:
+    fabricate(workdir.with_name('other'), layer=layer)
+    path = store.directory(str(workdir), layer)
+    other = store.directory(str(workdir.with_name('other')), layer)
+    pathlib.Path(other).rename(path)
+    shutil.rmtree(workdir.with_name('other'))
+  file = workdir / 'config.json'
+  content = json.loads(file.read_text()) | {'layers': layers}
+  file.write_text(json.dumps(content))
+
+
+def test_a_class_is_a_unit_of_the_layers_that_have_names(workdir):
+  labels = {'fc8': ['flamingo', 'stork', 'crane', 'swan']}
+  several(workdir, ['conv5', 'fc8', 'a,b'], labels)
+
+  def chosen(units, layers=None):
+    found = export.select(str(workdir), layers, units).layers
+    return {layer.name: layer.rows.tolist() for layer in found}
+
+  assert chosen('stork') == {'fc8': [1]}
+  assert chosen('stork,3') == {'a,b': [3], 'conv5': [3], 'fc8': [1, 3]}
+  assert chosen('*', '"a,b",fc*') == {'a,b': [0, 1, 2, 3], 'fc8': [0, 1, 2, 3]}
+  with pytest.raises(ValueError, match="'storck' is no class.*'stork'"):
+    chosen('storck')
+  with pytest.raises(ValueError, match="layer 'a' is not in"):
+    chosen('0', 'a,b')
+
+
+def test_names_and_sheets_of_a_workdir_that_grew_go_by_columns(tmp_path):
+  workdir = tmp_path / 'w'
+  columns = fabricate(workdir, count=2)
+  path = store.directory(str(workdir), 'conv5')
+  fields = {n: (c.shape[1:], c.dtype) for n, c in columns.items()}
+  replicate = np.array([0, 1, 0, 1], np.int32)
+  unit = np.array([[0, 2, 3], [0, 2, 3], [1, 2, 3], [1, 2, 3]], np.int32)
+  more = {'unit': unit, 'replicate': replicate}
+  more |= {'sign': np.ones(4, np.int32), 'size': columns['size'][[0, 0, 1, 1]]}
+  kept = growth.rows(path, more, fields)
+  rest = {n: c for n, c in columns.items() if n not in more}
+  store.write(kept, np.arange(2, 4), rest)
+  file = workdir / 'config.json'
+  content = json.loads(file.read_text())
+  content['config']['replicates'] = 2
+  file.write_text(json.dumps(content))
+  (layer,) = export.select(str(workdir)).layers
+  names_ = [f'conv5_{u:04d}_r{r}' for r in (0, 1) for u in (0, 1)]
+  assert list(layer.stems) == names_
+  (sheet,) = write(workdir, 'montage', tmp_path / 'out', columns=4)
+  h, w = SIZE
+  for place, row in enumerate([0, 0, 1, 1]):  # by unit, then by replicate
+    left = 4 + place * (w + 4)
+    shown = images.to_uint8(image_of(columns, row))
+    np.testing.assert_array_equal(
+      pixels(sheet)[4 : 4 + h, left : left + w], shown
+    )
 
 
 def test_an_unfinished_run_gives_what_is_made(workdir, tmp_path):

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import signal
 import socket
 import subprocess
@@ -179,6 +180,30 @@ def test_killed_at_ten_moments_the_store_is_the_same(undisturbed, tmp_path):
     assert_same(contents(workdir), contents(undisturbed))
     leftover = [p for p in workdir.rglob('.*') if 'partial' in p.name]
     assert not leftover
+
+
+@pytest.mark.slow
+def test_killed_while_it_grows_the_same_command_mends_it(undisturbed, tmp_path):
+  begun = tmp_path / 'begun'
+  code, _, err = finish(
+    sweep(begun, '--config.layer=fc3', '--config.units=1:3')
+  )
+  assert code == 0, err
+  for event in (4, 12, 40):  # conv2 is new, and fc3 has more rows
+    workdir = tmp_path / f'killed-{event}'
+    shutil.copytree(begun, workdir)
+    assert kill_at(workdir, event)
+    code, _, err = finish(sweep(workdir))
+    assert code == 0, err
+    arrays, whole = contents(workdir), contents(undisturbed)
+    order = np.argsort(arrays['fc3', 'unit'][:, 0])
+    assert order.tolist() == [2, 0, 1, 3, 4]
+    for name, array in whole.items():
+      found = arrays[name][order if name[0] == 'fc3' else slice(None)]
+      np.testing.assert_array_equal(found, array, str(name))
+    text = (workdir / 'config.json').read_text()
+    config = json.loads((undisturbed / 'config.json').read_text())['config']
+    assert json.loads(text)['config'] == config
 
 
 DEMO = ('-m', 'experiments.run', '--config=configs/demo.py')

@@ -3,12 +3,15 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import odd_networks
+import optax
 import pytest
 
 from oracles import objectives as twin
 from vizjax import core
 from vizjax import metrics
 from vizjax import objectives
+from vizjax import parameterizations
 from vizjax import scope
 
 pytestmark = pytest.mark.usefixtures('quickly')
@@ -397,3 +400,21 @@ def test_data_of_the_wrong_shape_is_refused(factory, name, expected):
   match = rf'{name} has shape \(5,\), expected {expected}'
   with pytest.raises(ValueError, match=match):
     factory('conv')(acts(), target)
+
+
+@pytest.mark.parametrize('name', core.RESERVED)
+def test_a_layer_with_a_reserved_name_is_read_as_the_layer(name):
+  net = odd_networks.named('first', name)
+  recipe = core.Recipe(
+    net, parameterizations.pixels(net), objectives.neuron(name), optax.sgd(1.0)
+  )
+  view = jnp.arange(48.0).reshape(4, 4, 3)
+  acts = core.activations(recipe, view, view + 1, view + 2)
+  unit = {'unit': core.Unit(1, 2, 3)}
+  assert recipe.objective(acts, unit) == 2 * (view[2, 3, 1] - 100)
+  expected = {
+    'view': view, 'centered': view - 100, 'image': view + 1, 'params': view + 2
+  }  # fmt: skip
+  np.testing.assert_array_equal(acts[name], expected[name])
+  with pytest.raises(ValueError, match=f'expected one of: first, {name}$'):
+    objectives.neuron('absent')(acts, unit)

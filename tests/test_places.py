@@ -1,5 +1,7 @@
 """Folders of results, here and in a bucket."""
 
+import itertools
+
 import bucket
 import pytest
 import test_sweep
@@ -64,10 +66,47 @@ def test_a_sweep_into_a_bucket_is_that_into_a_directory(tmp_path, monkeypatch):
     kept = store.open_(path)
     there = {name: store.read(kept, name) for name in kept.arrays}
     test_sweep.assert_same({'conv2': here}, {'conv2': there})
-    with pytest.raises(ValueError, match='units: .0:4. there, .0:3. here'):
-      other = test_sweep.config(units='0:3', batch=2)
+    with pytest.raises(ValueError, match='steps: 4 there, 2 here'):
+      other = test_sweep.config(units='0:4', batch=2, steps=2)
       test_sweep.sweep.execute(other, test_sweep.sweep.plan(other), workdir)
 
     served.refuse = lambda method, key: 403 if method == 'POST' else None
     with pytest.raises(OSError, match='gs://bucket/other.*PERMISSION_DENIED'):
       test_sweep.sweep.execute(c, plans, 'gs://bucket/other')
+
+
+def test_a_plain_name_is_its_folder():
+  plain = ('conv5', 'conv1/7x7_s2', 'Conv2D_3:0', 'a.b', 'features-0', '[0]')
+  spelled = [places.spelled(name) for name in (*plain, 'ünï', 'a b')]
+  assert spelled == [n.replace('/', '--') for n in (*plain, 'ünï', 'a b')]
+
+
+def test_no_two_layers_share_a_folder_and_none_leaves_the_workdir():
+  parts = ('a', '/', '-', '.', '%', '%2E', '', '--', '2E', '\n')
+  names = {''.join(some) for some in itertools.product(parts, repeat=4)}
+  names |= {'x' * n for n in range(100, 400)} | {'/x' * 80, '/x' * 81}
+  names |= {'examples', 'atlas', 'Export', 'shown', 'config.json', 'data.js'}
+  folders = {name: places.spelled(name) for name in names}
+  assert len(set(folders.values())) == len(names)
+  for folder in folders.values():
+    assert folder and '/' not in folder and not folder.startswith('.')
+    assert len(folder.encode()) < 200 and folder.isprintable()
+  taken = {'examples', 'atlas', 'export', 'shown', 'config.json', 'data.js'}
+  assert not taken & {folder.casefold() for folder in folders.values()}
+  assert folders['a--a'] == '%61%2D%2Da' and folders['a/a'] == 'a--a'
+  assert folders['..'] == '%2E%2E'
+
+
+def test_a_change_is_made_to_what_is_there_now(tmp_path):
+  file = places.File(str(tmp_path), 'a')
+  places.write(file, b'1')
+  asked = []
+
+  def edit(content):
+    if not asked:
+      places.write(file, b'2')  # another process is quicker
+    asked.append(content)
+    return content + b'3'
+
+  places.change(file, edit)
+  assert asked == [b'1', b'2'] and places.read(file) == b'23'

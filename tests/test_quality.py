@@ -5,6 +5,7 @@ import pytest
 import test_sweep
 
 from vizjax import build
+from vizjax import results
 from vizjax import store
 from vizjax import sweep
 
@@ -101,7 +102,7 @@ def test_the_same_test_for_every_image(tmp_path):
 
 # Of a first start without numbers comes nothing, of the third something.
 UNLUCKY = {
-  'start': 'toynets.unlucky(2)',
+  'start': f'toynets.unlucky({results.APART + 1})',
   'units': '0:3',
   'optimizer': 'sgd(500.)',
 }
@@ -109,9 +110,12 @@ UNLUCKY = {
 
 def test_what_failed_is_made_again_from_another_seed(tmp_path):
   found = execute(few(**UNLUCKY, retries=3), tmp_path / 'a')['conv1']
-  assert found['metric/retries'].tolist() == found['seed'].tolist() == [2] * 3
+  assert found['metric/retries'].tolist() == [2] * 3
+  assert found['seed'].tolist() == [2 * results.APART] * 3
   assert np.isfinite(found['score']).all()
-  lucky = execute(few(**UNLUCKY, seed=2), tmp_path / 'b')['conv1']
+  lucky = execute(few(**UNLUCKY, seed=2 * results.APART), tmp_path / 'b')[
+    'conv1'
+  ]
   for name in ('image', 'score', 'activation', 'seed'):
     np.testing.assert_array_equal(found[name], lucky[name])
   assert lucky['metric/retries'].tolist() == [0] * 3
@@ -126,7 +130,7 @@ def test_only_what_failed_is_made_again(tmp_path):
   # In the same workdir: what failed is due again.
   again = execute(c, tmp_path / 'a')['conv1']
   assert again['metric/retries'].tolist() == [1, 0] * 3
-  assert again['seed'].tolist() == [2, 0] * 3  # the second has 1 and 3
+  assert again['seed'].tolist() == [results.APART, 0] * 3
   assert np.isfinite(again['score']).all()
   np.testing.assert_array_equal(once['image'][~bad], again['image'][~bad])
   test_sweep.assert_same({'conv1': again}, execute(c, tmp_path / 'b'))
@@ -139,7 +143,7 @@ def test_it_ends_and_says_so(tmp_path):
   found = execute(c, tmp_path, report=reports.append)['conv1']
   assert found['metric/dead'].tolist() == [0, 1, 0]
   assert found['metric/retries'].tolist() == [0, 2, 0]
-  assert found['seed'].tolist() == [0, 2, 0]
+  assert found['seed'].tolist() == [0, 2 * results.APART, 0]
   assert found['done'].all()
   assert reports[-1].units == reports[-1].count == 3
   # As often as the plan says: what is made again is not counted.

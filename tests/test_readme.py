@@ -2,6 +2,8 @@
 
 import pathlib
 import re
+import runpy
+import shlex
 import sys
 
 import jax
@@ -9,7 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import toy_config
+import toynets
 
+from vizjax import models
 from vizjax import store
 from vizjax import sweep
 
@@ -75,6 +79,55 @@ def test_the_example_network_is_named_by_its_path(my_lab, tmp_path):
   expected = (hidden @ weights['logits'])[2]
   found = store.read(kept, 'activation')[0]
   np.testing.assert_allclose(found, expected, rtol=1e-4)  # float32 sums
+
+
+def knobs():
+  """Of the table 'to have | type', the words of each command."""
+  (table,) = re.findall(r'\| to have \| type \|\n.*?\n\n', README, re.DOTALL)
+  for title, cell in re.findall(r'^\| (.*?) \| (.*) \|$', table, re.MULTILINE):
+    for command in re.findall('`(--config.*?)`', cell):
+      yield title, shlex.split(command)
+
+
+def typed(words):
+  """The config of a command, on the toy network."""
+  values = dict(word.split('=', 1) for word in words)
+  path = ROOT / values.pop('--config', 'configs/demo.py')
+  config = runpy.run_path(path)['get_config']()
+  config.update({n.removeprefix('--config.'): v for n, v in values.items()})
+  config.update({'model': 'toynets.net()', 'layer': 'conv2', 'steps': 2})
+  config.shape, config.transforms = '14x14', ''  # what compiles fast
+  return config
+
+
+@pytest.mark.parametrize(
+  'title',
+  [
+    pytest.param('a direction', marks=pytest.mark.slow),
+    'many directions',
+    pytest.param('a weighted group', marks=pytest.mark.slow),
+  ],
+)
+def test_directions_and_masks_are_made_as_the_table_says(
+  title, tmp_path, monkeypatch
+):
+  monkeypatch.chdir(tmp_path)
+  vectors = np.random.RandomState(0).normal(0, 1, (3, 6)).astype(np.float32)
+  np.save('vectors.npy', vectors)
+  ((_, words),) = [row for row in knobs() if row[0].startswith(title)]
+  kept = made(typed(words), tmp_path / 'w')
+  assert kept.count == (3 if title == 'many directions' else 1)
+  assert np.isfinite(store.read(kept, 'activation')).all()
+  if title == 'many directions':
+    net = models.cut(toynets.net(), ('conv2',))
+    for vector, image, activation in zip(
+      vectors,
+      store.read(kept, 'image'),
+      store.read(kept, 'activation'),
+      strict=True,
+    ):
+      act = np.asarray(net(jnp.asarray(image))['conv2'])
+      np.testing.assert_allclose(activation, np.mean(act @ vector), rtol=1e-4)
 
 
 def test_the_commands_are_there():

@@ -33,6 +33,7 @@ def units(text, count=64, height=13, width=9):
     (' 3 , 5 @ 2 x 1 ', [(3, 6, 4), (5, 2, 1)]),
     ('62:64', [(62, 6, 4), (63, 6, 4)]),
     ('0:5:2', [(0, 6, 4), (2, 6, 4), (4, 6, 4)]),
+    ('3,2:4,3', [(3, 6, 4), (2, 6, 4)]),
   ],
 )
 def test_a_string_names_units(text, expected):
@@ -73,6 +74,7 @@ def test_no_string_is_every_channel_at_the_center():
     '\N{SUPERSCRIPT TWO}',
     '1_0',
     '+1',
+    '0' * 5000,
   ],
 )
 def test_what_cannot_be_read_says_what_to_type(text):

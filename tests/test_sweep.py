@@ -542,3 +542,36 @@ def test_any_recipe_grows(tmp_path):
   assert (ends[:, 3] > ends[:, 2]).all()
   with pytest.raises(ValueError, match='config.shape is .20x20.*config.scales'):
     sweep.plan(config(shape='20x20', scales=c.scales))
+
+
+def test_layers_called_as_what_a_term_reads_are_the_layers(tmp_path):
+  names = ('image', 'a/b', 'a--b')
+  c = few(model=f'odd_networks.named({repr(names)[1:-1]})', layer='*')
+  c.update(units='1@2x1', objective="neuron(layer) + 0 * std(of='image')")
+  execute(c, tmp_path / 'w')
+  assert [path.name for path in tmp_path.iterdir()] == ['w']
+  found = store.layers(str(tmp_path / 'w'))
+  assert {*found} == {*names} and len({*found.values()}) == len(names)
+  for k, name in enumerate(names, 1):
+    kept = store.open_(found[name])
+    image = store.read(kept, 'image')[0]
+    expected = k * (image[2, 1, 1] - 100)
+    assert store.read(kept, 'activation')[0] == pytest.approx(expected)
+
+
+def test_a_term_of_the_users_does_not_read_such_a_layer():
+  model = "odd_networks.named('image', 'a')"
+  terms = {'objective': 'test_sweep.own(layer)', 'model': model}
+  with pytest.raises(ValueError, match=r"own\(\) cannot read layer 'image'"):
+    sweep.plan(few(**terms, layer='image'))
+  with pytest.raises(ValueError, match="cannot read layer 'image'.*neuron"):
+    terms['objective'] = "test_sweep.own('image')"
+    sweep.plan(few(**terms, layer='a'))
+  assert sweep.plan(
+    few(**terms | {'objective': 'test_sweep.own(layer)'}, layer='a')
+  )
+
+
+def own(layer):
+  """A term that reads the activations itself."""
+  return lambda acts, target: acts[layer].mean()

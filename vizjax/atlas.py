@@ -27,6 +27,7 @@ import jinja2
 
 from vizjax import atlas_layers
 from vizjax import atlas_network
+from vizjax import listing
 from vizjax import places
 from vizjax import store
 
@@ -177,7 +178,7 @@ def _listed(layer: Mapping[str, Any], flag: str) -> dict[str, Any]:
     'nonfinite': layer.get('nonfinite', 0),
     'dead': layer.get('dead', 0),
     'command': _COMMAND.format(
-      *map(shlex.quote, [flag, f'--config.layer={name}'])
+      *map(shlex.quote, [flag, f'--config.layer={listing.typed([name])}'])
     ),
   }
 

@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from vizjax import examples
+from vizjax import growth
 from vizjax import images
 from vizjax import store
 
@@ -118,6 +119,7 @@ def write(
   for run in _images(kept, rows, folder, source, steps, names):
     runs.append(run)
     report(len(runs), len(rows))
+  runs = [runs[i] for i in growth.order(kept, rows)]
   beside = []
   if found is not None:
     beside = [*_ratios(runs, found, names), *_standardized(runs, found, names)]

@@ -12,7 +12,6 @@ is computed. Errors are ValueError, or OSError for files.
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 import dataclasses
-import fnmatch
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -23,6 +22,7 @@ import optax
 from vizjax import core
 from vizjax import fields
 from vizjax import geometry
+from vizjax import listing
 from vizjax import models
 from vizjax import receptive_fields
 from vizjax import runs as runs_
@@ -51,7 +51,7 @@ def config() -> config_dict.ConfigDict:
   c.model = "load('alexnet_features')"
   c.prior = ''  # a generator of images: load('deepsim_fc6')
   c.encoder = ''  # a network that gives a photograph its code
-  c.layer = 'conv5'  # a layer, 'conv3,conv5', or a glob of weighted layers
+  c.layer = 'conv5'  # or 'conv3,conv5', a glob of weighted layers, '"a,b",c'
   c.units = placeholder(str)  # '0:64', '3,7', '3@6x6' (row, column), '*': all
   c.sign = 'max'  # or 'min', images that the unit likes least, or 'both'
   c.replicates = 1  # images of each unit, from different random starts
@@ -187,16 +187,14 @@ def layers(config: config_dict.ConfigDict, net: core.Model) -> tuple[str, ...]:
   """The layers that config.layer names, in the network's order."""
   known = [info.name for info in net.layers] or list(geometry.maps(net))
   weighted = [info.name for info in net.layers if info.weighted] or known
-  chosen = set()
-  for pattern in map(str.strip, config.layer.split(',')):
-    found = {pattern} & set(known) or fnmatch.filter(weighted, pattern)
-    if not found:
-      hint = spelling.hint(pattern, known)
-      raise ValueError(
-        f'layer {pattern!r} is not in the network. '
-        f'Layers: {", ".join(known)}.{hint}'
-      )
-    chosen.update(found)
+  chosen, unknown = listing.matching(config.layer, known, weighted)
+  if unknown is not None:
+    hint = spelling.hint(unknown, known)
+    raise ValueError(
+      f'layer {unknown!r} is not in the network. '
+      f'Layers: {", ".join(known)}.{hint}'
+    )
+  scope.check_layers(config, chosen, known)
   return tuple(name for name in known if name in chosen)
 
 

@@ -26,6 +26,7 @@ import optax
 
 Acts = Mapping[str, Array]  # 'h w c' or 'c' by layer, and the reserved names
 RESERVED = ('view', 'centered', 'image', 'params')
+SHADOWED = '\0'  # before the name of a layer that is called as one of these
 Target = Mapping[str, PyTree]  # what differs between runs: always data
 Term = Callable[[Acts, Target], Float[Array, '']]  # maximized
 Params = PyTree
@@ -382,8 +383,9 @@ def activations(
   """What a term reads: the layers of a view and the reserved names."""
   centered = center(recipe.model, view)
   layers = run(recipe.model, centered)
-  reserved = (view, centered, image, params)
-  return {**layers, **dict(zip(RESERVED, reserved, strict=True))}
+  reserved = dict(zip(RESERVED, (view, centered, image, params), strict=True))
+  shadowed = {SHADOWED + n: layers[n] for n in RESERVED if n in layers}
+  return {**layers, **shadowed, **reserved}
 
 
 def step(

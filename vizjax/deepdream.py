@@ -16,6 +16,7 @@ from vizjax import core
 from vizjax import images
 from vizjax import multiscale
 from vizjax import photographs
+from vizjax import reading
 from vizjax import targets
 
 
@@ -97,7 +98,8 @@ def guided(layer: str) -> core.Term:
         f'guided({layer!r}) reads a layer of the network and its guide: type '
         '--config.data="guide = features(model, layer, guide)"'
       )
-    act = acts[layer].reshape(-1, acts[layer].shape[-1])
+    act = reading.layer(acts, layer)
+    act = act.reshape(-1, act.shape[-1])
     return jnp.mean(_agreement(act, target['guide']))
 
   return term

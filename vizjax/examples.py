@@ -17,7 +17,6 @@ units that see all of it, it is made smaller.
 
 from collections.abc import Callable, Iterator, Sequence
 import contextlib
-import fnmatch
 import json
 from typing import Any, NamedTuple
 
@@ -32,6 +31,7 @@ from vizjax import datasets
 from vizjax import examples_crops
 from vizjax import examples_pass
 from vizjax import geometry
+from vizjax import listing
 from vizjax import models
 from vizjax import places
 from vizjax import planner
@@ -244,7 +244,7 @@ def _ids(plan: Plan, columns: examples_crops.Tables) -> dict[str, str]:
 
 
 def _folder(workdir: str) -> str:
-  return store.directory(workdir, 'examples')
+  return f'{workdir.rstrip("/")}/examples'
 
 
 def _read(folder: str) -> dict[str, Any] | None:
@@ -287,15 +287,14 @@ def _chosen(
   """The layers of a workdir that are asked for, in its order."""
   if not known:
     raise ValueError(f'{workdir!r} has no layers: its config.json is damaged')
-  chosen = set(known) if pattern is None else set()
-  for part in () if pattern is None else map(str.strip, pattern.split(',')):
-    found = {part} & set(known) or fnmatch.filter(known, part)
-    if not found:
-      raise ValueError(
-        f'layer {part!r} is not in {workdir!r}. Layers: {", ".join(known)}.'
-        + spelling.hint(part, known)
-      )
-    chosen.update(found)
+  if pattern is None:
+    return tuple(known)
+  chosen, unknown = listing.matching(pattern, known)
+  if unknown is not None:
+    raise ValueError(
+      f'layer {unknown!r} is not in {workdir!r}. Layers: {", ".join(known)}.'
+      + spelling.hint(unknown, known)
+    )
   return tuple(name for name in known if name in chosen)
 
 

@@ -11,10 +11,7 @@ else.
 """
 
 from collections.abc import Iterator, Sequence
-import csv
-import fnmatch
 import pathlib
-import re
 import types
 from typing import Any, NamedTuple
 
@@ -24,13 +21,11 @@ from PIL import ImageFont
 
 from vizjax import build
 from vizjax import images
+from vizjax import listing
 from vizjax import runs
 from vizjax import store
 from vizjax import targets
 from vizjax.models import files
-
-# A range of channels and, after @, row and column, as config.units has them.
-_UNITS = re.compile(r'(\d+)(?::(\d+)(?::([1-9]\d*))?)?(?:@(\d+)x(\d+))?')
 
 
 class Layer(NamedTuple):
@@ -71,7 +66,7 @@ def select(
   Args:
     workdir: of `sweep.execute`, finished or not.
     layers: 'conv3,conv5' or globs; all unless given.
-    units: as config.units: '0:16', '3,7', '3@2x10', names of classes. A
+    units: as config.units: '0:16', '3,7', '3@2x10', '*', names of classes. A
       number without a position is every position that was made of it.
 
   Raises:
@@ -226,16 +221,12 @@ def _stores(workdir: str, layers: str | None) -> dict[str, store.Store]:
   known = dict(sorted(store.layers(workdir).items()))
   chosen = set(known)
   if layers is not None:
-    patterns = [pattern.strip() for pattern in layers.split(',')]
-    chosen = set()
-    for pattern in patterns:
-      found = {pattern} & set(known) or fnmatch.filter(known, pattern)
-      if not found:
-        raise ValueError(
-          f'layer {pattern!r} is not in {workdir!r}: it holds '
-          f'{", ".join(known) or "none yet"}'
-        )
-      chosen.update(found)
+    chosen, unknown = listing.matching(layers, list(known))
+    if unknown is not None:
+      raise ValueError(
+        f'layer {unknown!r} is not in {workdir!r}: it holds '
+        f'{", ".join(known) or "none yet"}'
+      )
   return {name: store.open_(known[name]) for name in known if name in chosen}
 
 
@@ -245,40 +236,44 @@ def _wanted(
   labels: dict[str, list[str]],
 ) -> dict[str, np.ndarray]:
   """Of each layer's units [n, 3], which are asked for: bool [n]."""
-  if units is None:
-    return {name: np.ones(len(unit), bool) for name, unit in known.items()}
   wanted = {name: np.zeros(len(unit), bool) for name, unit in known.items()}
-  parts = next(csv.reader([units], skipinitialspace=True), [])
-  for part in parts or ['']:
-    found = {
-      name: _named(part.strip(), name, unit, tuple(labels.get(name, ())))
-      for name, unit in known.items()
-    }
-    if not any(rows.any() for rows in found.values()):
-      held = '; '.join(
-        f'{name}: {unit[:, 0].min()} to {unit[:, 0].max()}'
-        for name, unit in known.items()
-      )
-      raise ValueError(f'units {part!r} are not in this run. It has {held}')
-    wanted = {name: wanted[name] | found[name] for name in wanted}
+  for text in listing.split('*' if units is None else units):
+    errors, there = [], False
+    # Layers whose units have names first, for their errors say more.
+    for name in sorted(known, key=lambda name: name not in labels):
+      try:
+        rows = _asked(text, known[name], tuple(labels.get(name, ())))
+      except ValueError as error:
+        errors.append(error)  # a class is no unit of a layer without names
+        continue
+      wanted[name] |= rows
+      there = there or rows.any()
+    if len(errors) == len(known):
+      raise errors[0]
+    if not there:
+      raise ValueError(f'units {text!r} are not in this run. {_held(known)}')
   return wanted
 
 
-def _named(
-  part: str, layer: str, unit: np.ndarray, labels: tuple[str, ...]
-) -> np.ndarray:
-  match = _UNITS.fullmatch(part)
-  if match is None:  # the name of a class, or an error
-    quoted = f'"{part}"'
-    ((channel, _, _),) = runs.units(quoted, layer, len(labels), 1, 1, labels)
-    return unit[:, 0] == channel
-  first, last, step, y, x = (n and int(n) for n in match.groups())
-  last = first + 1 if last is None else last
-  offset = unit[:, 0] - first
-  found = (offset >= 0) & (unit[:, 0] < last) & (offset % (step or 1) == 0)
-  if y is not None:
-    found &= (unit[:, 1] == y) & (unit[:, 2] == x)
+def _asked(text: str, unit: np.ndarray, labels: tuple[str, ...]) -> np.ndarray:
+  """Which of some units [n, 3] a part of a list of units means: bool [n]."""
+  (part,) = runs.parts(listing.typed([text]), labels)
+  found = np.ones(len(unit), bool)
+  if part.channels is not None:
+    found &= np.array([c in part.channels for c in unit[:, 0].tolist()], bool)
+  if part.position is not None:
+    found &= (unit[:, 1:] == part.position).all(1)
   return found
+
+
+def _held(known: dict[str, np.ndarray]) -> str:
+  """The end of a message: the channels that each layer has."""
+  held = '; '.join(
+    f'{name}: {unit[:, 0].min()} to {unit[:, 0].max()}'
+    for name, unit in known.items()
+    if len(unit)
+  )
+  return f'It has {held or "none"}'
 
 
 def _layer(

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from vizjax import export
+from vizjax import growth
 from vizjax import images
 from vizjax.models import files
 
@@ -54,6 +55,8 @@ def montage(
       continue
     width = max(tile.shape[1] for tile in tiles)
     texts = [export.fitting(*caption, width) for caption in captions]
+    order = growth.order(layer.kept, layer.rows)
+    tiles, texts = ([each[i] for i in order] for each in (tiles, texts))
     sheet = images.contact_sheet(tiles, texts, columns=columns)
     path = export.made(out) / f'{layer.kept.name}.png'
     images.write(path, sheet)

@@ -34,6 +34,7 @@ from PIL import ImageFont
 
 from vizjax import export
 from vizjax import export_pictures
+from vizjax import growth
 from vizjax.models import files
 from vizjax.models import places205
 
@@ -89,7 +90,8 @@ def synthesizing(
         yield _written(out / f'{stem}_frames.jpg', sheet)
     if tiles:
       path = out / f'example_{layer.kept.name}.jpg'
-      yield _written(path, _sheet(tiles, 5))
+      order = growth.order(layer.kept, layer.rows)
+      yield _written(path, _sheet([tiles[i] for i in order], 5))
 
 
 def picture(image: np.ndarray) -> np.ndarray:

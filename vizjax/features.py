@@ -354,7 +354,7 @@ def _given(path: str | None, name: str) -> str:
 
 
 def _map(acts: core.Acts, name: str) -> Float[Array, 'h w c']:
-  act = acts[name]
+  act = reading.layer(acts, name)
   if act.ndim != 3:
     raise ValueError(
       f'layer {name!r} is {act.shape}, without rows and columns: expected a '

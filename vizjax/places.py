@@ -5,9 +5,10 @@
 A folder is a path, or what TensorStore opens as a key-value store: gs://, s3://.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 import contextlib
 import functools
+import hashlib
 import os
 import pathlib
 import shutil
@@ -16,6 +17,13 @@ from typing import NamedTuple
 import tensorstore
 
 Path = str | pathlib.Path
+
+# Other folders of a workdir, and the ends of its other files.
+_TAKEN = ('atlas', 'examples', 'export', 'shown')
+_FILES = ('.css', '.html', '.js', '.json', '.py')
+
+# Bytes of a folder's name: a file of the layer's may have 255 in all.
+_LONGEST = 150
 
 
 class File(NamedTuple):
@@ -73,6 +81,32 @@ reading = functools.partial(_doing, 'read')
 writing = functools.partial(_doing, 'written')
 
 
+def spelled(layer: str) -> str:
+  """The name of a layer's folder; no two layers have the same.
+
+  It is the layer's name with '--' for '/', as conv1--7x7_s2. Where that is the
+  folder of another layer ('a--b'), a folder of the program ('examples'), or no
+  folder inside the workdir ('..'), everything but letters, digits and '_' is
+  the hexadecimal numbers of its bytes ('%2E%2E'), and so is the first
+  character; of a long name the end is a hash. A file system that takes capitals
+  for small letters still has one folder for 'Conv' and 'conv'.
+  """
+  plain = layer.replace('/', '--')
+  taken = plain.casefold() in _TAKEN or plain.casefold().endswith(_FILES)
+  safe = plain.isprintable() and '%' not in plain and not taken
+  short = len(plain.encode()) <= _LONGEST
+  if plain.replace('--', '/') == layer and safe and short and _inside(plain):
+    return plain
+  escaped = ''.join(
+    c if i and (c.isalnum() or c == '_') else _escaped(c)
+    for i, c in enumerate(layer)
+  )
+  if len(escaped.encode()) > _LONGEST:
+    digest = hashlib.sha256(layer.encode()).hexdigest()
+    return f'{escaped[:40]}%-{digest}'
+  return escaped or '%'
+
+
 def read(file: File) -> bytes | None:
   """What a file holds; None where there is none.
 
@@ -112,6 +146,27 @@ def write(file: File, content: bytes | None, *, once: bool = False) -> bool:
     return bool(written.generation)
 
 
+def change(file: File, edit: Callable[[bytes], bytes]) -> None:
+  """Replaces what a file holds, whole; no change of another process is lost.
+
+  Args:
+    file: its place; it is there.
+    edit: gives the new content for the old one. It is asked again where
+      another process was quicker.
+
+  Raises:
+    OSError: the file cannot be read or written.
+  """
+  with writing(file.folder):
+    folder = _folder(file.folder)
+    while True:
+      found = folder.read(file.name).result()
+      content, stamp = edit(found.value), found.stamp.generation
+      written = folder.write(file.name, content, if_equal=stamp).result()
+      if written.generation:
+        return
+
+
 def clear(folder: str) -> None:
   """Removes all that is in a folder, and the folder, if there is one.
 
@@ -124,6 +179,15 @@ def clear(folder: str) -> None:
     return
   with writing(folder):
     _folder(folder).delete_range(tensorstore.KvStore.KeyRange()).result()
+
+
+def _inside(name: str) -> bool:
+  """Whether a name is that of a folder, and of none that is hidden."""
+  return not name.startswith('.') and name != ''
+
+
+def _escaped(character: str) -> str:
+  return ''.join(f'%{byte:02X}' for byte in character.encode())
 
 
 def _folder(path: str) -> tensorstore.KvStore:

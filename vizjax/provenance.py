@@ -28,6 +28,22 @@ def of(config: config_dict.ConfigDict, source: str) -> dict[str, Any]:
   return {'config': config.to_dict(), 'versions': versions(), 'source': source}
 
 
+def weights(
+  config: config_dict.ConfigDict,
+  networks: Sequence[core.Model],
+  photographs: Sequence[photographs_.Photograph],
+) -> str:
+  """A hash of all that images are made from, whatever layer they are of.
+
+  Args:
+    config: the configuration, which may name files.
+    networks: all of them, whole.
+    photographs: that images start from.
+  """
+  found = jax.tree.leaves(networks) + [each.image for each in photographs]
+  return store.WHOLE + store.fingerprint(found, fields.strings(config))
+
+
 def labels(
   config: config_dict.ConfigDict,
   net: core.Model,

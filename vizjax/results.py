@@ -16,6 +16,9 @@ from vizjax import store
 
 DEAD, RETRIES = 'metric/dead', 'metric/retries'
 
+# Seeds between two attempts: more than a unit has replicates, also later on.
+APART = 10**6
+
 # Fields of every run besides what its program gives: shape and dtype.
 FIELDS = {
   DEAD: ((), np.uint8),
@@ -75,9 +78,9 @@ def together(chosen: np.ndarray, group: int | None) -> np.ndarray:
   return chosen.reshape(-1, size).any(1).repeat(size)
 
 
-def again(table: runs_.Runs, attempt: int, replicates: int) -> runs_.Runs:
-  """The runs with another seed, that no replicate has had before."""
-  return table._replace(seed=table.seed + attempt * replicates)
+def again(table: runs_.Runs, attempt: int) -> runs_.Runs:
+  """The runs with another seed, which is that of no other replicate's start."""
+  return table._replace(seed=table.seed + attempt * APART)
 
 
 def rows(

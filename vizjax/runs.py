@@ -9,7 +9,6 @@
 """
 
 from collections.abc import Mapping
-import csv
 from typing import Any, NamedTuple, SupportsIndex
 import zlib
 
@@ -20,6 +19,8 @@ from ml_collections import config_dict
 import numpy as np
 
 from vizjax import classes
+from vizjax import listing
+from vizjax import places
 from vizjax import receptive_fields
 from vizjax import spelling
 
@@ -91,6 +92,46 @@ def table(
   return Runs(layer, *columns, seeds, np.array(boxed), boxes)
 
 
+class Part(NamedTuple):
+  """A part of a list of units.
+
+  Attributes:
+    text: as it was typed.
+    channels: the channels; None for all of the layer.
+    position: (row, column); None where the part names no position.
+  """
+
+  text: str
+  channels: range | None
+  position: tuple[int, int] | None
+
+
+def parts(text: str, labels: tuple[str, ...] = ()) -> list[Part]:
+  """Reads a list of units, such as '0:64,3@6x6,*'.
+
+  Args:
+    text: as above.
+    labels: names of the layer's units, if they have any.
+
+  Raises:
+    ValueError: the list cannot be read, or names a class that is not there.
+  """
+  try:
+    texts = listing.split(text)
+  except ValueError:
+    raise _unreadable(text) from None
+  found = []
+  for part in texts:
+    if labels and named(part):
+      channel = _class(part, labels)
+      found.append(Part(part, range(channel, channel + 1), None))
+      continue
+    channels, at, position = part.partition('@')
+    place = _position(position, part) if at else None
+    found.append(Part(part, _channels(channels, part), place))
+  return found
+
+
 def units(
   text: str | None,
   layer: str,
@@ -99,7 +140,7 @@ def units(
   width: int,
   labels: tuple[str, ...] = (),
 ) -> list[tuple[int, int, int]]:
-  """(channel, y, x) of every unit that a string names.
+  """(channel, y, x) of every unit that a string names, each unit once.
 
   Args:
     text: as above; None for every channel, at the centre.
@@ -112,21 +153,22 @@ def units(
   Raises:
     ValueError: the string does not parse, or names a unit that is not there.
   """
-  if text is None:
-    text = f'0:{count}'
   found = []
-  try:
-    parts = next(csv.reader([text], skipinitialspace=True), [])
-  except csv.Error:
-    raise _unreadable(text) from None
-  for part in parts or ['']:
-    if labels and named(part):
-      found.append((_class(part.strip(), labels), height // 2, width // 2))
-      continue
-    channels, _, position = part.strip().partition('@')
-    y, x = _position(position, part, layer, height, width)
-    found += [(c, y, x) for c in _channels(channels, part, layer, count)]
-  return found
+  for part in parts('*' if text is None else text, labels):
+    channels = range(count) if part.channels is None else part.channels
+    if channels[-1] >= count:
+      raise ValueError(
+        f'unit {channels[-1]} is not in layer {layer!r}, which has {count}: '
+        f'expected 0 to {count - 1}'
+      )
+    y, x = part.position or (height // 2, width // 2)
+    if y >= height or x >= width:
+      raise ValueError(
+        f'unit {part.text!r}: row {y}, column {x} is not in the map of layer '
+        f'{layer!r}, which is {height} x {width}'
+      )
+    found += [(channel, y, x) for channel in channels]
+  return list(dict.fromkeys(found))
 
 
 def keys(runs: Runs, rows: np.ndarray) -> Key[Array, 'b']:
@@ -168,7 +210,7 @@ def stem(
   """
   several = config['replicates'] > 1
   placed = '@' in (config['units'] or '')
-  name = f'{layer.replace("/", "--")}_{channel:04d}'
+  name = f'{places.spelled(layer)}_{channel:04d}'
   name += f'_r{replicate}' * several + f'_y{y}x{x}' * placed
   return name + '_min' * (int(sign) < 0)
 
@@ -191,9 +233,9 @@ def _class(name: str, labels: tuple[str, ...]) -> int:
   )
 
 
-def _channels(text: str, part: str, layer: str, count: int) -> range:
+def _channels(text: str, part: str) -> range | None:
   if text.strip() == '*':
-    return range(count)
+    return None
   numbers = [_number(n, part) for n in text.split(':')]
   if len(numbers) == 1:
     numbers.append(numbers[0] + 1)
@@ -205,33 +247,19 @@ def _channels(text: str, part: str, layer: str, count: int) -> range:
       f'units {part!r}: {text!r} holds no unit; a range ends before its '
       'second number, as 0:64'
     )
-  if channels[-1] >= count:
-    raise ValueError(
-      f'unit {channels[-1]} is not in layer {layer!r}, which has {count}: '
-      f'expected 0 to {count - 1}'
-    )
   return channels
 
 
-def _position(
-  text: str, part: str, layer: str, height: int, width: int
-) -> tuple[int, int]:
-  if '@' not in part:
-    return height // 2, width // 2
+def _position(text: str, part: str) -> tuple[int, int]:
   numbers = [_number(n, part) for n in text.split('x')]
   if len(numbers) != 2:
     raise _unreadable(part)
   y, x = numbers
-  if y >= height or x >= width:
-    raise ValueError(
-      f'unit {part!r}: row {y}, column {x} is not in the map of layer '
-      f'{layer!r}, which is {height} x {width}'
-    )
   return y, x
 
 
 def _number(text: str, part: str) -> int:
-  if not text.strip().isdecimal():
+  if not text.strip().isdecimal() or len(text) > 1000:  # int() refuses 4301
     raise _unreadable(part)
   return int(text)
 

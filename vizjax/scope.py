@@ -5,6 +5,7 @@ nothing but the image. From that follow how much of the network is run, the
 part of the image that a unit is made on, and how many units a layer has.
 """
 
+from collections.abc import Collection
 import dataclasses
 
 from ml_collections import config_dict
@@ -63,6 +64,37 @@ def check(config: config_dict.ConfigDict) -> None:
     )
 
 
+def check_layers(
+  config: config_dict.ConfigDict,
+  layers: Collection[str],
+  known: Collection[str],
+) -> None:
+  """Refuses to score layers by terms that cannot see them.
+
+  A term of the user's reads the image as acts['image'], and so it cannot read
+  a layer of that name.
+
+  Args:
+    config: the configuration.
+    layers: those that are asked for.
+    known: all layers of the network.
+
+  Raises:
+    ValueError: with the layer and the term, and what to type.
+  """
+  hidden = {*known} & {*core.RESERVED}
+  for name, given in fields.calls(config):
+    read = hidden & {*layers, *(s for s in given if isinstance(s, str))}
+    if '.' in name and read:
+      layer = min(read)
+      raise ValueError(
+        f'{name}() cannot read layer {layer!r}: to a term of your own '
+        f'acts[{layer!r}] is what the docs of vizjax.objectives say, expected '
+        "a layer of another name: type --config.objective='neuron(layer)', or "
+        'rename the layer'
+      )
+
+
 def of_a_position(config: config_dict.ConfigDict) -> bool:
   """Whether the score is of one place of a layer's map."""
   return any(name in _OF_A_POSITION for name, _ in fields.calls(config))
@@ -85,7 +117,8 @@ def cut(
     # A function from elsewhere may read any layer.
     rectifier = models.rectifier(net, layer)
     texts = {s for _, found in called for s in found if isinstance(s, str)}
-    mentioned = {layer, rectifier}.union(*(fields.names(s) for s in texts))
+    mentioned = {layer, rectifier, *texts}
+    mentioned = mentioned.union(*(fields.names(s) for s in texts))
     known = {info.name for info in net.layers}
     net = models.cut(net, tuple(mentioned & known))
   shape = fields.shape(config)
@@ -137,9 +170,23 @@ def count(
     raise ValueError(
       'several directions, masks or photographs take the place of the units, '
       f'so {", ".join(sorted(called & _OF_A_CHANNEL))}() cannot be used '
-      'beside them'
+      f'beside them: {_instead(config)}'
     )
   if stacks:
     return min(stacks)
   elsewhere = any('.' in name for name in called)
   return act[-1] if elsewhere or called & _OF_A_CHANNEL else 1
+
+
+def _instead(config: config_dict.ConfigDict) -> str:
+  """What to type where formulas are of units and the runs are of arrays."""
+  arrays = [n for n in ('direction', 'mask') if config[n].endswith('.npy')]
+  if not arrays:
+    return 'type the objective of configs/inversion.py, or of another recipe'
+  typed = []
+  for field in ('objective', 'activation', 'trace', 'metrics'):
+    called = {name for name, _ in fields.calls(config, (field,))}
+    if called & _OF_A_CHANNEL:
+      value = f"'{arrays[0]}(layer)'" if field == 'objective' else ''
+      typed.append(f'--config.{field}={value}')
+  return f'type {" ".join(typed)}'

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from ml_collections import config_dict
+import numpy as np
 
 from vizjax import build
 from vizjax import core
@@ -21,6 +22,8 @@ from vizjax import fields
 from vizjax import geometry
 from vizjax import images
 from vizjax import multiscale
+from vizjax import parallel
+from vizjax import runs as runs_
 
 # What a tile takes in a step, over the bytes of its activations: measured on a
 # CPU, 2.5 for conv4 of alexnet_features and 1.6 for conv4_2 of vgg16_features.
@@ -116,6 +119,48 @@ def example(stages: Stages) -> dict[str, jax.ShapeDtypeStruct]:
   names = ['start'] if photographs or len(stages.programs) > 1 else []
   names += ['reference'] if photographs else []
   return dict.fromkeys(names, like)
+
+
+def frames(config: config_dict.ConfigDict, stages: Stages) -> int:
+  """How many frames are kept of a run."""
+  programs = stages.programs
+  count = 0
+  if config.save_every is not None:
+    count += len(programs) * math.ceil(config.steps / config.save_every)
+  if stages.scales is not None and stages.scales.film:
+    count += sum(program is programs[-1] for program in programs)
+  return count
+
+
+def outputs(
+  config: config_dict.ConfigDict,
+  stages: Stages,
+  table: runs_.Runs,
+  boxed: bool,
+) -> dict[str, jax.ShapeDtypeStruct]:
+  """The fields that a run gives, by name.
+
+  Raises:
+    ValueError: the recipe does not run.
+  """
+  program = stages.programs[-1]
+  first = np.flatnonzero(table.boxed == boxed)[:1]
+  target = jax.tree.map(lambda a: a[0], program.target(table, first))
+  target |= example(stages)
+  try:
+    return parallel.fields(
+      program.recipe,
+      program.clean,
+      program.result,
+      target,
+      steps=config.steps * len(stages.programs),
+      keep=program.keep,
+      robust=program.robust,
+    )
+  except TypeError as error:
+    # Such as a size that is no whole number, deep inside JAX.
+    why = str(error).splitlines()[0]
+    raise ValueError(f'the recipe does not run: {why}') from error
 
 
 def _fitting(

@@ -2,23 +2,27 @@
 
   WORKDIR/config.json                  written first, whole or not at all
   WORKDIR/<layer>/zarr.json            a group, once all its arrays are there
-  WORKDIR/<layer>/image/ score/ ...    zarr3 arrays [n, ...]; '/' is '--'
+  WORKDIR/<layer>/image/ score/ ...    zarr3 arrays [n, ...]
   WORKDIR/<layer>/done/                [n]: 1 once all else is written
   WORKDIR/<layer>/.batch<row>.npz      a batch that was interrupted
+  WORKDIR/<layer>/.rows<n>.npz         rows that were added: `growth`
 
-Rows are written together with those of their batch. A crash at any moment
-leaves a row done or not done; the same command does the rest. The chunk along
-the first axis is what a file holds, and what one process works on.
+The folder of a layer is its name, with '--' for '/'; `places.spelled` tells
+what other names become. Rows are written together with those of their batch. A
+crash at any moment leaves a row done or not done; the same command does the
+rest. The chunk along the first axis is what a file holds, and what one process
+works on.
 
 WORKDIR is a directory, or what TensorStore opens: gs://bucket/path,
 s3://bucket/path. Several processes may work in one, each on its own chunks.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 import hashlib
 import json
 import os
 import pathlib
+import shlex
 from typing import Any, NamedTuple
 
 from jax.typing import ArrayLike
@@ -29,8 +33,10 @@ from vizjax import places
 
 DONE = 'done'
 CONFIG = 'config.json'
+WHOLE = 'network:'  # before the hash of all weights; older ones are of layers
 
 _GROUP = 'zarr.json'
+
 _KEYS = ('config', 'fingerprint')
 
 # What may change between the runs of one workdir.
@@ -51,6 +57,8 @@ def claim(
   workdir: str,
   provenance: Mapping[str, Any],
   defaults: Mapping[str, Any] | None = None,
+  grows: Mapping[str, str | None] | None = None,
+  earlier: Callable[[], str] | None = None,
 ) -> bool:
   """Makes a directory this run's own, or finds that it is.
 
@@ -59,6 +67,9 @@ def claim(
     provenance: what config.json holds; 'config' and 'fingerprint' must not
       change, the rest is what it was at first.
     defaults: what a field was before there was one of that name.
+    grows: fields of the config that may change, with None; others with the
+      reason why they may not.
+    earlier: gives the fingerprint as older versions made it.
 
   Returns:
     Whether it was there before.
@@ -75,7 +86,11 @@ def claim(
     text = json.dumps(provenance, indent=2) + '\n'
     if places.write(config, text.encode(), once=True):
       return False
-  _compare(workdir, read_config(workdir), provenance, defaults or {})
+  old, grows = read_config(workdir), grows or {}
+  if earlier is not None and not old['fingerprint'].startswith(WHOLE):
+    provenance |= {'fingerprint': earlier()}
+    grows = dict.fromkeys(grows, 'the workdir is of an older version')
+  _compare(workdir, old, provenance, defaults or {}, grows)
   return True
 
 
@@ -119,7 +134,7 @@ def read_config(workdir: str) -> dict[str, Any]:
 
 def directory(workdir: str, layer: str) -> str:
   """Where a layer's arrays are."""
-  return f'{workdir.rstrip("/")}/{layer.replace("/", "--")}'
+  return f'{workdir.rstrip("/")}/{places.spelled(layer)}'
 
 
 def layers(workdir: str) -> dict[str, str]:
@@ -129,11 +144,12 @@ def layers(workdir: str) -> dict[str, str]:
   """
   names = read_config(workdir).get('layers', [])
   found = {name: directory(workdir, name) for name in names}
-  return {
-    name: path
-    for name, path in found.items()
-    if places.read(places.File(path, _GROUP)) is not None
-  }
+  return {name: path for name, path in found.items() if begun(path)}
+
+
+def begun(path: str) -> bool:
+  """Whether a layer's arrays are there, by their folder."""
+  return places.read(places.File(path, _GROUP)) is not None
 
 
 def disclaim(workdir: str) -> None:
@@ -200,13 +216,24 @@ def open_(path: places.Path) -> Store:
     names = json.loads(content)['attributes']['arrays']
   except (ValueError, KeyError, TypeError):
     raise ValueError(f'{group.path!r} is damaged') from None
+  arrays = handles(path, names)
+  chunk = arrays[DONE].chunk_layout.read_chunk.shape[0]
+  # Some are longer while rows are added, and where that was cut.
+  count = min(array.shape[0] for array in arrays.values())
+  arrays = {
+    n: a if a.shape[0] == count else a[:count] for n, a in arrays.items()
+  }
+  return Store(path, path.split('/')[-1], arrays, count, chunk)
+
+
+def handles(
+  path: str, names: Iterable[str]
+) -> dict[str, tensorstore.TensorStore]:
+  """The arrays of a layer as they are, opened all at a time."""
   opening = {
     name: tensorstore.open(_spec(f'{path}/{name}'), open=True) for name in names
   }
-  arrays = {n: _opened(f'{path}/{n}', f) for n, f in opening.items()}
-  done = arrays[DONE]
-  chunk = done.chunk_layout.read_chunk.shape[0]
-  return Store(path, path.split('/')[-1], arrays, done.shape[0], chunk)
+  return {n: _opened(f'{path}/{n}', f) for n, f in opening.items()}
 
 
 def missing(store: Store) -> dict[int, np.ndarray]:
@@ -286,20 +313,27 @@ def _own(path: pathlib.Path) -> None:
 
 
 def _compare(
-  workdir: str, old: Mapping, new: Mapping, defaults: Mapping
+  workdir: str, old: Mapping, new: Mapping, defaults: Mapping, grows: Mapping
 ) -> None:
-  differing = []
-  for name in sorted({*old['config'], *new['config']} - set(FREE)):
+  differing, typed = [], []
+  free = {*FREE, *(name for name, why in grows.items() if why is None)}
+  for name in sorted({*old['config'], *new['config']} - free):
     default = defaults.get(name, '(absent)')
     was, now = (c['config'].get(name, default) for c in (old, new))
     if was != now:
-      differing.append(f'{name}: {was!r} there, {now!r} here')
+      why = f', which cannot grow: {grows[name]}' if name in grows else ''
+      differing.append(f'{name}: {was!r} there, {now!r} here{why}')
+      if isinstance(was, str | int | float) and name in old['config']:
+        typed.append(shlex.quote(f'--config.{name}={was}'))
+  whole = len(typed) == len(differing)
   if old['fingerprint'] != new['fingerprint']:
     differing.append('the weights or arrays that the config names')
+    whole = False
   if differing:
+    advice = f'type {" ".join(typed)}' if whole else 'use that config'
     raise ValueError(
       f'workdir {workdir!r} was made with another config ('
-      f'{"; ".join(differing)}): use that config, or another --workdir'
+      f'{"; ".join(differing)}): {advice}, or another --workdir'
     )
 
 

@@ -21,6 +21,7 @@ from vizjax import build
 from vizjax import compilation
 from vizjax import fields
 from vizjax import geometry
+from vizjax import growth
 from vizjax import hosts
 from vizjax import parallel
 from vizjax import places
@@ -48,6 +49,7 @@ class LayerPlan(NamedTuple):
   group: int | None  # runs in a row that are made together, if any
   labels: tuple[str, ...]  # names of the units; () where they have none
   network: list[list]  # name, kind, inputs and shape of each of its layers
+  weights: str  # a hash of the networks, and of the files that are read
 
 
 class _Job(NamedTuple):
@@ -78,9 +80,12 @@ def plan(config: config_dict.ConfigDict) -> list[LayerPlan]:
   net = build.model(config)
   others = build.networks(config)
   scales = stages.scales(config, net)
+  photographs = () if scales is None else scales.photographs
   network = provenance.network(net)
+  networks = (net, *(model for _, model in sorted(others.items())))
+  weights = provenance.weights(config, networks, photographs)
   return [
-    _plan_layer(config, net, others, scales, network, layer)
+    _plan_layer(config, net, others, scales, layer, network, weights)
     for layer in build.layers(config, net)
   ]
 
@@ -149,7 +154,9 @@ def steps(config: config_dict.ConfigDict, p: LayerPlan) -> int:
   return config.steps * max(len(each.programs) for each in p.stages.values())
 
 
-def _plan_layer(config, net, others, scales, network, layer: str) -> LayerPlan:
+def _plan_layer(
+  config, net, others, scales, layer: str, network, weights
+) -> LayerPlan:
   last = stages.last(config, scales)
   photographs = () if scales is None else scales.photographs
   table = build.runs(last, net, layer, len(photographs))
@@ -188,53 +195,21 @@ def _plan_layer(config, net, others, scales, network, layer: str) -> LayerPlan:
     name: (column.shape[1:], np.int32) for name, column in columns.items()
   }
   for boxed, each in found.items():
-    for name, like in _outputs(config, each, table, boxed).items():
+    for name, like in stages.outputs(config, each, table, boxed).items():
       shape, _ = rows.get(name, (like.shape, None))
       rows[name] = (tuple(map(max, shape, like.shape)), like.dtype)
   for name, (shape, _) in rows.items():
     if name.split('/')[-1] == 'image':
       rows[name] = (shape, config.image_dtype)
   image, _ = rows['image']
-  frames = max(_frames(config, each) for each in found.values())
+  frames = max(stages.frames(config, each) for each in found.values())
   if frames:
     rows['frames'] = ((frames, *image), config.image_dtype)
   rows |= results.FIELDS
   labels = provenance.labels(config, net, layer, photographs)
   return LayerPlan(
-    layer, table, found, columns, rows, chunk, group, labels, network
+    layer, table, found, columns, rows, chunk, group, labels, network, weights
   )
-
-
-def _frames(config, each: stages.Stages) -> int:
-  """How many frames are kept of a run."""
-  programs = each.programs
-  count = 0
-  if config.save_every is not None:
-    count += len(programs) * math.ceil(config.steps / config.save_every)
-  if each.scales is not None and each.scales.film:
-    count += sum(program is programs[-1] for program in programs)
-  return count
-
-
-def _outputs(config, each: stages.Stages, table, boxed: bool) -> dict:
-  program = each.programs[-1]
-  first = np.flatnonzero(table.boxed == boxed)[:1]
-  target = jax.tree.map(lambda a: a[0], program.target(table, first))
-  target |= stages.example(each)
-  try:
-    return parallel.fields(
-      program.recipe,
-      program.clean,
-      program.result,
-      target,
-      steps=config.steps * len(each.programs),
-      keep=program.keep,
-      robust=program.robust,
-    )
-  except TypeError as error:
-    # Such as a size that is no whole number, deep inside JAX.
-    why = str(error).splitlines()[0]
-    raise ValueError(f'the recipe does not run: {why}') from error
 
 
 def _opened(
@@ -242,39 +217,62 @@ def _opened(
 ) -> tuple[bool, list[_Job]]:
   """Whether the workdir is new, and what is missing, layer by layer.
 
-  Process 0 makes the arrays.
+  Process 0 makes the arrays, and the rows that they lack.
   """
-  made_by = provenance.of(config, source) | {
-    'fingerprint': _fingerprint(config, plans),
+  made_by = provenance.of(config, source)
+  made_by |= {
+    'fingerprint': plans[0].weights,
     'layers': [p.layer for p in plans],
     'network': plans[0].network,
     # Names of the units, for the layers whose units have any.
     'labels': {p.layer: list(p.labels) for p in plans if p.labels},
+    'asked': [growth.asked(made_by['config'], made_by['versions'])],
   }
   if here.count > 1:
     hosts.agree(here, provenance.facts(made_by))
 
   def begin():
     # A workdir of an older version lacks the fields that are newer.
-    new = not store.claim(workdir, made_by, build.config().to_dict())
+    new = not store.claim(
+      workdir,
+      made_by,
+      build.config().to_dict(),
+      {'layer': None, 'units': None, 'replicates': growth.fixed(config)},
+      lambda: _fingerprint(config, plans),
+    )
+    growth.record(workdir, made_by, {p.layer: p.columns for p in plans})
     for p in plans:
       path = store.directory(workdir, p.layer)
       fields_ = {n: f for n, f in p.fields.items() if n not in p.columns}
       store.create(path, fields_, len(p.runs.channel), p.chunk, p.columns)
+      growth.rows(path, p.columns, p.fields)
     return new
 
   def look():
-    found = []
-    for p in plans:
-      kept = store.open_(store.directory(workdir, p.layer))
-      tried = results.due(kept, config.retries, p.group)
-      missing = store.by_chunk(kept, np.flatnonzero(tried >= 0))
-      found.append(_Job(p, kept, missing, tried))
-    return found
+    return [_job(config, workdir, p) for p in plans]
 
   # Nobody writes before everybody has seen what is missing.
   new = hosts.together(here, begin if here.index == 0 else lambda: False)
   return new, hosts.together(here, look)
+
+
+def _job(config, workdir: str, p: LayerPlan) -> _Job:
+  """What is missing of a layer, and its plan in the order of its arrays."""
+  kept = store.open_(store.directory(workdir, p.layer))
+  rows = growth.at(kept, p.columns)
+  # Rows that the config does not ask for stand for its first run: none of
+  # them is missing.
+  places_ = np.zeros(kept.count, int)
+  places_[rows] = np.arange(len(rows))
+  table = runs.Runs(p.layer, *(column[places_] for column in p.runs[1:]))
+  fields_ = {
+    name: (kept.arrays[name].shape[1:] if name in kept.arrays else shape, dtype)
+    for name, (shape, dtype) in p.fields.items()
+  }
+  tried = np.full(kept.count, -1)
+  tried[rows] = results.due(kept, config.retries, p.group)[rows]
+  missing = store.by_chunk(kept, np.flatnonzero(tried >= 0))
+  return _Job(p._replace(runs=table, fields=fields_), kept, missing, tried)
 
 
 def _jobs(jobs: list[_Job], here: hosts.Hosts) -> list[_Job]:
@@ -368,7 +366,7 @@ def _batch(
   spare = np.resize(part[-(p.group or 1) :], size - len(part))
   return batches.Batch(
     config,
-    results.again(p.runs, attempt, config.replicates),
+    results.again(p.runs, attempt),
     each,
     np.concatenate([part, spare]),
     len(part),
@@ -387,7 +385,7 @@ def _commit(
 
 
 def _fingerprint(config, plans: list[LayerPlan]) -> str:
-  """A hash of the weights, and of the files that formulas name."""
+  """The hash of older versions: of the layers that are asked for."""
   parts = []
   for p in plans:
     for each in p.stages.values():
