@@ -41,7 +41,7 @@ class Fragile:
   def read(self):
     return self.array.read()
 
-  def write(self, values):
+  def write(self, values, **options):
     when = self.fails()
     if when == 'before':
       raise Crash
@@ -250,7 +250,7 @@ def test_done_is_written_after_all_else_has_committed(tmp_path):
     def __getitem__(self, part):
       return Logged(self.array[part], self.name)
 
-    def write(self, values):
+    def write(self, values, **options):
       log.append(('begun', self.name))
       future = super().write(values)
       return Watched(future, self.name)
@@ -301,7 +301,7 @@ def test_a_disk_that_is_full_is_an_os_error(tmp_path, monkeypatch):
     def __getitem__(self, rows):
       return self
 
-    def write(self, values):
+    def write(self, values, **options):
       raise ValueError('RESOURCE_EXHAUSTED: No space left on device [os=28]')
 
   full = kept._replace(arrays=kept.arrays | {'score': Full()})
