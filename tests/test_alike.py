@@ -114,7 +114,7 @@ def test_operators_of_the_networks_at_some_boxes():
     cases = rows(name, draw.choice(boxes(name)))
     # Small maps are where the batch counts.
     (row, size), weights = draw.choice(list(cases.items())[-6:])
-    check(row, size, weights, draw.sample((1, 2, 3, 5, 11), 1))
+    check(row, size, weights, draw.sample((2, 3, 5, 11), 1))
 
 
 @pytest.mark.slow
@@ -125,7 +125,7 @@ def test_operators_of_the_networks_at_every_box(name):
     cases |= rows(name, layer)
   chosen = random.Random(0).sample(list(cases.items()), min(len(cases), 60))
   for (row, size), weights in chosen:
-    check(row, size, weights, (1, 2, 3, 4, 5, 8, 11, 16, 24))
+    check(row, size, weights, (2, 3, 4, 5, 8, 11, 16, 24))
 
 
 @pytest.mark.parametrize('function, shapes, shared', (
@@ -148,7 +148,7 @@ def test_operators_of_the_networks_at_every_box(name):
   (jnp.tanh, ((37,),), ()),
 ))  # fmt: skip
 def test_sums_of_objectives(function, shapes, shared):
-  assert not differing(function, shapes, shared, (1, 2, 3, 5, 16))
+  assert not differing(function, shapes, shared, (2, 3, 5, 16))
 
 
 def test_programs_inside_programs_are_rewritten():

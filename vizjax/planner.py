@@ -28,6 +28,10 @@ from vizjax import stages as stages_
 # of 8 and 10.4 in batches of 64.
 _ON_CPU, _ELSEWHERE = 8, 64
 
+# Never one alone: XLA turns the loops of a reduction around where there is but
+# one, and a unit would score differently in its last digit.
+_LEAST = 2
+
 # What is left to others of the memory that is free.
 _SPARE = 0.1
 
@@ -60,15 +64,18 @@ def most(
 ) -> int:
   """Runs that a device works on at a time, at most.
 
+  Large images are made one by one where the config says so, then all of them.
   Those of a group stay together.
   """
   each = group or 1
+  if config.batch == 1 and config.scales.strip():
+    return each
   batch = config.batch
   if batch is None:
     batch = _ON_CPU if jax.default_backend() == 'cpu' else _ELSEWHERE
     batch *= jax.local_device_count()
   here = math.ceil(min(batch, count) / jax.local_device_count())
-  return math.ceil(here / each) * each
+  return math.ceil(max(_LEAST, here) / each) * each
 
 
 def prepared(
@@ -106,7 +113,7 @@ def prepared(
 
   group = stages.programs[-1].group or 1
   size = most(config, len(rows), group)
-  least = min(size, group)
+  least = min(size, max(_LEAST, group))
 
   def prepare(batch):
     if stages.scales is None:
@@ -194,9 +201,8 @@ def _host_memory() -> int:
 
 
 def _advice(layer: str, each: int, taken: int, free: int) -> str:
-  images = f'{each} image' + 's' * (each > 1)
   return (
-    f'{layer} takes {taken / 1e9:.2g} GB for {images} at a time, the '
+    f'{layer} takes {taken / 1e9:.2g} GB for {each} images at a time, the '
     f'fewest there can be, and {free / 1e9:.2g} GB are free on the device: '
     'type a smaller --config.shape, an earlier --config.layer, or '
     '--config.scales with tiles, where only a part of an image is in memory'
