@@ -31,6 +31,7 @@ import warnings
 TESTS = pathlib.Path(__file__).parent
 SECONDS = 10
 MEMORY = 2**30  # bytes
+FINE = ('read', 'refused', 'refused for memory')
 
 FORMATS = (
   'prototxt',
@@ -77,7 +78,7 @@ def fuzz(form, seeds, listed):
       counts[outcome] += 1
       if outcome == 'refused':
         refusals[detail] += 1
-      if outcome not in ('read', 'refused'):
+      if outcome not in FINE:
         shown.setdefault((outcome, detail), seed)
   seconds = time.monotonic() - begun
   told = ', '.join(f'{n} {outcome}' for outcome, n in counts.most_common())
@@ -90,7 +91,7 @@ def fuzz(form, seeds, listed):
   for detail, n in refusals.most_common() if listed else ():
     print(f'  {n} refused: {detail}')
   sys.stdout.flush()
-  return sum(n for key, n in counts.items() if key not in ('read', 'refused'))
+  return sum(n for key, n in counts.items() if key not in FINE)
 
 
 def outcomes(form, seeds):
@@ -200,7 +201,7 @@ def judged(error):
       f'{type(error).__name__} {place(error)}: {text[:200]}',
     )
   if 'MemoryError' in text:
-    return 'asks for memory', f'{place(error)}: {text[:200]}'
+    return 'refused for memory', f'{place(error)}: {text[:200]}'
   kind = re.sub(r"'[^']*'|\"[^\"]*\"|[\d.,]+", '#', text)
   return 'refused', kind[:120]
 
