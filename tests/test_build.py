@@ -601,3 +601,21 @@ def test_a_crop_that_leaves_less_than_the_network_needs_is_an_error():
 
 def test_a_term_that_reads_a_layer_that_is_not_there_is_an_error():
   refused("reads layer 'conv9'", config(objective="layer('conv9')"))
+
+
+@pytest.mark.parametrize(
+  'changes, largest',
+  [
+    ({'seed': -1}, 2**32 - 1),
+    ({'seed': 2**32}, 2**32 - 1),
+    ({'seed': 10**22}, 2**32 - 1),
+    # What is made again starts from 2**32 - 2 and the two after it.
+    ({'seed': 2**32 - 5, 'replicates': 3, 'retries': 1}, 2**32 - 6),
+  ],
+)
+def test_a_seed_outside_the_range_is_refused(changes, largest):
+  refused(
+    f'config.seed is {changes["seed"]}, expected a whole number from 0 to '
+    f'{largest}$',
+    config(**changes),
+  )

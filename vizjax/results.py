@@ -8,6 +8,7 @@ last of them is kept, and marked.
 from collections.abc import Mapping
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from vizjax import images
@@ -109,6 +110,6 @@ def _put(array: np.ndarray, values: np.ndarray) -> None:
 
 def _blank(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
   array = np.zeros(shape, dtype)
-  if array.dtype.kind == 'f':
+  if jnp.issubdtype(array.dtype, jnp.floating):
     array.fill(np.nan)
   return array

@@ -21,6 +21,7 @@ import os
 import pathlib
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 from jax.typing import ArrayLike
 import numpy as np
 import tensorstore
@@ -332,7 +333,7 @@ def _metadata(
   return {
     'shape': shape,
     'data_type': dtype.name,
-    'fill_value': 'NaN' if dtype.kind == 'f' else 0,
+    'fill_value': 'NaN' if jnp.issubdtype(dtype, jnp.floating) else 0,
     'chunk_grid': {
       'name': 'regular',
       'configuration': {'chunk_shape': (chunk, *shape[1:])},
