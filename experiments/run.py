@@ -19,15 +19,14 @@ from ml_collections import config_flags
 import tqdm
 
 from experiments import launch
+from vizjax import build
 from vizjax import compilation
 from vizjax import descriptions
 from vizjax import hosts
 from vizjax import sweep
 from vizjax import watching
 
-_CONFIG = config_flags.DEFINE_config_file(
-  'config', None, 'A file of configs/, and overrides as --config.KNOB=VALUE.'
-)
+_CONFIG = launch.define_config()
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Where the results go.')
 _DRY_RUN = flags.DEFINE_bool('dry_run', False, 'Print the plan and stop.')
 _DISTRIBUTED = flags.DEFINE_bool(
@@ -98,8 +97,15 @@ class _Bar:
     self.steps = {p.layer: sweep.steps(config, p) for p in plans}
     self.bar = None
     self.layer = None
+    self.told = set()  # layers of which it is told that they are compiled
 
   def report(self, progress: sweep.Progress) -> None:
+    if progress.compiling:
+      if progress.layer not in self.told:
+        self.close()
+        print(f'compiling {progress.layer} ...', file=sys.stderr)
+      self.told.add(progress.layer)
+      return
     if progress.layer != self.layer:
       self.close()
       self.layer = progress.layer
@@ -124,4 +130,4 @@ class _Bar:
 
 
 if __name__ == '__main__':
-  launch.run(main, 'config')
+  launch.run(main, 'config', fields=build.config)

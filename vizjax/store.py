@@ -72,7 +72,7 @@ def claim(
   config = places.File(workdir, CONFIG)
   if places.read(config) is None:
     if not places.remote(workdir):
-      _own(pathlib.Path(workdir))
+      _own(pathlib.Path(workdir).expanduser())
     text = json.dumps(provenance, indent=2) + '\n'
     if places.write(config, text.encode(), once=True):
       return False
