@@ -619,3 +619,11 @@ def test_a_seed_outside_the_range_is_refused(changes, largest):
     f'{largest}$',
     config(**changes),
   )
+
+
+@pytest.mark.parametrize('field', ('model', 'encoder'))
+def test_the_name_of_a_network_alone_says_what_to_type(field):
+  c = config(
+    **{field: 'alexnet_features', 'data': 'a = activations(encoder, layer, 1)'}
+  )
+  refused(f'expected a formula, as --config.{field}="load.\'alexnet_feat', c)
