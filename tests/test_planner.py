@@ -1,10 +1,13 @@
 """How many at a time: what suits, what fits, and never another picture."""
 
+import threading
+
 import jax
 import numpy as np
 import pytest
 import test_sweep
 
+from vizjax import batches
 from vizjax import parallel
 from vizjax import planner
 from vizjax import sweep
@@ -154,6 +157,38 @@ def test_a_workdir_is_not_claimed_by_what_does_not_fit(tmp_path, monkeypatch):
   with pytest.raises(planner.Exhausted):
     test_sweep.execute(c, workdir)
   assert (workdir / 'conv1').exists()  # what was there before stays
+
+
+@pytest.mark.parametrize('part', (0, 0.7))
+def test_the_next_batch_is_chosen_when_the_device_is_free(
+  part, tmp_path, monkeypatch
+):
+  """Its programs are compiled while this layer's arrays take the memory."""
+  c = test_sweep.few(units='0:4', batch=4)
+  (p,) = sweep.plan(c)
+  (each,) = p.stages.values()
+  mesh, main = parallel.local_mesh(), threading.current_thread()
+  whole = planner.prepared(c, p.runs, each, np.arange(4), mesh)
+  keys, targets = (
+    jax.random.split(jax.random.key(0), 4),
+    each.programs[0].target(p.runs, np.arange(4)),
+  )
+  taken = whole.runner(each.programs[0]).prepare(targets, keys, steps=1)
+  monkeypatch.setattr(
+    planner,
+    'available',
+    lambda: taken if threading.current_thread() is main else int(part * taken),
+  )
+  sizes = []
+  run = batches.run
+
+  def spying(batch, *arguments):
+    sizes.append(len(batch.rows))
+    return run(batch, *arguments)
+
+  monkeypatch.setattr(batches, 'run', spying)
+  test_sweep.execute(c, tmp_path)
+  assert sizes == [4]
 
 
 def test_other_errors_of_a_device_are_told(tmp_path, monkeypatch):
