@@ -4,8 +4,10 @@
   ... --config.layer='conv*' --config.units=0:16 --config.steps=64
   ... --dry_run                        # the plan, and nothing else
 
-The same command goes on after an interruption: Ctrl-C, SIGTERM (exit status
-143) or a crash. Several processes share the work:
+The last lines say where the results are, what to type next, and what failed.
+The same command goes on after an interruption: Ctrl-C, SIGTERM, SIGHUP, SIGUSR1
+(exit status 128 and the number of the signal) or a crash. Several processes
+share the work:
 
   ... --distributed                    # Slurm, Open MPI, GKE, Cloud TPU
   ... --distributed --coordinator=HOST:PORT --processes=2 --process=0
@@ -75,6 +77,8 @@ def main() -> None:
 
     sweep.execute(config, plans, _WORKDIR.value, report, source, watch, here)
   bar.close()
+  for line in descriptions.outcome(config, plans, _WORKDIR.value):
+    print(line)
 
 
 def _here() -> hosts.Hosts:

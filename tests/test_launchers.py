@@ -68,7 +68,10 @@ def undisturbed(tmp_path_factory):
 def test_a_sweep_tells_how_far_it_is(tmp_path):
   code, out, err = finish(sweep(tmp_path / 'w', '--config.layer=fc3'))
   assert code == 0
-  assert not out
+  assert out.splitlines() == [
+    f'results: {tmp_path}/w (5 images)',
+    f'next: python -m experiments.atlas --workdir={tmp_path}/w',
+  ]
   last = err.strip().splitlines()[-1]
   assert 'fc3' in last and '5/5 units' in last and '100%' in last
   assert 'steps/s' in last and 'left' in last
@@ -257,10 +260,12 @@ def test_another_config_is_refused_with_the_fields_that_differ(undisturbed):
 @pytest.mark.slow
 def test_nan_in_the_weights_is_recorded_not_raised(tmp_path):
   workdir = tmp_path / 'nan'
-  code, _, err = finish(
+  code, out, err = finish(
     sweep(workdir, '--config.model=toynets.broken()', '--config.layer=conv2')
   )
   assert code == 0, err
+  assert 'conv2/bias: 1 of 6 weights are NaN or infinite' in err
+  assert out.splitlines()[2] == 'the score is NaN or infinite: conv2 1 of 5'
   kept = store.open_(store.directory(str(workdir), 'conv2'))
   assert np.isnan(store.read(kept, 'score')).tolist() == [
     channel == 1 for channel in range(5)

@@ -48,8 +48,12 @@ def judged(
 
 def failed(found: Mapping[str, np.ndarray]) -> np.ndarray:
   """Which of some runs [b] are dead, or have a score that is no number."""
-  numbers = np.isfinite(found['score']) & np.isfinite(found['activation'])
-  return (found[DEAD] > 0) | ~numbers
+  return (found[DEAD] > 0) | ~finite(found)
+
+
+def finite(found: Mapping[str, np.ndarray]) -> np.ndarray:
+  """Which of some runs [b] have a score and an activation that are numbers."""
+  return np.isfinite(found['score']) & np.isfinite(found['activation'])
 
 
 def due(kept: store.Store, retries: int, group: int | None) -> np.ndarray:
