@@ -531,8 +531,8 @@ def test_the_outcome_says_where_it_is_what_is_next_and_what_failed(tmp_path):
     '--config.retries=3',
   ]
   kept = store.open_(store.directory(workdir, 'conv1'))
-  store.write(kept, np.arange(1, 2), {'score': np.full(1, np.nan)})
-  store.write(kept, np.arange(2, 3), {'activation': np.full(1, np.inf)})
+  store.write(kept, np.arange(1, 2), {'score': np.float32([np.nan])})
+  store.write(kept, np.arange(2, 3), {'activation': np.float32([np.inf])})
   found = descriptions.outcome(c, plans, workdir)
   assert found[3] == 'the score is NaN or infinite: conv1 2 of 3'
   c = few(units='0:3')

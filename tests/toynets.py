@@ -57,3 +57,8 @@ def prior() -> core.Model:
   params = jax.tree.map(lambda s: draw.normal(0, 1, s.shape), shapes)
   mean, shape = (0.0,) * 5, (1, 1, 5)
   return layers.model(table, params, mean=mean, input_shape=shape)
+
+
+def impossible() -> core.Model:
+  """A mistake in a network of one's own."""
+  raise KeyError('conv9')
