@@ -253,7 +253,8 @@ def _at_place(error: Exception, file: str) -> str:
   if isinstance(error, SyntaxError):
     return f'{error.filename}:{error.lineno}: {error.msg}'
   frames = traceback.extract_tb(error.__traceback__)
-  lines = [f.lineno for f in frames if os.path.abspath(file) == f.filename]
+  at = os.path.abspath(file)
+  lines = [f.lineno for f in frames if os.path.abspath(f.filename) == at]
   place = f'{file}:{lines[-1]}' if lines else file
   if type(error) is ValueError:
     return f'{place}: {error}'

@@ -1,5 +1,8 @@
 """Networks that a formula can name: config.model = 'toynets.net()'."""
 
+import sys
+import time
+
 import conftest
 import jax
 import jax.numpy as jnp
@@ -62,3 +65,9 @@ def prior() -> core.Model:
 def impossible() -> core.Model:
   """A mistake in a network of one's own."""
   raise KeyError('conv9')
+
+
+def endless() -> core.Model:
+  """A network that is never there."""
+  print('the network is being made', file=sys.stderr, flush=True)
+  time.sleep(600)

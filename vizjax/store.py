@@ -5,6 +5,7 @@
   WORKDIR/<layer>/image/ score/ ...    zarr3 arrays [n, ...]; '/' is '--'
   WORKDIR/<layer>/done/                [n]: 1 once all else is written
   WORKDIR/<layer>/.batch<row>.npz      a batch that was interrupted
+  WORKDIR/<layer>/.chunk               rows of a file, as its maker chose
 
 Rows are written together with those of their batch. A crash at any moment
 leaves a row done or not done; the same command does the rest. The chunk along
@@ -32,6 +33,7 @@ DONE = 'done'
 CONFIG = 'config.json'
 
 _GROUP = 'zarr.json'
+_CHUNK = '.chunk'
 _KEYS = ('config', 'fingerprint')
 
 # What may change between the runs of one workdir.
@@ -164,6 +166,7 @@ def create(
   group = places.File(path, _GROUP)
   if places.read(group) is None:
     fields = {**fields, DONE: ((), np.uint8)}
+    chunk = _agreed(path, chunk)
     with places.writing(path):
       _create_arrays(
         path,
@@ -299,6 +302,13 @@ def _compare(
       f'workdir {workdir!r} was made with another config ('
       f'{"; ".join(differing)}): use that config, or another --workdir'
     )
+
+
+def _agreed(path: str, chunk: int) -> int:
+  """The chunk of the first of several that make the arrays of a layer."""
+  file = places.File(path, _CHUNK)
+  places.write(file, str(chunk).encode(), once=True)
+  return int(places.read(file))
 
 
 def _create_arrays(
