@@ -22,7 +22,6 @@ from ml_collections import config_dict
 from ml_collections import config_flags
 import tqdm
 
-
 # Ctrl-C; a cluster that wants its machine; a terminal that closes; Slurm.
 _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
@@ -123,7 +122,9 @@ def patient() -> Iterator[Callable[[], None]]:
     if asked:
       raise KeyboardInterrupt(number)
     asked.append(number)
-    print('stopping after this step; once more: at once', file=sys.stderr)
+    with contextlib.suppress(OSError):  # of a terminal that has gone
+      # Not by print, which a signal may have interrupted.
+      os.write(2, b'stopping after this step; once more: at once\n')
 
   def stop():
     if asked:
@@ -316,7 +317,8 @@ def _fail(error: Exception) -> NoReturn:
 
 def _interrupted(asked: KeyboardInterrupt, anew: bool) -> NoReturn:
   then = 'starts anew' if anew else 'goes on from here'
-  print(f'interrupted: the same command {then}', file=sys.stderr)
+  with contextlib.suppress(OSError):  # of a terminal that has gone
+    print(f'interrupted: the same command {then}', file=sys.stderr)
   _leave(128 + (asked.args or (signal.SIGINT,))[0])
 
 

@@ -72,8 +72,8 @@ def main() -> None:
   with launch.patient() as stop:
 
     def report(progress):
-      bar.report(progress)
       stop()
+      bar.report(progress)
 
     sweep.execute(config, plans, _WORKDIR.value, report, source, watch, here)
   bar.close()

@@ -152,9 +152,9 @@ def _worked(
     # Waiting for the call before keeps the device busy and the bar honest.
     jax.block_until_ready(now.traces[-2:][0])
     try:
+      report(batch.count * steps)
       if watch is not None and now.step % config.every == 0:
         watch(_moment(batch, now, work, state))
-      report(batch.count * steps)
     except KeyboardInterrupt:
       _write(batch, now._replace(state=jax.tree.leaves(state)))
       if watch is not None:
