@@ -13,8 +13,6 @@ prepared as by experiments.validate; they need no classes.
 """
 
 import math
-import os
-import sys
 
 from absl import flags
 from absl import logging
@@ -45,21 +43,17 @@ def define() -> None:
 def main() -> None:
   f = flags.FLAGS
   logging.set_verbosity(logging.WARNING)  # TFDS tells which files it opens
-  try:
-    act_range(
-      f.model,
-      f.layer,
-      f.data,
-      f.sigmas,
-      f.out,
-      integers=f.integers,
-      preprocess=f.preprocessing,
-      batch=f.batch,
-      limit=f.limit,
-    )
-  except KeyboardInterrupt:
-    print('interrupted: the same command starts anew', file=sys.stderr)
-    os._exit(130)  # without waiting for what the device still computes
+  act_range(
+    f.model,
+    f.layer,
+    f.data,
+    f.sigmas,
+    f.out,
+    integers=f.integers,
+    preprocess=f.preprocessing,
+    batch=f.batch,
+    limit=f.limit,
+  )
 
 
 def act_range(
@@ -126,4 +120,4 @@ def _number(sigmas: str) -> float:
 
 if __name__ == '__main__':
   define()
-  launch.run(main, 'model', 'layer', 'data', 'sigmas', 'out')
+  launch.run(main, 'model', 'layer', 'data', 'sigmas', 'out', anew=True)

@@ -43,6 +43,14 @@ class _Handler(server.SimpleHTTPRequestHandler):
     del arguments
 
 
+class _Server(server.ThreadingHTTPServer):
+  """Says nothing of a browser that closes a connection."""
+
+  def handle_error(self, request, client_address):
+    if not isinstance(sys.exception(), ConnectionError):
+      super().handle_error(request, client_address)
+
+
 def main() -> None:
   if not _SERVE.value:
     print(_written())
@@ -58,9 +66,9 @@ def main() -> None:
     print(f'http://{host}:{port}/ until Ctrl-C', flush=True)
     try:
       serving.serve_forever()
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as asked:
       print('stopped; the site stays where it is', file=sys.stderr)
-      sys.exit(130)
+      sys.exit(128 + asked.args[0])
 
 
 def _written() -> pathlib.Path:
@@ -87,7 +95,7 @@ def _written() -> pathlib.Path:
 def _server() -> server.ThreadingHTTPServer:
   host, port = _HOST.value, _PORT.value
   try:
-    return server.ThreadingHTTPServer((host, port), _Handler)
+    return _Server((host, port), _Handler)
   except OSError as error:
     why = 'another program has it' if _taken(error) else error.strerror
     raise ValueError(
@@ -101,4 +109,4 @@ def _taken(error: OSError) -> bool:
 
 
 if __name__ == '__main__':
-  launch.run(main, 'workdir')
+  launch.run(main, 'workdir', anew=True)

@@ -15,9 +15,7 @@ A sweep may be under way; what is not made yet is left out.
 """
 
 import itertools
-import os
 import pathlib
-import sys
 
 from absl import flags
 from absl import logging
@@ -91,15 +89,11 @@ def main() -> None:
   out = f.out or places.local(f.workdir, advice) / 'export' / f.format
   options = {name: f[name].value for name in takes}
   paths = write(selection, pathlib.Path(out), **options)
-  try:
-    first = next(paths)  # or an error, before there is a bar
-    line = '{n_fmt} files, {elapsed}'
-    with launch.bar(line, unit=' files', delay=3) as bar:
-      for _ in itertools.chain([first], paths):
-        bar.update()
-  except KeyboardInterrupt:
-    print('interrupted: the same command starts anew', file=sys.stderr)
-    os._exit(130)
+  first = next(paths)  # or an error, before there is a bar
+  line = '{n_fmt} files, {elapsed}'
+  with launch.bar(line, unit=' files', delay=3) as bar:
+    for _ in itertools.chain([first], paths):
+      bar.update()
   made = sum(len(layer.rows) for layer in selection.layers)
   missing = sum(layer.missing for layer in selection.layers)
   left = f'; {missing} not made yet' if missing else ''
@@ -121,4 +115,4 @@ def _check(f: flags.FlagValues, takes: tuple[str, ...]) -> None:
 
 if __name__ == '__main__':
   define()
-  launch.run(main, 'workdir', 'format')
+  launch.run(main, 'workdir', 'format', anew=True)

@@ -5,21 +5,33 @@ And the bar by which it tells how far it is.
 
 from collections.abc import Callable, Iterator
 import contextlib
+import importlib.machinery
+import importlib.util
 import logging
 import os
 import signal
 import sys
+import traceback
 import warnings
-from typing import Any
+from typing import Any, NoReturn
 
 from absl import app
 from absl import flags
 import jax
+from ml_collections import config_dict
+from ml_collections import config_flags
 import tqdm
+
+# Ctrl-C; a cluster that wants its machine; a terminal that closes; Slurm.
+_STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 
 def run(
-  main: Callable[..., None], *required: str, positional: bool = False
+  main: Callable[..., None],
+  *required: str,
+  positional: bool = False,
+  anew: bool = False,
+  fields: Callable[[], config_dict.ConfigDict] | None = None,
 ) -> None:
   """Parses the flags, runs `main`, and explains what the user got wrong.
 
@@ -28,11 +40,15 @@ def run(
     required: flags without which it cannot run.
     positional: whether `main` takes the list of what is typed besides flags;
       without it that is refused.
+    anew: whether the same command begins again after an interruption; without
+      it, it goes on.
+    fields: a config with every field that --config must have.
   """
 
   def parse(argv):
     try:
-      _find_config(argv)
+      argv = [argv[0], *map(_at_home, _expanded(argv[1:]))]
+      argv, none = _without_none(argv, _loaded(argv, fields))
       flags.FLAGS.set_gnu_getopt(positional)  # flags after it, too
       rest = flags.FLAGS(argv)
       if len(rest) > 1 and not positional:
@@ -40,19 +56,24 @@ def run(
       for name in required:
         if flags.FLAGS[name].value is None:
           raise ValueError(f'--{name} is missing: type --{name}=..., or --help')
+      for knob in none:
+        flags.FLAGS.config[knob] = None
       return rest
     except (flags.Error, AttributeError, ValueError, OSError) as error:
       _fail(error)
+    except KeyboardInterrupt as asked:
+      _interrupted(asked, anew)
 
   def guarded(argv):
     # JAX tells of each kind of device that it does not find.
     logging.getLogger('jax').setLevel(logging.WARNING)
     warnings.showwarning = _warn
     try:
-      if positional:
-        main(argv[1:])
-      else:
-        main()
+      with _answering(_raise):
+        if positional:
+          main(argv[1:])
+        else:
+          main()
     except (ValueError, OSError) as error:
       _fail(error)
     except (RuntimeError, AssertionError):
@@ -61,22 +82,39 @@ def run(
         raise
       _fail(ValueError(advice))
     except KeyboardInterrupt as asked:
-      print('interrupted: the same command goes on from here', file=sys.stderr)
-      sys.stderr.flush()
-      # Without waiting for what the device still computes.
-      os._exit(128 + (asked.args or (signal.SIGINT,))[0])
+      _interrupted(asked, anew)
 
-  app.run(guarded, flags_parser=parse)
+  def ended(argv):
+    try:
+      guarded(argv)
+    except Exception:
+      traceback.print_exc()
+      _leave(1)
+
+  app.run(ended, flags_parser=parse)
+
+
+def define_config() -> flags.FlagHolder:
+  """The flag --config of a launcher: a file, and overrides of its knobs."""
+  try:
+    return config_flags.DEFINE_config_file(
+      'config',
+      None,
+      'A file of configs/, and overrides as --config.KNOB=VALUE.',
+    )
+  except flags.Error as error:  # of a --flagfile, which is read here
+    _fail(error)
 
 
 @contextlib.contextmanager
 def patient() -> Iterator[Callable[[], None]]:
   """Gives a function that raises KeyboardInterrupt once a stop is asked for.
 
-  By Ctrl-C, or by SIGTERM, as a cluster sends it before it takes a machine
-  away. What runs can then stop where it leaves nothing half done; asked a
-  second time, it stops at once. The signal is the argument of the exception,
-  and the exit status is 128 and its number: 130 or 143.
+  By Ctrl-C, by SIGTERM or SIGUSR1, as a cluster sends them before it takes a
+  machine away, or by SIGHUP, when a terminal is closed. What runs can then stop
+  where it leaves nothing half done; asked a second time, it stops at once. The
+  signal is the argument of the exception, and the exit status is 128 and its
+  number: 130 for Ctrl-C, 143 for SIGTERM.
   """
   asked = []
 
@@ -84,19 +122,34 @@ def patient() -> Iterator[Callable[[], None]]:
     if asked:
       raise KeyboardInterrupt(number)
     asked.append(number)
-    print('stopping after this step; once more: at once', file=sys.stderr)
+    with contextlib.suppress(OSError):  # of a terminal that has gone
+      # Not by print, which a signal may have interrupted.
+      os.write(2, b'stopping after this step; once more: at once\n')
 
   def stop():
     if asked:
       raise KeyboardInterrupt(asked[0])
 
-  numbers = (signal.SIGINT, signal.SIGTERM)
+  with _answering(handle):
+    yield stop
+
+
+@contextlib.contextmanager
+def _answering(handle: Callable[[int, Any], None]) -> Iterator[None]:
+  """Lets `handle` answer the signals that ask for a stop."""
+  # nohup ignores SIGHUP: what it starts outlives its terminal.
+  ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+  numbers = [n for n in _STOPS if n != signal.SIGHUP or not ignored]
   before = [signal.signal(number, handle) for number in numbers]
   try:
-    yield stop
+    yield
   finally:
     for number, handler in zip(numbers, before, strict=True):
       signal.signal(number, handler)
+
+
+def _raise(number, frame):
+  raise KeyboardInterrupt(number)
 
 
 def bar(line: str, **options: Any) -> tqdm.tqdm:
@@ -122,17 +175,118 @@ class _Lines:
     sys.stderr.flush()
 
 
-def _find_config(argv: list[str]) -> None:
-  """A config that is not there fails here, not at its first override."""
+def _expanded(argv: list[str]) -> list[str]:
+  """The arguments, with those of each --flagfile in its place."""
+  return flags.FLAGS.read_flags_from_files(argv, force_gnu=False)
+
+
+def _at_home(argument: str) -> str:
+  """--FLAG=~/FILE as the shell would have it: it expands a leading ~ alone."""
+  flag, equals, value = argument.partition('=~')
+  if equals and flag.startswith('-') and '=' not in flag:
+    return f'{flag}={os.path.expanduser("~" + value)}'
+  return argument
+
+
+def _loaded(
+  argv: list[str], fields: Callable[[], config_dict.ConfigDict] | None
+) -> config_dict.ConfigDict | None:
+  """The config that --config names, before its overrides; None without one.
+
+  ml_collections loads it again; it keeps errors to itself until a field is
+  read, and reports neither their place nor what is missing.
+
+  Raises:
+    ValueError: the file is not there, raises something, or lacks fields.
+  """
+  path = None
   for before, argument in zip(['', *argv], argv, strict=False):
     name, _, value = argument.partition('=')
-    path = value if name == '--config' and value else None
-    path = argument if before == '--config' else path
-    if path is not None and not os.path.isfile(path.split(':')[0]):
-      raise ValueError(
-        f'config file {path!r} is not there: type --config=FILE.py, '
-        'such as --config=configs/demo.py'
-      )
+    path = value if name in ('--config', '-config') and value else path
+    path = argument if before in ('--config', '-config') else path
+  if path is None:
+    return None
+  file, *argument = path.split(':', 1)
+  if not os.path.isfile(file):
+    raise ValueError(
+      f'config file {path!r} is not there: type --config=FILE.py, '
+      'such as --config=configs/demo.py'
+    )
+  try:
+    config = _get_config(file, *argument)
+  except Exception as error:  # of a program that the user writes
+    raise ValueError(_at_place(error, file)) from error
+  lacks = _lacks(config, fields) if fields else ''
+  if lacks:
+    raise ValueError(
+      f'{file}: get_config() returns {lacks}: expected all fields; begin with '
+      f'config = {fields.__module__}.{fields.__name__}(), change some, and '
+      'type return config'
+    )
+  return config
+
+
+def _get_config(file: str, *argument: str) -> Any:
+  """What get_config() of a file returns."""
+  loader = importlib.machinery.SourceFileLoader('config_config', file)
+  spec = importlib.util.spec_from_loader(loader.name, loader)
+  module = importlib.util.module_from_spec(spec)
+  loader.exec_module(module)
+  if not hasattr(module, 'get_config'):
+    raise ValueError(
+      'the file has no function get_config, which returns the config, as in '
+      'configs/demo.py'
+    )
+  return module.get_config(*argument)
+
+
+def _lacks(config: Any, fields: Callable[[], config_dict.ConfigDict]) -> str:
+  """Why an object is not a whole config; '' if it is."""
+  if not isinstance(config, config_dict.ConfigDict):
+    return f'{config!r:.60}, which is no ConfigDict'
+  missing = sorted({*fields()} - {*config})
+  more = ', ...' if len(missing) > 3 else ''
+  return missing and f'a config without {", ".join(missing[:3])}{more}'
+
+
+def _at_place(error: Exception, file: str) -> str:
+  """FILE:LINE where a config file raised an error, and the error."""
+  if isinstance(error, SyntaxError):
+    return f'{error.filename}:{error.lineno}: {error.msg}'
+  frames = traceback.extract_tb(error.__traceback__)
+  at = os.path.abspath(file)
+  lines = [f.lineno for f in frames if os.path.abspath(f.filename) == at]
+  place = f'{file}:{lines[-1]}' if lines else file
+  if type(error) is ValueError:
+    return f'{place}: {error}'
+  return f'{place}: {type(error).__name__}: {error}'
+
+
+def _without_none(
+  argv: list[str], config: config_dict.ConfigDict | None
+) -> tuple[list[str], list[str]]:
+  """The arguments without --config.KNOB=none, and these knobs.
+
+  Of knobs that may be None, which ml_collections cannot say: it would read a
+  text, or a number.
+  """
+  rest, none = [], []
+  for argument in argv:
+    name, _, value = argument.partition('=')
+    knob = name.partition('config.')[2] if name.startswith('-') else ''
+    if config and knob in config and value.lower() == 'none':
+      before, config[knob] = config[knob], None
+      optional = before is None or config.get_type(knob) is not type(None)
+      if optional:
+        none.append(knob)
+        continue
+      config[knob] = before
+      if not isinstance(before, str):
+        raise ValueError(
+          f'{argument} is not possible: expected a value, as {name}={before}'
+        )
+    rest.append(argument)
+  return rest, none
 
 
 def _no_device() -> str | None:
@@ -153,11 +307,30 @@ def _warn(message, category, filename, lineno, file=None, line=None):
   print(f'warning: {message}', file=sys.stderr)
 
 
-def _fail(error: Exception) -> None:
-  if flags.FLAGS.is_parsed() and flags.FLAGS.traceback:
+def _fail(error: Exception) -> NoReturn:
+  parsed = flags.FLAGS.is_parsed()
+  if flags.FLAGS.traceback if parsed else '--traceback' in sys.argv:
     raise error
   print(' '.join(_explain(error).split()), file=sys.stderr)
-  sys.exit(2)
+  _leave(2)
+
+
+def _interrupted(asked: KeyboardInterrupt, anew: bool) -> NoReturn:
+  then = 'starts anew' if anew else 'goes on from here'
+  with contextlib.suppress(OSError):  # of a terminal that has gone
+    print(f'interrupted: the same command {then}', file=sys.stderr)
+  _leave(128 + (asked.args or (signal.SIGINT,))[0])
+
+
+def _leave(status: int) -> NoReturn:
+  """Ends the process without waiting for the device and for other threads.
+
+  The interpreter would wait until the next layer is compiled, for minutes.
+  """
+  for stream in (sys.stdout, sys.stderr):
+    with contextlib.suppress(OSError):  # of a reader that has gone
+      stream.flush()
+  os._exit(status)
 
 
 def _explain(error: Exception) -> str:
@@ -166,12 +339,13 @@ def _explain(error: Exception) -> str:
       f'{str(error.filename)!r} cannot be used ({error.strerror}): '
       'expected a path that exists and that you may use'
     )
+  if isinstance(error, flags.CantOpenFlagFileError):
+    why = str(error).removeprefix('ERROR:: ')
+    return f'{why}: expected --flagfile=FILE with a flag a line'
   if isinstance(error, AttributeError):  # of a ConfigDict, with a suggestion
     what = error.args[0]
     what = what.args[0] if isinstance(what, KeyError) else what
     return f'the config has no such knob: {what}'
-  if 'Traceback' in str(error):  # of a config file, told by ml_collections
-    return str(error).strip().splitlines()[-1]
   return str(error)
 
 

@@ -4,8 +4,10 @@
   ... --config.layer='conv*' --config.units=0:16 --config.steps=64
   ... --dry_run                        # the plan, and nothing else
 
-The same command goes on after an interruption: Ctrl-C, SIGTERM (exit status
-143) or a crash. Several processes share the work:
+The last lines say where the results are, what to type next, and what failed.
+The same command goes on after an interruption: Ctrl-C, SIGTERM, SIGHUP, SIGUSR1
+(exit status 128 and the number of the signal) or a crash. Several processes
+share the work:
 
   ... --distributed                    # Slurm, Open MPI, GKE, Cloud TPU
   ... --distributed --coordinator=HOST:PORT --processes=2 --process=0
@@ -19,15 +21,14 @@ from ml_collections import config_flags
 import tqdm
 
 from experiments import launch
+from vizjax import build
 from vizjax import compilation
 from vizjax import descriptions
 from vizjax import hosts
 from vizjax import sweep
 from vizjax import watching
 
-_CONFIG = config_flags.DEFINE_config_file(
-  'config', None, 'A file of configs/, and overrides as --config.KNOB=VALUE.'
-)
+_CONFIG = launch.define_config()
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Where the results go.')
 _DRY_RUN = flags.DEFINE_bool('dry_run', False, 'Print the plan and stop.')
 _DISTRIBUTED = flags.DEFINE_bool(
@@ -71,11 +72,13 @@ def main() -> None:
   with launch.patient() as stop:
 
     def report(progress):
-      bar.report(progress)
       stop()
+      bar.report(progress)
 
     sweep.execute(config, plans, _WORKDIR.value, report, source, watch, here)
   bar.close()
+  for line in descriptions.outcome(config, plans, _WORKDIR.value):
+    print(line)
 
 
 def _here() -> hosts.Hosts:
@@ -98,8 +101,15 @@ class _Bar:
     self.steps = {p.layer: sweep.steps(config, p) for p in plans}
     self.bar = None
     self.layer = None
+    self.told = set()  # layers of which it is told that they are compiled
 
   def report(self, progress: sweep.Progress) -> None:
+    if progress.compiling:
+      if progress.layer not in self.told:
+        self.close()
+        print(f'compiling {progress.layer} ...', file=sys.stderr)
+      self.told.add(progress.layer)
+      return
     if progress.layer != self.layer:
       self.close()
       self.layer = progress.layer
@@ -124,4 +134,4 @@ class _Bar:
 
 
 if __name__ == '__main__':
-  launch.run(main, 'config')
+  launch.run(main, 'config', fields=build.config)

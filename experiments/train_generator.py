@@ -20,9 +20,7 @@ from experiments import launch
 from vizjax.training import plans
 from vizjax.training import runs
 
-_CONFIG = config_flags.DEFINE_config_file(
-  'config', None, 'A file of configs/, and overrides as --config.KNOB=VALUE.'
-)
+_CONFIG = launch.define_config()
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Where the generator goes.')
 _DRY_RUN = flags.DEFINE_bool('dry_run', False, 'Print the plan and stop.')
 
@@ -80,4 +78,4 @@ class _Bar:
 
 
 if __name__ == '__main__':
-  launch.run(main, 'config')
+  launch.run(main, 'config', fields=plans.config)

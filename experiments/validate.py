@@ -13,10 +13,8 @@ import collections
 from collections.abc import Callable, Iterator, Sequence
 import contextlib
 import csv
-import os
 import pathlib
 import re
-import sys
 from typing import Any
 
 from absl import flags
@@ -55,20 +53,16 @@ def define() -> None:
 def main() -> None:
   f = flags.FLAGS
   logging.set_verbosity(logging.WARNING)  # TFDS tells which files it opens
-  try:
-    validate(
-      f.model,
-      f.dataset,
-      layer=f.layer,
-      labels=f.labels,
-      preprocess=f.preprocessing,
-      batch=f.batch,
-      limit=f.limit,
-      out=f.out,
-    )
-  except KeyboardInterrupt:
-    print('interrupted: the same command starts anew', file=sys.stderr)
-    os._exit(130)  # without waiting for what the device still computes
+  validate(
+    f.model,
+    f.dataset,
+    layer=f.layer,
+    labels=f.labels,
+    preprocess=f.preprocessing,
+    batch=f.batch,
+    limit=f.limit,
+    out=f.out,
+  )
 
 
 def validate(
@@ -274,4 +268,4 @@ def _rows(out: str | None) -> Iterator[Callable[[Sequence], Any]]:
 
 if __name__ == '__main__':
   define()
-  launch.run(main, 'model', 'dataset')
+  launch.run(main, 'model', 'dataset', anew=True)

@@ -1,5 +1,8 @@
+from concurrent import futures
 import html.parser
 import json
+import platform
+import threading
 import urllib.parse
 
 import numpy as np
@@ -217,6 +220,28 @@ def test_a_failure_leaves_the_old_site_and_nothing_else(tmp_path, monkeypatch):
   with pytest.raises(OSError, match='No space'):
     atlas.write(str(path))
   assert (path / 'atlas' / 'conv1' / 'layer.json').is_file()
+  assert not list(path.glob('.atlas*'))
+
+
+def test_sites_that_are_made_at_once_are_each_whole(tmp_path):
+  path = toysites.workdir(tmp_path / 'w', count=2)
+  killed = path / f'.atlas.{platform.node()}.{2**22 + 1}-1.partial'
+  (killed / 'conv1').mkdir(parents=True)
+  started = threading.Barrier(3)
+
+  def make(number):
+    # All three are at work before the first one takes its place.
+    def wait(layer, done, count):
+      if done == 1:
+        started.wait(60)
+
+    return atlas.write(str(path), report=wait)
+
+  with futures.ThreadPoolExecutor(3) as pool:
+    made = list(pool.map(make, range(3)))
+  assert made == [path / 'atlas' / 'index.html'] * 3
+  assert (path / 'atlas' / 'conv1' / 'layer.json').is_file()
+  assert '2 of 2 done' in index(path)
   assert not list(path.glob('.atlas*'))
 
 

@@ -1,5 +1,6 @@
 """A batch that is interrupted goes on to the same numbers."""
 
+import jax
 import numpy as np
 import pytest
 
@@ -7,9 +8,11 @@ from test_configs import load
 from vizjax import batches
 from vizjax import build
 from vizjax import images
+from vizjax import parallel
 from vizjax import results
 from vizjax import store
 from vizjax import sweep
+from vizjax.models import arrays
 
 pytestmark = pytest.mark.usefixtures('quickly')
 
@@ -91,6 +94,71 @@ def test_a_batch_of_units_goes_on(tmp_path):
   with pytest.raises(KeyboardInterrupt):
     execute(c, tmp_path / 'w', interrupting(2))
   equal(execute(c, tmp_path / 'w'), execute(c, tmp_path / 'whole'))
+
+
+def test_a_call_of_several_steps_ends_on_its_steps_when_resumed(
+  tmp_path, monkeypatch
+):
+  """What stops after 5 of 50 steps goes on in calls of 25: 20, then 25."""
+  c = plain(steps=50, save_every=25, every=25)
+  whole = execute(c, tmp_path / 'whole')
+  monkeypatch.setattr(parallel, 'steps_per_call', lambda *every: 5)
+  with pytest.raises(KeyboardInterrupt):
+    execute(plain(steps=50, save_every=25), tmp_path / 'w', interrupting(1))
+  monkeypatch.setattr(parallel, 'steps_per_call', lambda *every: 25)
+  made, watched = [], []
+  sweep.execute(
+    c,
+    sweep.plan(c),
+    str(tmp_path / 'w'),
+    lambda progress: made.append(progress.steps),
+    watch=lambda p, moment: watched.append(moment.step),
+  )
+  assert [n for n in made if n] == [4 * 5, 4 * 20, 4 * 25]
+  assert watched == [25, 50]
+  equal(everything(tmp_path / 'w'), whole)
+
+
+def test_a_batch_that_went_too_far_begins_again(tmp_path):
+  c = plain(steps=6)
+  with pytest.raises(KeyboardInterrupt):
+    execute(c, tmp_path / 'w', interrupting(4))
+  kept = tmp_path / 'w' / 'conv2' / '.batch0.npz'
+  content = arrays.unpacked(kept.read_bytes())
+  content['at']['place'] = np.array([0, 7])
+  kept.write_bytes(arrays.packed(content))
+  equal(execute(c, tmp_path / 'w'), execute(c, tmp_path / 'whole'))
+
+
+@pytest.mark.parametrize(
+  'optimizer',
+  ('add_noise(9., 0.5, key=3) | sgd(9.)', "adam(9., mu_dtype='bfloat16')"),
+)
+def test_a_state_of_keys_or_of_bfloat16_goes_on(optimizer, tmp_path):
+  c = plain(optimizer=optimizer)
+  with pytest.raises(KeyboardInterrupt):
+    execute(c, tmp_path / 'w', interrupting(2))
+  assert (tmp_path / 'w' / 'conv2' / '.batch0.npz').exists()
+  made = []
+  found = execute(c, tmp_path / 'w', lambda progress: made.append(progress))
+  assert [p.steps for p in made if p.steps] == [8, 4, 4]
+  equal(found, execute(c, tmp_path / 'whole'))
+
+
+@pytest.fixture
+def rbg():
+  before = jax.config.jax_default_prng_impl
+  jax.config.update('jax_default_prng_impl', 'rbg')
+  yield
+  jax.config.update('jax_default_prng_impl', before)
+
+
+def test_images_are_those_of_threefry_whatever_jax_draws_by(tmp_path, request):
+  knobs = {'robust': 'jitter(2)', 'parameterization': 'fourier(model)'}
+  knobs['optimizer'] = 'add_noise(9., 0.5, key=3) | sgd(9.)'
+  expected = execute(plain(**knobs), tmp_path / 'threefry')
+  request.getfixturevalue('rbg')
+  equal(execute(plain(**knobs, batch=2), tmp_path / 'rbg'), expected)
 
 
 def test_a_batch_of_other_units_begins_again(tmp_path):

@@ -206,6 +206,27 @@ def test_pytorch_is_not_needed_but_named(monkeypatch):
     benchmark_peers.library()
 
 
+def test_a_peer_that_fails_has_a_cell_that_says_so(monkeypatch):
+  """Such as torch.compile, of networks that it does not take."""
+
+  def pixel_step(torch, net, layer, batch, channels_last, compiled, dtype):
+    return (lambda: [].pop()) if compiled else (lambda: 0.0)
+
+  monkeypatch.setattr(benchmark_peers, 'pixel_step', pixel_step)
+  monkeypatch.setattr(benchmark_peers.shutil, 'which', lambda name: name)
+  monkeypatch.setattr(
+    benchmark_workloads, 'pixel_ascent', lambda case: lambda: 0.0
+  )
+  monkeypatch.setattr(benchmark, 'network', lambda case: None)
+  monkeypatch.setattr(
+    benchmark, 'alternately', lambda *steps: [*map(float, range(2, 6))]
+  )
+  table = benchmark_peers.same_work(None, 'net', 'conv1', 2, ('float32',))
+  assert table.rows == [
+    ('float32', 2.0, 3.0, 4.0, 5.0, 'fails: IndexError', 2.0, 1.33)
+  ]
+
+
 def test_pytorch_does_the_same_work():
   torch = pytest.importorskip('torch')
   net = benchmark.network(benchmark.Case('alexnet_features', 'conv3', size=67))

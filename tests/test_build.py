@@ -637,3 +637,29 @@ def test_names_with_commas_are_layers():
     build.layers(config(layer='a,b'), net)
   with pytest.raises(ValueError, match='double quotes, as'):
     build.layers(config(layer='a\nb'), net)
+
+
+@pytest.mark.parametrize(
+  'changes, largest',
+  [
+    ({'seed': -1}, 2**32 - 1),
+    ({'seed': 2**32}, 2**32 - 1),
+    ({'seed': 10**22}, 2**32 - 1),
+    # What is made again starts from 2**32 - 2 and the two after it.
+    ({'seed': 2**32 - 5, 'replicates': 3, 'retries': 1}, 2**32 - 6),
+  ],
+)
+def test_a_seed_outside_the_range_is_refused(changes, largest):
+  refused(
+    f'config.seed is {changes["seed"]}, expected a whole number from 0 to '
+    f'{largest}$',
+    config(**changes),
+  )
+
+
+@pytest.mark.parametrize('field', ('model', 'encoder'))
+def test_the_name_of_a_network_alone_says_what_to_type(field):
+  c = config(
+    **{field: 'alexnet_features', 'data': 'a = activations(encoder, layer, 1)'}
+  )
+  refused(f'expected a formula, as --config.{field}="load.\'alexnet_feat', c)

@@ -230,7 +230,8 @@ def test_a_name_that_is_not_a_function_is_told_why(text, match):
     ('neuron()', r'neuron\(layer, read\) does not take these arguments'),
     ('neuron(layer, 1, 2, 3)', 'does not take these arguments'),
     ('neuron(leyer=layer)', "missing a required argument: 'layer'"),
-    ("jitter('8')", "jitter: d is '8'|does not take these arguments"),
+    ("jitter('8')", r'jitter\(\) fails at .*\.py:[0-9]+ \(TypeError: '),
+    ('jitter', r"no knob 'jitter'; it is a function: type jitter\(...\)"),
     ('pad(-1)', 'pad: w is -1'),
     ('jitter(d=1, d=2)', 'jitter'),
     ('gaussian_blur(1e999)', 'gaussian_blur'),
@@ -379,3 +380,18 @@ def test_any_mutation_is_a_value_or_a_value_error():
     except ValueError:
       pass
   assert 20 < values < 3000  # some of both
+
+
+def test_an_error_inside_a_function_is_not_one_of_the_call(monkeypatch):
+  """The call is right: the place says whose mistake it is."""
+
+  def wrong(layer):
+    return layer + 1
+
+  monkeypatch.setattr(wrong, '__module__', 'vizjax.objectives')
+  monkeypatch.setattr(objectives, 'wrong', wrong, raising=False)
+  line = wrong.__code__.co_firstlineno + 1
+  with pytest.raises(ValueError, match=f'{__name__}.py:{line} ') as e:
+    formula.evaluate('wrong(layer)', (objectives,), KNOBS)
+  assert 'can only concatenate str' in str(e.value)
+  assert 'does not take these arguments' not in str(e.value)

@@ -6,6 +6,7 @@ import pathlib
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 
@@ -29,7 +30,14 @@ def start(*arguments, platform='cpu'):
     stdout=subprocess.PIPE,
     stderr=subprocess.PIPE,
     text=True,
+    # What runs in the background of a script ignores these.
+    preexec_fn=_listening,
   )
+
+
+def _listening():
+  for number in (signal.SIGINT, signal.SIGHUP):
+    signal.signal(number, signal.SIG_DFL)
 
 
 def finish(process):
@@ -69,7 +77,10 @@ def undisturbed(tmp_path_factory):
 def test_a_sweep_tells_how_far_it_is(tmp_path):
   code, out, err = finish(sweep(tmp_path / 'w', '--config.layer=fc3'))
   assert code == 0
-  assert not out
+  assert out.splitlines() == [
+    f'results: {tmp_path}/w (5 images)',
+    f'next: python -m experiments.atlas --workdir={tmp_path}/w',
+  ]
   last = err.strip().splitlines()[-1]
   assert 'fc3' in last and '5/5 units' in last and '100%' in last
   assert 'steps/s' in last and 'left' in last
@@ -242,6 +253,19 @@ BAD = {
   'no such config': (['--config=configs/demon.py'], ["'configs/demon.py'"]),
   'no flag': (['--wrkdir=x'], ['wrkdir', 'workdir']),
   'no such backend': ([], ["'nope'", 'type JAX_PLATFORMS=cpu']),
+  'config with an error': (
+    ['--config=tests/fixtures/broken_config.py'],
+    ['tests/fixtures/broken_config.py:5: ', "no attribute 'nothing'"],
+  ),
+  'no such flagfile': (
+    ['--flagfile=nowhere'],
+    ["'nowhere'", '--flagfile=FILE'],
+  ),
+  'seed of another': (['--config.seed=4294967296'], ['0 to 4294967295']),
+  'name without load': (
+    ['--config.model=alexnet_features'],
+    ['--config.model="load(\'alexnet_features\')"'],
+  ),
   'not one of several': (['--process=1'], ['type --distributed']),
 }
 PLATFORM = {'no such backend': 'nope'}
@@ -282,10 +306,12 @@ def test_another_config_is_refused_with_the_fields_that_differ(undisturbed):
 @pytest.mark.slow
 def test_nan_in_the_weights_is_recorded_not_raised(tmp_path):
   workdir = tmp_path / 'nan'
-  code, _, err = finish(
+  code, out, err = finish(
     sweep(workdir, '--config.model=toynets.broken()', '--config.layer=conv2')
   )
   assert code == 0, err
+  assert 'conv2/bias: 1 of 6 weights are NaN or infinite' in err
+  assert out.splitlines()[2] == 'the score is NaN or infinite: conv2 1 of 5'
   kept = store.open_(store.directory(str(workdir), 'conv2'))
   assert np.isnan(store.read(kept, 'score')).tolist() == [
     channel == 1 for channel in range(5)
@@ -324,7 +350,9 @@ def whole(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('number', (signal.SIGINT, signal.SIGTERM))
+@pytest.mark.parametrize(
+  'number', (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+)
 def test_a_stop_saves_the_picture_and_the_same_command_goes_on(
   number, whole, tmp_path
 ):
@@ -349,22 +377,75 @@ def test_a_stop_saves_the_picture_and_the_same_command_goes_on(
     )
 
 
+@pytest.mark.parametrize('number', (signal.SIGINT, signal.SIGUSR1))
+def test_a_stop_before_the_first_step_is_one_line(number, tmp_path):
+  process = sweep(tmp_path / 'w', '--config.model=toynets.endless()')
+  assert process.stderr.readline() == 'the network is being made\n'
+  process.send_signal(number)
+  code, out, err = finish(process)
+  assert code == 128 + number
+  assert (out, err) == ('', 'interrupted: the same command goes on from here\n')
+  assert not (tmp_path / 'w').exists()
+
+
 @pytest.mark.slow
-def test_two_processes_make_the_store_of_one(undisturbed, tmp_path):
+def test_an_error_in_one_process_ends_the_other_with_a_line(tmp_path):
+  both = pair(tmp_path / 'w', ['--config.model=toynets.impossible()'])
+  (one, _, said), (other, _, err) = map(finish, both)
+  assert (one, other) == (2, 1)
+  assert 'process 1 of 2 could not begin' in said.splitlines()[-1]
+  assert "KeyError: 'conv9'" in err
+  assert not (tmp_path / 'w').exists()
+
+
+@pytest.mark.slow
+def test_a_browser_that_goes_away_is_no_error(undisturbed, tmp_path):
+  process = start(
+    '-m',
+    'experiments.atlas',
+    f'--workdir={undisturbed}',
+    f'--out={tmp_path / "site"}',
+    '--serve',
+    '--port=0',
+  )
+  process.stdout.readline()
+  port = int(process.stdout.readline().split(':')[2].split('/')[0])
+  (tmp_path / 'site' / 'large.bin').write_bytes(bytes(50_000_000))
+  for _ in range(5):
+    with socket.create_connection(('127.0.0.1', port)) as browser:
+      # Closed with data unread, a connection is reset.
+      browser.setsockopt(
+        socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0)
+      )
+      browser.sendall(b'GET /large.bin HTTP/1.0\r\n\r\n')
+      browser.recv(10)
+  process.send_signal(signal.SIGTERM)
+  code, _, err = finish(process)
+  assert code == 128 + signal.SIGTERM
+  assert err == 'stopped; the site stays where it is\n'
+
+
+def pair(workdir, more=()):
+  """Two processes that share a sweep; what the second is told besides."""
   with socket.socket() as probe:
     probe.bind(('127.0.0.1', 0))
     address = f'127.0.0.1:{probe.getsockname()[1]}'
-  both = [
+  return [
     sweep(
-      tmp_path / 'w',
+      workdir,
       '--distributed',
       f'--coordinator={address}',
       '--processes=2',
       f'--process={i}',
+      *more * i,
     )
     for i in range(2)
   ]
-  for process in both:
+
+
+@pytest.mark.slow
+def test_two_processes_make_the_store_of_one(undisturbed, tmp_path):
+  for process in pair(tmp_path / 'w'):
     code, _, err = finish(process)
     assert code == 0, err
   assert_same(contents(tmp_path / 'w'), contents(undisturbed))

@@ -1,10 +1,13 @@
 """How many at a time: what suits, what fits, and never another picture."""
 
+import threading
+
 import jax
 import numpy as np
 import pytest
 import test_sweep
 
+from vizjax import batches
 from vizjax import parallel
 from vizjax import planner
 from vizjax import sweep
@@ -156,6 +159,38 @@ def test_a_workdir_is_not_claimed_by_what_does_not_fit(tmp_path, monkeypatch):
   assert (workdir / 'conv1').exists()  # what was there before stays
 
 
+@pytest.mark.parametrize('part', (0, 0.7))
+def test_the_next_batch_is_chosen_when_the_device_is_free(
+  part, tmp_path, monkeypatch
+):
+  """Its programs are compiled while this layer's arrays take the memory."""
+  c = test_sweep.few(units='0:4', batch=4)
+  (p,) = sweep.plan(c)
+  (each,) = p.stages.values()
+  mesh, main = parallel.local_mesh(), threading.current_thread()
+  whole = planner.prepared(c, p.runs, each, np.arange(4), mesh)
+  keys, targets = (
+    jax.random.split(jax.random.key(0), 4),
+    each.programs[0].target(p.runs, np.arange(4)),
+  )
+  taken = whole.runner(each.programs[0]).prepare(targets, keys, steps=1)
+  monkeypatch.setattr(
+    planner,
+    'available',
+    lambda: taken if threading.current_thread() is main else int(part * taken),
+  )
+  sizes = []
+  run = batches.run
+
+  def spying(batch, *arguments):
+    sizes.append(len(batch.rows))
+    return run(batch, *arguments)
+
+  monkeypatch.setattr(batches, 'run', spying)
+  test_sweep.execute(c, tmp_path)
+  assert sizes == [4]
+
+
 def test_other_errors_of_a_device_are_told(tmp_path, monkeypatch):
   runner = parallel.runner
 
@@ -174,3 +209,55 @@ def test_what_is_free_is_known_here():
   free = planner.available()
   assert 0 < free < 2**50
   assert isinstance(free, int)
+
+
+SLURM = 'slurm/uid_1000/job_7/step_0'
+
+
+def limited(root, top, group, lines, files):
+  """A tree of control groups with files in some of them."""
+  (root / 'proc/self').mkdir(parents=True)
+  (root / 'proc/self/cgroup').write_text(lines)
+  (root / top / group).mkdir(parents=True)
+  for path, text in files.items():
+    (root / top / path).write_text(text)
+  return planner._host_memory(root)
+
+
+@pytest.mark.parametrize(
+  'group', (SLURM, f'{SLURM}/user/task_0', 'of/the/host')
+)
+def test_the_limit_of_any_group_above_counts(group, tmp_path):
+  """Of version 2: Slurm limits the job, or a container its own top."""
+  limit = 'slurm/uid_1000/job_7/' if group.startswith('slurm') else ''
+  at = group if group.startswith('slurm') else ''
+  left = limited(
+    tmp_path, 'sys/fs/cgroup', at, f'0::/{group}\n',
+    {
+      f'{limit}memory.max': '5000000\n',
+      f'{limit}memory.current': '4000000\n',
+      f'{limit}memory.stat': 'anon 3\ninactive_file 700000\n',
+      f'{at}/memory.max': '5000000' if not limit else 'max',
+    },
+  )  # fmt: skip
+  assert left == 1_700_000
+
+
+def test_the_limit_of_the_first_version_counts(tmp_path):
+  left = limited(
+    tmp_path, 'sys/fs/cgroup/memory', SLURM,
+    f'5:cpu,cpuacct:/\n4:memory:/{SLURM}\n1:name=systemd:/\n0::/\n',
+    {
+      f'{SLURM}/memory.limit_in_bytes': f'{2**63 - 4096}\n',
+      f'{SLURM}/memory.usage_in_bytes': '10\n',
+      f'{SLURM}/memory.stat': 'total_inactive_file 0\n',
+      'slurm/uid_1000/job_7/memory.limit_in_bytes': '3000\n',
+      'slurm/uid_1000/job_7/memory.usage_in_bytes': '1000\n',
+      'slurm/uid_1000/job_7/memory.stat': 'total_inactive_file 1\n',
+    },
+  )  # fmt: skip
+  assert left == 2001
+
+
+def test_without_a_limit_what_is_free_counts(tmp_path):
+  assert limited(tmp_path, 'sys/fs/cgroup', 'a', '0::/a\n', {}) > 2**20

@@ -208,3 +208,26 @@ def test_a_name_of_several_classes_lists_them():
   labels = ('crane, bird', 'crane, machine')
   with pytest.raises(ValueError, match='several units: 0 .*, 1 '):
     runs.units('crane', 'logits', 2, 1, 1, labels)
+
+
+def key_of(seed, rows=1):
+  table = runs.table('conv1', [(0, 0, 0)] * rows, 1, None, (9, 9), seed=seed)
+  return jax.random.key_data(runs.keys(table, np.arange(rows))).tolist()
+
+
+def test_seeds_have_keys_of_their_own_up_to_the_last():
+  keys = [key_of(seed)[0] for seed in (0, 1, 2**31, 2**32 - 1)]
+  assert len({*map(tuple, keys)}) == 4
+
+
+@pytest.mark.parametrize('seed', (-1, 2**32, 2**63 - 1))
+def test_a_seed_that_would_share_the_key_of_another_is_refused(seed):
+  with pytest.raises(ValueError, match='seed is -?[0-9]+, .*0 to 4294967295'):
+    key_of(seed)
+
+
+@pytest.mark.parametrize('implementation', ('rbg', 'unsafe_rbg'))
+def test_keys_are_the_same_whatever_jax_draws_by(implementation):
+  expected = key_of(3, 2)
+  with jax.default_prng_impl(implementation):
+    assert key_of(3, 2) == expected

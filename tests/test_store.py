@@ -5,9 +5,11 @@ import itertools
 import json
 import shutil
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from vizjax import results
 from vizjax import store
 
 FIELDS = {
@@ -417,3 +419,37 @@ def assert_same(one, other):
   assert set(one) == set(other)
   for name, array in one.items():
     np.testing.assert_array_equal(array, other[name])
+
+
+def test_bfloat16_that_is_not_written_yet_is_nan(tmp_path):
+  fields = {'score': ((), jnp.bfloat16), 'trace': ((3,), jnp.bfloat16)}
+  kept = store.create(tmp_path / 'l', fields, 4, 2)
+  # The second step of each trace is that of a run which stopped.
+  rows = {'score': np.ones(2), 'trace': np.ones((2, 2))}
+  store.write(kept, np.arange(2), results.rows(fields, rows))
+  assert (
+    np.isnan(store.read(kept, 'score')).tolist() == [False] * 2 + [True] * 2
+  )
+  trace = np.isnan(store.read(kept, 'trace'))
+  assert trace[:2].tolist() == [[False, False, True]] * 2 and trace[2:].all()
+
+
+def test_of_two_that_make_the_arrays_at_once_the_first_decides(
+  tmp_path, monkeypatch
+):
+  """Of two commands with another config.batch; no row of either is lost."""
+  create, arrays = store._create_arrays, {'score': np.ones(2, np.float32)}
+  fields = {'score': FIELDS['score']}
+
+  def second(*arguments):
+    monkeypatch.setattr(store, '_create_arrays', create)
+    kept = store.create(tmp_path / 'l', fields, 6, 3)
+    store.write(kept, np.arange(2), arrays)
+    create(*arguments)
+
+  monkeypatch.setattr(store, '_create_arrays', second)
+  kept = store.create(tmp_path / 'l', fields, 6, 2)
+  assert kept.chunk == 2
+  assert store.missing(kept)[1].tolist() == [2, 3]
+  store.write(kept, np.arange(2, 4), arrays)
+  assert store.read(kept, 'score')[:4].tolist() == [1.0] * 4

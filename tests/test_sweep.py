@@ -512,6 +512,34 @@ def test_a_place_that_was_chosen_for_the_user_is_told():
   assert descriptions.notes(c, sweep.plan(c)) == []
 
 
+def test_weights_that_are_no_numbers_are_told_beforehand():
+  c = few(model='toynets.broken()', layer='conv2')
+  (note,) = descriptions.notes(c, sweep.plan(c))
+  assert note.startswith('conv2/bias: 1 of 6 weights are NaN or infinite')
+
+
+def test_the_outcome_says_where_it_is_what_is_next_and_what_failed(tmp_path):
+  c = few(model='toynets.dull()', objective='neuron(rectifier)', units='0:3')
+  workdir = str(tmp_path / 'a b')
+  plans = sweep.plan(c)
+  sweep.execute(c, plans, workdir)
+  assert descriptions.outcome(c, plans, workdir) == [
+    f'results: {workdir} (3 images)',
+    f"next: python -m experiments.atlas --workdir='{workdir}'",
+    'dead, the gradient was zero at every step: conv1 1 of 3',
+    'to try these again from other seeds, type the same command with '
+    '--config.retries=3',
+  ]
+  kept = store.open_(store.directory(workdir, 'conv1'))
+  store.write(kept, np.arange(1, 2), {'score': np.float32([np.nan])})
+  store.write(kept, np.arange(2, 3), {'activation': np.float32([np.inf])})
+  found = descriptions.outcome(c, plans, workdir)
+  assert found[3] == 'the score is NaN or infinite: conv1 2 of 3'
+  c = few(units='0:3')
+  sweep.execute(c, plans := sweep.plan(c), str(tmp_path / 'well'))
+  assert len(descriptions.outcome(c, plans, str(tmp_path / 'well'))) == 2
+
+
 def test_the_next_image_is_that_after_the_last_update(tmp_path):
   plain = {'layer': 'conv1', 'units': '0:2', 'transforms': '', 'trace': ''}
   following = execute(

@@ -1,5 +1,8 @@
 """Networks that a formula can name: config.model = 'toynets.net()'."""
 
+import sys
+import time
+
 import conftest
 import jax
 import jax.numpy as jnp
@@ -57,3 +60,14 @@ def prior() -> core.Model:
   params = jax.tree.map(lambda s: draw.normal(0, 1, s.shape), shapes)
   mean, shape = (0.0,) * 5, (1, 1, 5)
   return layers.model(table, params, mean=mean, input_shape=shape)
+
+
+def impossible() -> core.Model:
+  """A mistake in a network of one's own."""
+  raise KeyError('conv9')
+
+
+def endless() -> core.Model:
+  """A network that is never there."""
+  print('the network is being made', file=sys.stderr, flush=True)
+  time.sleep(600)

@@ -14,16 +14,21 @@ at any time, also of a sweep that is still under way.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 import contextlib
+import errno
 import functools
 from importlib import resources
 import json
+import os
 import pathlib
+import platform
 import shlex
 import shutil
+import threading
 from typing import Any
 from urllib import parse
 
 import jinja2
+import psutil
 
 from vizjax import atlas_layers
 from vizjax import atlas_network
@@ -33,6 +38,9 @@ from vizjax import store
 
 # In this order: what starts the page comes last.
 _CODE = ('site.css', 'elements.js', 'layers.js', 'units.js', 'site.js')
+
+# Ends of the names of the folders in which a site is made and taken away.
+_HIDDEN = ('partial', 'old')
 
 # What makes an image again; the units are typed after it.
 _COMMAND = 'python -m experiments.run {} --workdir=again {} --config.units='
@@ -65,9 +73,10 @@ def write(
   provenance = store.read_config(workdir)
   if out is None:
     out = places.local(workdir, 'type --out=DIR') / 'atlas'
+  out = pathlib.Path(out).expanduser()
   config = provenance['config']
   labels = provenance.get('labels', {})
-  with _replacing(pathlib.Path(out)) as folder:
+  with _replacing(out) as folder:
     layers = []
     for name, path in store.layers(workdir).items():
       source = atlas_layers.Source(
@@ -83,10 +92,10 @@ def write(
       )
     title = pathlib.Path(workdir).resolve().name
     # Where it will be.
-    flag = f'--config={pathlib.Path(out) / "config.py"}'
+    flag = f'--config={out / "config.py"}'
     _index(folder, title, provenance, layers, flag, contrast)
     (folder / 'config.py').write_text(_config(title, config))
-  return pathlib.Path(out) / 'index.html'
+  return out / 'index.html'
 
 
 @contextlib.contextmanager
@@ -101,18 +110,40 @@ def _replacing(out: pathlib.Path) -> Iterator[pathlib.Path]:
       f'{str(out)!r} holds other files: expected a new or empty folder, or '
       'that of an atlas'
     )
-  partial, old = (out.with_name(f'.{out.name}.{n}') for n in ('partial', 'old'))
-  shutil.rmtree(partial, ignore_errors=True)
-  partial.mkdir(parents=True)
+  out.parent.mkdir(parents=True, exist_ok=True)
+  _sweep_up(out)
+  # Several may make a site of one workdir at once: each in its own folder.
+  who = f'{platform.node()}.{os.getpid()}-{threading.get_ident()}'
+  folder = out.with_name(f'.{out.name}.{who}')
+  partial, old = (folder.with_name(f'{folder.name}.{n}') for n in _HIDDEN)
+  partial.mkdir()
   try:
     yield partial
-    shutil.rmtree(old, ignore_errors=True)
-    if out.exists():
-      out.rename(old)
-    partial.rename(out)
+    while True:
+      with contextlib.suppress(FileNotFoundError):  # none, or taken by another
+        out.rename(old)
+      try:
+        partial.rename(out)
+        return
+      except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+          raise
+        # Another process put its own there meanwhile, which makes way.
+        shutil.rmtree(old, ignore_errors=True)
   finally:
     shutil.rmtree(partial, ignore_errors=True)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _sweep_up(out: pathlib.Path) -> None:
+  """Removes what processes of this machine left that were killed."""
+  before = f'.{out.name}.{platform.node()}.'
+  for path in out.parent.iterdir():
+    who, _, kind = path.name.removeprefix(before).partition('.')
+    number = who.partition('-')[0]
+    ours = path.name.startswith(before) and kind in _HIDDEN
+    if ours and number.isdecimal() and not psutil.pid_exists(int(number)):
+      shutil.rmtree(path, ignore_errors=True)
 
 
 def _ours(out: pathlib.Path) -> bool:

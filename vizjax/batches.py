@@ -139,18 +139,21 @@ def _worked(
   per_call = parallel.steps_per_call(config.steps, every, config.every)
   keys = _keys(batch, now.stage)
   state = _restored(work.start(targets, keys), now.state)
-  for step in range(now.step, config.steps, per_call):
-    if every is not None and step % every == 0:
+  while now.step < config.steps:
+    if every is not None and now.step % every == 0:
       now.frames.append(_framed(batch, np.asarray(work.frame(state))))
-    state, trace = work.advance(state, targets, keys, steps=per_call)
+    # A batch that was kept under another config.every, or on another kind of
+    # device, may stand between two calls: the first call makes up for it.
+    steps = per_call - now.step % per_call
+    state, trace = work.advance(state, targets, keys, steps=steps)
     now.traces.append(trace)
-    now = now._replace(step=step + per_call)
+    now = now._replace(step=now.step + steps)
     # Waiting for the call before keeps the device busy and the bar honest.
     jax.block_until_ready(now.traces[-2:][0])
     try:
+      report(batch.count * steps)
       if watch is not None and now.step % config.every == 0:
         watch(_moment(batch, now, work, state))
-      report(batch.count * per_call)
     except KeyboardInterrupt:
       _write(batch, now._replace(state=jax.tree.leaves(state)))
       if watch is not None:
@@ -226,7 +229,7 @@ def _keys(batch: Batch, stage: int) -> jax.Array:
   return jax.vmap(lambda key: jax.random.fold_in(key, stage))(keys)
 
 
-def _restored(state: core.State, leaves: Sequence[np.ndarray]) -> core.State:
+def _restored(state: core.State, leaves: Sequence[Any]) -> core.State:
   if not leaves:
     return state
   fresh, tree = jax.tree.flatten(state)
@@ -274,18 +277,60 @@ def _write(batch: Batch, now: _Kept) -> None:
   """Keeps a batch; the file appears whole or not at all."""
   originals = [one for one in now.originals if one is not None]
   numbered = {'state': now.state, 'frames': now.frames, 'originals': originals}
-  content = arrays.packed(
-    {
-      'at': {'rows': batch.rows, 'place': np.array([now.stage, now.step])},
-      'trace': _joined(now.traces),
-      'given': now.given,
-      **{
-        name: {str(i): array for i, array in enumerate(each)}
-        for name, each in numbered.items()
-      },
+  content = {
+    'at': {'rows': batch.rows, 'place': np.array([now.stage, now.step])},
+    'trace': _joined(now.traces),
+    'given': now.given,
+    **{
+      name: {str(i): array for i, array in enumerate(each)}
+      for name, each in numbered.items()
+    },
+  }
+  places.write(batch.file, arrays.packed(_plain(content)))
+
+
+def _plain(
+  content: Mapping[str, Mapping[str, Any]],
+) -> dict[str, dict[str, np.ndarray]]:
+  """The arrays, those of a dtype that a `.npz` file lacks as their bytes.
+
+  Such as bfloat16 and typed PRNG keys. The group '<group> dtypes' names the
+  dtype, or the implementation of the keys, for `_typed`.
+  """
+  found = {}
+  for group, each in content.items():
+    plain, dtypes = {}, {}
+    for name, array in each.items():
+      if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
+        dtypes[name] = f'key {jax.random.key_impl(array)}'
+        array = jax.random.key_data(array)
+      array = np.asarray(array)
+      if array.dtype.kind not in 'biuf':
+        dtypes[name] = array.dtype.name
+        array = np.asarray(array, order='C')[..., None].view(np.uint8)
+      plain[name] = array
+    found[group] = plain
+    found[f'{group} dtypes'] = {
+      name: np.frombuffer(dtype.encode(), np.uint8)
+      for name, dtype in dtypes.items()
     }
-  )
-  places.write(batch.file, content)
+  return found
+
+
+def _typed(
+  kept: Mapping[str, Mapping[str, np.ndarray]],
+) -> dict[str, dict[str, Any]]:
+  """The arrays that `_plain` was given."""
+  found = {group: dict(each) for group, each in kept.items()}
+  for group, each in kept.items():
+    for name, dtype in found.pop(f'{group} dtypes', {}).items():
+      dtype, array = dtype.tobytes().decode(), each[name]
+      if dtype.startswith('key '):
+        impl = dtype.removeprefix('key ')
+        found[group][name] = jax.random.wrap_key_data(array, impl=impl)
+      else:
+        found[group][name] = array.view(jnp.dtype(dtype))[..., 0]
+  return found
 
 
 def _read(batch: Batch) -> _Kept | None:
@@ -294,7 +339,7 @@ def _read(batch: Batch) -> _Kept | None:
   if content is None:
     return None
   try:
-    kept = arrays.unpacked(content)
+    kept = _typed(arrays.unpacked(content))
     at = kept['at']
   except Exception:  # A parser may raise anything on damaged input.
     raise ValueError(
@@ -304,6 +349,8 @@ def _read(batch: Batch) -> _Kept | None:
   if not np.array_equal(at['rows'], rows):
     return None  # of another config.batch, or another part of the chunk
   stage, step = map(int, at['place'])
+  if step > batch.config.steps:
+    return None  # of a version that went too far
   state, frames, originals = (
     [kept.get(name, {})[str(i)] for i in range(len(kept.get(name, {})))]
     for name in ('state', 'frames', 'originals')

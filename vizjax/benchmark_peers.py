@@ -114,17 +114,31 @@ def same_work(
     for last, compiled in ((False, False), (True, False), (True, True)):
       peer = pixel_step(torch, net, layer, batch, last, compiled, dtype)
       steps.append(peer if compiler or not compiled else None)
+    failed = {i: _failure(s) for i, s in enumerate(steps) if s and i > 1}
+    steps = [None if failed.get(i) else step for i, step in enumerate(steps)]
     found = iter(benchmark.alternately(*filter(None, steps)))
     whole, boxed, *peers = (step and next(found) for step in steps)
-    best = min(filter(None, peers))
-    ratios = (s and best / s for s in (whole, boxed))
-    rows.append((dtype, *map(benchmark.short, (whole, boxed, *peers, *ratios))))
+    best = min(filter(None, peers), default=None)
+    ratios = (s and best and best / s for s in (whole, boxed))
+    shown = [*map(benchmark.short, (whole, boxed, *peers, *ratios))]
+    for i, why in failed.items():
+      shown[i] = f'fails: {why}' if why else shown[i]
+    rows.append((dtype, *shown))
   columns = (
     'numbers', 'vizjax, s', 'by box, s', 'PyTorch, s', 'channels_last, s',
     'and compiled, s', 'best PyTorch / vizjax', 'best PyTorch / by box',
   )  # fmt: skip
   title = f'A step of {batch} images: {layer} of {name}'
   return benchmark.Table(title, columns, rows)
+
+
+def _failure(step: Callable[[], Any]) -> str:
+  """Why a first step fails, as that of torch.compile may; '' if it does not."""
+  try:
+    step()
+  except Exception as error:  # of another library: it may raise anything
+    return type(error).__name__
+  return ''
 
 
 def pixel_step(

@@ -142,6 +142,13 @@ def check(config: config_dict.ConfigDict) -> None:
     raise ValueError(
       f'config.retries is {config.retries}, expected a whole number >= 0'
     )
+  # Replicates and retries draw from the seeds that follow this one.
+  following = (config.retries + 1) * config.replicates - 1
+  if not 0 <= config.seed <= core.LARGEST_SEED - following:
+    raise ValueError(
+      f'config.seed is {config.seed}, expected a whole number from 0 to '
+      f'{core.LARGEST_SEED - following}'
+    )
   choices = {
     'sign': tuple(_SIGNS),
     'views': tuple(_VIEWS),

@@ -36,6 +36,9 @@ Scheduled = Number | Callable  # or a function of the step
 Projection = Callable[[Params, Params, Int[Array, '']], Params]
 
 
+LARGEST_SEED = 2**32 - 1
+
+
 def at(number: Scheduled, step: Array | int) -> Array | Number:
   """The value of a number that may be a schedule."""
   return number(step) if callable(number) else number
@@ -246,6 +249,26 @@ def _shown(value: Any) -> str:
   return repr(value) if array.size <= 4 else f'an array of {array.shape}'
 
 
+def key(seed: int) -> Key[Array, '']:
+  """The PRNG key of a seed: the same whatever jax_default_prng_impl is.
+
+  What JAX's `rbg` draws for one run of a batch depends on the other runs, so
+  the implementation is always threefry2x32.
+
+  Args:
+    seed: 0 to 4294967295; each gives another key.
+
+  Raises:
+    ValueError: another seed. JAX reads 32 bits, so the key of 2**32 would be
+      that of 0.
+  """
+  if not 0 <= seed <= LARGEST_SEED:
+    raise ValueError(
+      f'seed is {seed}, expected a whole number from 0 to {LARGEST_SEED}'
+    )
+  return jax.random.key(seed, impl='threefry2x32')
+
+
 def init(recipe: 'Recipe', target: Target, key: Key[Array, '']) -> State:
   """The state before the first evaluation.
 
@@ -259,9 +282,11 @@ def init(recipe: 'Recipe', target: Target, key: Key[Array, '']) -> State:
     draw = Draw(key, jnp.array(0), target)
     jax.eval_shape(lambda params: score(recipe, params, draw), params)
   none = unevaluated(params)
+  with jax.default_prng_impl('threefry2x32'):  # of optax.add_noise, see `key`
+    optimizer = recipe.optimizer.init(params)
   return State(
     params,
-    recipe.optimizer.init(params),
+    optimizer,
     jnp.array(0),
     none,
     none,

@@ -1,16 +1,23 @@
-"""A plan in words, before anything is made.
+"""A plan in words, before anything is made, and what came of it.
 
 plans = sweep.plan(config)
 print(descriptions.plan(config, plans))
+sweep.execute(config, plans, workdir)
+print(*descriptions.outcome(config, plans, workdir), sep='\n')
 """
 
 import math
+import shlex
 
+import jax
+import jax.numpy as jnp
 from ml_collections import config_dict
 import numpy as np
 
 from vizjax import planner
+from vizjax import results
 from vizjax import scope
+from vizjax import store
 from vizjax import sweep
 
 # The fields that a plan shows.
@@ -78,15 +85,78 @@ def notes(
   config: config_dict.ConfigDict, plans: list[sweep.LayerPlan]
 ) -> list[str]:
   """What was chosen for the user and may be worth a look, a line each."""
+  lines = _not_finite(plans)
   if config.box or '@' in (config.units or ''):
-    return []
-  lines = []
+    return lines
   for p in plans:
     y, x = int(p.runs.y[0]), int(p.runs.x[0])
     if (y or x) and scope.of_a_position(config):
       lines.append(
         f'{p.layer}: units at row {y}, column {x}, the centre of the map; for '
         f'another place type --config.units={p.runs.channel[0]}@0x0'
+      )
+  return lines
+
+
+def outcome(
+  config: config_dict.ConfigDict, plans: list[sweep.LayerPlan], workdir: str
+) -> list[str]:
+  """Where the results are, what to type next, and what failed, a line each.
+
+  Args:
+    config: the configuration.
+    plans: from `sweep.plan`, executed.
+    workdir: of the results.
+  """
+  made = count = 0
+  dead, wrong = [], []
+  for p in plans:
+    kept = store.open_(store.directory(workdir, p.layer))
+    rows = np.flatnonzero(store.read(kept, store.DONE))
+    found = {n: store.read(kept, n, rows) for n in ('score', 'activation')}
+    found[results.DEAD] = store.read_or(kept, results.DEAD, 0)[rows]
+    finite = results.finite(found)
+    made, count = made + len(rows), count + kept.count
+    for lines, failed in ((dead, found[results.DEAD] > 0), (wrong, ~finite)):
+      if failed.any():
+        lines.append(f'{p.layer} {failed.sum()} of {len(rows)}')
+  total = f'{made} images' if made == count else f'{made} of {count} images'
+  lines = [
+    f'results: {workdir} ({total})',
+    f'next: python -m experiments.atlas --workdir={shlex.quote(workdir)}',
+  ]
+  if dead:
+    lines.append(
+      f'dead, the gradient was zero at every step: {", ".join(dead)}'
+    )
+  if wrong:
+    lines.append(f'the score is NaN or infinite: {", ".join(wrong)}')
+  if dead or wrong:
+    lines.append(
+      'to try these again from other seeds, type the same command with '
+      f'--config.retries={config.retries + 3}'
+    )
+  return lines
+
+
+def _not_finite(plans: list[sweep.LayerPlan]) -> list[str]:
+  """The weights that are NaN or infinite, a line each."""
+  leaves = {}
+  for p in plans:
+    for each in p.stages.values():
+      recipe = each.programs[-1].recipe
+      for part in (recipe.model.params, recipe.parameterization):
+        for path, leaf in jax.tree_util.tree_leaves_with_path(part):
+          if jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
+            leaves[id(leaf)] = path, leaf
+  lines = []
+  for path, leaf in leaves.values():
+    wrong = int((~jnp.isfinite(leaf)).sum())
+    if wrong:
+      name = jax.tree_util.keystr(path, simple=True, separator='/')
+      lines.append(
+        f'{name}: {wrong} of {leaf.size} weights are NaN or infinite, and so '
+        'are the scores of the units that read them'
       )
   return lines
 

@@ -293,9 +293,15 @@ def _arguments(
   return found
 
 
-def _explained(field: str, function: Callable, *arguments) -> Any:
+def _explained(field: str, function: Callable, text: str, *more) -> Any:
+  name = text.strip()
+  if name in models.NAMES and core.Model in _FIELDS[field]:
+    raise ValueError(
+      f'config.{field} is {text!r}, the name of a network: expected a formula, '
+      f'as --config.{field}="load({name!r})"'
+    )
   try:
-    return function(*arguments)
+    return function(text, *more)
   except ValueError as error:
     raise ValueError(f'config.{field}: {error}') from error
 

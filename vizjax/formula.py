@@ -17,6 +17,7 @@ import importlib
 import inspect
 import operator
 import sys
+import traceback
 import types
 from typing import Any
 
@@ -166,7 +167,10 @@ class _Evaluator:
 
   def _knob(self, name: str) -> Any:
     if name not in self.knobs:
-      hint = _nearest(name, self.knobs) or 'knobs: ' + _list(self.knobs)
+      known = set().union(*map(_functions, self.modules))
+      hint = f'it is a function: type {name}(...)' if name in known else ''
+      hint = hint or _nearest(name, self.knobs)
+      hint = hint or 'knobs: ' + _list(self.knobs)
       raise self._error(f'no knob {name!r}; {hint}')
     return self.knobs[name]
 
@@ -182,11 +186,18 @@ class _Evaluator:
     signature = inspect.signature(function)
     try:
       signature.bind(*positional, **named)
-      return function(*positional, **named)
     except TypeError as error:
       shown = ', '.join(signature.parameters)
       raise self._error(
         f'{name}({shown}) does not take these arguments: {error}'
+      ) from error
+    try:
+      return function(*positional, **named)
+    except TypeError as error:  # an argument of another type, or a fault inside
+      frame = traceback.extract_tb(error.__traceback__)[-1]
+      raise self._error(
+        f'{name}() fails at {frame.filename}:{frame.lineno} (TypeError: '
+        f'{error}): is each argument of the type that {name}() expects?'
       ) from error
 
   def _function(self, name: str) -> Callable:

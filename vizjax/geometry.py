@@ -108,7 +108,7 @@ def _after(links: Sequence[core.Transform], shape: Size, channels: int) -> Size:
 
   def apply(views):
     for link in links:
-      views = link(core.Draw(jax.random.key(0), jnp.array(0), {}), views)
+      views = link(core.Draw(core.key(0), jnp.array(0), {}), views)
     return views
 
   views = jax.ShapeDtypeStruct((1, *shape, channels), jnp.float32)

@@ -107,14 +107,16 @@ def together(here: Hosts, make: Callable[[], T]) -> T:
 
   Raises:
     ValueError: it failed in another process.
-    Exception: what `make` raised here.
+    BaseException: what `make` raised here, or an interruption.
   """
   error = made = None
   try:
     made = make()
-  except (ValueError, OSError) as raised:
+  except BaseException as raised:  # the others wait for this one's answer
     error = raised
   failed = _gathered(here, np.array([error is not None]))[:, 0]
+  if failed.any():
+    leave(here)  # together, or who ends first takes the answer away
   if error is not None:
     raise error
   if failed.any():
@@ -147,6 +149,7 @@ def agree(here: Hosts, facts: Mapping[str, Any]) -> None:
       if json.dumps(theirs.get(name)) != json.dumps(facts.get(name))
     ]
     if differing:
+      leave(here)  # all of them do: each differs from some other one
       raise ValueError(
         f'process {index} of {here.count} was started differently from process '
         f'{here.index} ({"; ".join(differing)}): start all of them by one '

@@ -166,7 +166,7 @@ def fields(
   recipes = tuple(one and _hollow(one) for one in (recipe, clean, robust))
 
   def run(recipes, target):
-    key, recipe = jax.random.key(0), recipes[0]
+    key, recipe = core.key(0), recipes[0]
     state = core.init(recipe, target, key)
     state, trace = core.optimize(recipe, state, target, key, steps=steps)
     traces = {f'trace/{name}': record for name, record in trace.items()}
@@ -229,7 +229,7 @@ def _finish(
   target: core.Target,
 ) -> dict[str, Array]:
   snapshot = _snapshot(state, result)
-  draw = core.Draw(jax.random.key(0), state.step, target)
+  draw = core.Draw(core.key(0), state.step, target)
   # Of this nothing is drawn.
   activation, records = core.score(clean, snapshot.params, draw)
   if result == 'next':

@@ -53,14 +53,15 @@ def local(workdir: str, advice: str) -> pathlib.Path:
       f'{workdir!r} is no directory of this machine, where other files could '
       f'be written: {advice}'
     )
-  return pathlib.Path(workdir)
+  return pathlib.Path(workdir).expanduser()
 
 
 def where(path: str) -> str | dict[str, str]:
   """A folder, as TensorStore names it."""
   if remote(path):
     return path.rstrip('/') + '/'
-  return {'driver': 'file', 'path': os.path.abspath(path) + '/'}
+  path = os.path.abspath(os.path.expanduser(path))
+  return {'driver': 'file', 'path': path + '/'}
 
 
 @contextlib.contextmanager
@@ -175,7 +176,7 @@ def clear(folder: str) -> None:
   """
   if not remote(folder):
     with contextlib.suppress(FileNotFoundError):
-      shutil.rmtree(folder)
+      shutil.rmtree(pathlib.Path(folder).expanduser())
     return
   with writing(folder):
     _folder(folder).delete_range(tensorstore.KvStore.KeyRange()).result()

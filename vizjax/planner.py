@@ -35,6 +35,13 @@ _LEAST = 2
 # What is left to others of the memory that is free.
 _SPARE = 0.1
 
+# Files of a control group: its limit, what it uses, and the entry of its
+# memory.stat that tells what of this is only cached.
+_VERSION_1 = (
+  'memory.limit_in_bytes', 'memory.usage_in_bytes', 'total_inactive_file',
+)  # fmt: skip
+_VERSION_2 = ('memory.max', 'memory.current', 'inactive_file')
+
 
 @dataclasses.dataclass(frozen=True)
 class Work:
@@ -187,17 +194,44 @@ def _smaller(
   return smaller if smaller < batch else None
 
 
-def _host_memory() -> int:
-  """Bytes that are free, and that this process may have."""
-  free = psutil.virtual_memory().available
-  group = pathlib.Path('/sys/fs/cgroup')
+def _host_memory(root: pathlib.Path = pathlib.Path('/')) -> int:
+  """Bytes that are free, and that this process may have.
+
+  Slurm and containers limit the memory of a control group, which may be any of
+  those above the process: https://docs.kernel.org/admin-guide/cgroup-v2.html
+  and .../cgroup-v1/memory.html.
+  """
+  free = [psutil.virtual_memory().available]
   try:
-    limit, used = (
-      int((group / f'memory.{name}').read_text()) for name in ('max', 'current')
-    )
-  except (OSError, ValueError):  # 'max' is no number
-    return free
-  return min(free, limit - used)
+    lines = (root / 'proc/self/cgroup').read_text().splitlines()
+  except OSError:
+    return free[0]
+  for line in lines:  # 0::/PATH of version 2, 4:memory:/PATH of version 1
+    _, controllers, path = line.split(':', 2)
+    if 'memory' in controllers.split(','):
+      top, names = root / 'sys/fs/cgroup/memory', _VERSION_1
+    elif not controllers:
+      top, names = root / 'sys/fs/cgroup', _VERSION_2
+    else:
+      continue
+    # In a container the path may be that of the host, of which only the top
+    # is there.
+    group = top / path.strip('/')
+    groups = [g for g in (group, *group.parents) if g.is_relative_to(top)]
+    free += [_left(each, *names) for each in groups]
+  return min(each for each in free if each is not None)
+
+
+def _left(group: pathlib.Path, most: str, used: str, cached: str) -> int | None:
+  """Bytes that a control group may still take; None where it has no limit."""
+  try:
+    limit, taken = (int((group / name).read_text()) for name in (most, used))
+    stat = (group / 'memory.stat').read_text().splitlines()
+  except (OSError, ValueError):  # not there, or 'max', which is no number
+    return None
+  # Files that were read and may be forgotten count as used.
+  kept = dict(line.split() for line in stat).get(cached, '0')
+  return max(0, limit - taken + int(kept))
 
 
 def _advice(layer: str, each: int, taken: int, free: int) -> str:

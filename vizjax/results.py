@@ -8,6 +8,7 @@ last of them is kept, and marked.
 from collections.abc import Mapping
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from vizjax import images
@@ -50,8 +51,12 @@ def judged(
 
 def failed(found: Mapping[str, np.ndarray]) -> np.ndarray:
   """Which of some runs [b] are dead, or have a score that is no number."""
-  numbers = np.isfinite(found['score']) & np.isfinite(found['activation'])
-  return (found[DEAD] > 0) | ~numbers
+  return (found[DEAD] > 0) | ~finite(found)
+
+
+def finite(found: Mapping[str, np.ndarray]) -> np.ndarray:
+  """Which of some runs [b] have a score and an activation that are numbers."""
+  return np.isfinite(found['score']) & np.isfinite(found['activation'])
 
 
 def due(kept: store.Store, retries: int, group: int | None) -> np.ndarray:
@@ -116,6 +121,6 @@ def _put(array: np.ndarray, values: np.ndarray) -> None:
 
 def _blank(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
   array = np.zeros(shape, dtype)
-  if array.dtype.kind == 'f':
+  if jnp.issubdtype(array.dtype, jnp.floating):
     array.fill(np.nan)
   return array

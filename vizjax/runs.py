@@ -19,6 +19,7 @@ from ml_collections import config_dict
 import numpy as np
 
 from vizjax import classes
+from vizjax import core
 from vizjax import listing
 from vizjax import places
 from vizjax import receptive_fields
@@ -179,7 +180,7 @@ def keys(runs: Runs, rows: np.ndarray) -> Key[Array, 'b']:
   layer = np.uint32(zlib.crc32(runs.layer.encode()))
   numbers = np.stack([runs.channel, runs.y, runs.x, runs.replicate], -1)[rows]
   seeds, which = np.unique(runs.seed[rows], return_inverse=True)
-  first = jnp.stack([jax.random.key(seed) for seed in seeds.tolist()])
+  first = jnp.stack([core.key(seed) for seed in seeds.tolist()])
   return _folded(first, which, layer, jnp.asarray(numbers, jnp.uint32))
 
 

@@ -6,6 +6,7 @@
   WORKDIR/<layer>/done/                [n]: 1 once all else is written
   WORKDIR/<layer>/.batch<row>.npz      a batch that was interrupted
   WORKDIR/<layer>/.rows<n>.npz         rows that were added: `growth`
+  WORKDIR/<layer>/.chunk               rows of a file, as its maker chose
 
 The folder of a layer is its name, with '--' for '/'; `places.spelled` tells
 what other names become. Rows are written together with those of their batch. A
@@ -25,6 +26,7 @@ import pathlib
 import shlex
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 from jax.typing import ArrayLike
 import numpy as np
 import tensorstore
@@ -36,7 +38,7 @@ CONFIG = 'config.json'
 WHOLE = 'network:'  # before the hash of all weights; older ones are of layers
 
 _GROUP = 'zarr.json'
-
+_CHUNK = '.chunk'
 _KEYS = ('config', 'fingerprint')
 
 # What may change between the runs of one workdir.
@@ -82,7 +84,7 @@ def claim(
   config = places.File(workdir, CONFIG)
   if places.read(config) is None:
     if not places.remote(workdir):
-      _own(pathlib.Path(workdir))
+      _own(pathlib.Path(workdir).expanduser())
     text = json.dumps(provenance, indent=2) + '\n'
     if places.write(config, text.encode(), once=True):
       return False
@@ -179,6 +181,7 @@ def create(
   group = places.File(path, _GROUP)
   if places.read(group) is None:
     fields = {**fields, DONE: ((), np.uint8)}
+    chunk = _agreed(path, chunk)
     with places.writing(path):
       _create_arrays(
         path,
@@ -337,6 +340,13 @@ def _compare(
     )
 
 
+def _agreed(path: str, chunk: int) -> int:
+  """The chunk of the first of several that make the arrays of a layer."""
+  file = places.File(path, _CHUNK)
+  places.write(file, str(chunk).encode(), once=True)
+  return int(places.read(file))
+
+
 def _create_arrays(
   path: str, metadata: Mapping[str, Any], columns: Mapping[str, np.ndarray]
 ) -> None:
@@ -369,7 +379,7 @@ def _metadata(
   return {
     'shape': shape,
     'data_type': dtype.name,
-    'fill_value': 'NaN' if dtype.kind == 'f' else 0,
+    'fill_value': 'NaN' if jnp.issubdtype(dtype, jnp.floating) else 0,
     'chunk_grid': {
       'name': 'regular',
       'configuration': {'chunk_shape': (chunk, *shape[1:])},

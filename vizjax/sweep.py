@@ -68,6 +68,7 @@ class Progress(NamedTuple):
   units: int  # runs that are done, of this layer
   count: int  # that are, once this process has done its share
   steps: int  # steps of single runs made by the last call
+  compiling: bool = False  # whether its programs are still compiled
 
 
 def plan(config: config_dict.ConfigDict) -> list[LayerPlan]:
@@ -105,8 +106,9 @@ def execute(
     config: the configuration.
     plans: from `plan`.
     workdir: a new directory, or one of an earlier run of the same plan.
-    report: is called after every few steps. If it raises KeyboardInterrupt,
-      the batch at hand is kept as it is, and goes on when executed again.
+    report: is called after every few steps, and while programs are compiled.
+      If it raises KeyboardInterrupt, the batch at hand is kept as it is, and
+      goes on when executed again.
     source: text of the configuration's file, to be kept.
     watch: is shown where a batch stands, every config.every steps.
     here: which process this is; all of them execute the same.
@@ -129,7 +131,8 @@ def execute(
     written = []
     try:
       for i, job in enumerate(jobs):
-        work = following.result()
+        _wait(following, job, report)
+        work = _fitted(config, job, following, prepare)
         if i + 1 < len(jobs):
           following = ahead.submit(prepare, jobs[i + 1])
         for rows, arrays in _batches(config, job, work, mesh, report, watch):
@@ -138,6 +141,7 @@ def execute(
             each.result()
           written = [writer.submit(_commit, job.kept, rows, arrays)]
           del arrays
+        del work  # and its weights, before the next one asks what is free
       for each in written:
         each.result()
     except planner.Exhausted:
@@ -311,14 +315,52 @@ def _prepared(config, job: _Job, mesh) -> dict[bool, planner.Work]:
   }
 
 
+def _wait(following: futures.Future, job: _Job, report) -> None:
+  """Until a job's programs are compiled; an interruption is answered before."""
+  now = Progress(job.plan.layer, *_done(job), 0, compiling=True)
+  while not futures.wait([following], timeout=0.2).done:
+    report(now)
+
+
+def _fitted(
+  config, job: _Job, following: futures.Future, prepare
+) -> dict[bool, planner.Work]:
+  """The programs of a job, for as many runs at a time as fit by now.
+
+  They were compiled while the arrays of the layer before were on the device:
+  what is free is asked once more. Nothing is compiled again for the same size.
+  """
+  try:
+    work = following.result()
+  except planner.Exhausted:
+    work = prepare(job)
+  boxed = job.plan.runs.boxed[np.concatenate(list(job.missing.values()))]
+  devices = jax.local_device_count()
+  return {
+    kind: each.prepare(
+      devices * planner.most(config, int((boxed == kind).sum()), each.group)
+    )
+    for kind, each in work.items()
+  }
+
+
+def _done(job: _Job) -> tuple[int, int]:
+  """How many runs of a layer are done, and will be by this process's share."""
+  finished = store.read(job.kept, store.DONE) > 0
+  done = int((finished & (job.tried < 0)).sum())
+  return done, done + sum(map(len, job.missing.values()))
+
+
 def _batches(
   config, job: _Job, work: dict[bool, planner.Work], mesh, report, watch
 ) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
   """The rows and the arrays of each batch; those that failed come again."""
-  p, kept, tried = job.plan, job.kept, job.tried.copy()
+  p, tried = job.plan, job.tried.copy()
   fields_ = {n: f for n, f in p.fields.items() if n not in p.columns}
-  done = int(((store.read(kept, store.DONE) > 0) & (tried < 0)).sum())
-  count = done + sum(map(len, job.missing.values()))
+  done, count = _done(job)
+  if any(each.scales is not None for each in p.stages.values()):
+    # Of several sizes, each is compiled when a batch comes to it.
+    report(Progress(p.layer, done, count, 0, compiling=True))
   for missing in job.missing.values():
     for kind, each in p.stages.items():
       left = missing[p.runs.boxed[missing] == kind]

@@ -180,7 +180,7 @@ def _stems(
 
 
 def _folder(workdir: str) -> pathlib.Path:
-  folder = pathlib.Path(workdir) / FOLDER
+  folder = pathlib.Path(workdir).expanduser() / FOLDER
   folder.mkdir(exist_ok=True)
   return folder
 

@@ -313,7 +313,7 @@ def _optimizer(
     return optimizer.update(params, optimizer.init(params), params)
 
   try:
-    jax.eval_shape(update, jax.random.key(0))
+    jax.eval_shape(update, core.key(0))
   except TypeError as error:
     why = str(error).splitlines()[0]
     raise ValueError(

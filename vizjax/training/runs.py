@@ -26,6 +26,7 @@ import jax.numpy as jnp
 from ml_collections import config_dict
 import numpy as np
 
+from vizjax import core
 from vizjax import generators
 from vizjax import images
 from vizjax import provenance as provenance_
@@ -171,7 +172,7 @@ def _save(
 def _restored(run: Run, checkpoints: Any) -> inversion.State:
   """The state of the last checkpoint, or the first one."""
   ocp = _orbax()
-  key = jax.random.key(run.config.seed)
+  key = core.key(run.config.seed)
   first = inversion.init(run.method, run.plan.net, key)
   number = checkpoints.latest_step()
   if number is None:
