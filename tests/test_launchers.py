@@ -261,7 +261,10 @@ BAD = {
     ['--flagfile=nowhere'],
     ["'nowhere'", '--flagfile=FILE'],
   ),
-  'seed of another': (['--config.seed=4294967296'], ['0 to 4294967295']),
+  'seed of another': (
+    ['--config.seed=4294967296'],
+    ['0 to 4294967294'],
+  ),  # the demo tries twice
   'name without load': (
     ['--config.model=alexnet_features'],
     ['--config.model="load(\'alexnet_features\')"'],
