@@ -645,8 +645,8 @@ def test_names_with_commas_are_layers():
     ({'seed': -1}, 2**32 - 1),
     ({'seed': 2**32}, 2**32 - 1),
     ({'seed': 10**22}, 2**32 - 1),
-    # What is made again starts from 2**32 - 2 and the two after it.
-    ({'seed': 2**32 - 5, 'replicates': 3, 'retries': 1}, 2**32 - 6),
+    # A retry starts a million seeds later, and replicates from those after.
+    ({'seed': 2**32 - 5, 'replicates': 3, 'retries': 1}, 2**32 - 10**6 - 3),
   ],
 )
 def test_a_seed_outside_the_range_is_refused(changes, largest):

@@ -25,6 +25,7 @@ from vizjax import geometry
 from vizjax import listing
 from vizjax import models
 from vizjax import receptive_fields
+from vizjax import results
 from vizjax import runs as runs_
 from vizjax import scope
 from vizjax import sources
@@ -143,7 +144,7 @@ def check(config: config_dict.ConfigDict) -> None:
       f'config.retries is {config.retries}, expected a whole number >= 0'
     )
   # Replicates and retries draw from the seeds that follow this one.
-  following = (config.retries + 1) * config.replicates - 1
+  following = config.retries * results.APART + config.replicates - 1
   if not 0 <= config.seed <= core.LARGEST_SEED - following:
     raise ValueError(
       f'config.seed is {config.seed}, expected a whole number from 0 to '
