@@ -263,7 +263,7 @@ BAD = {
   ),
   'seed of another': (
     ['--config.seed=4294967296'],
-    ['0 to 4294967294'],
+    ['0 to 4293967295'],
   ),  # the demo tries twice
   'name without load': (
     ['--config.model=alexnet_features'],
