@@ -29,11 +29,15 @@ TOY = tables.sequence(
 def pytest_configure(config):
   """Many tests compile the same program: a process does it once.
 
-  In the background of a script SIGINT is ignored, and children inherit that:
-  the launchers that tests interrupt would not notice.
+  In the background of a script SIGINT is ignored, under nohup SIGHUP, and
+  children inherit that: the launchers that tests stop would not notice.
   """
-  if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+  for number, handler in (
+    (signal.SIGINT, signal.default_int_handler),
+    (signal.SIGHUP, signal.SIG_DFL),
+  ):
+    if signal.getsignal(number) == signal.SIG_IGN:
+      signal.signal(number, handler)
   config.compiled = tempfile.mkdtemp(prefix='vizjax-tests-')
   os.environ['JAX_COMPILATION_CACHE_DIR'] = config.compiled  # of launchers
   jax.config.update('jax_compilation_cache_dir', config.compiled)

@@ -30,14 +30,7 @@ def start(*arguments, platform='cpu'):
     stdout=subprocess.PIPE,
     stderr=subprocess.PIPE,
     text=True,
-    # What runs in the background of a script ignores these.
-    preexec_fn=_listening,
   )
-
-
-def _listening():
-  for number in (signal.SIGINT, signal.SIGHUP):
-    signal.signal(number, signal.SIG_DFL)
 
 
 def finish(process):

@@ -371,7 +371,7 @@ def _wanted(target: core.Target, what: str, layer: str) -> Array:
       f'{what!r} is not given: type --config.data="{what} = {maker}(model, '
       f"'{layer}', {'photograph' if what == 'content' else 'style'})\""
     )
-  return target[what][layer]
+  return jnp.asarray(target[what][layer])
 
 
 def _pair(
