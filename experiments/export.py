@@ -67,8 +67,15 @@ def define() -> None:
     None,
     'Tiles in a row of a montage, or of a strip.',
     lower_bound=1,
+    upper_bound=1000,
   )
-  number('tile', None, "Pixels of a tile's longer side.", lower_bound=1)
+  number(
+    'tile',
+    None,
+    "Pixels of a tile's longer side.",
+    lower_bound=1,
+    upper_bound=4096,
+  )
   flags.DEFINE_float('fps', 10, 'Frames a second.', 0.1, 1000)
   flags.DEFINE_enum(
     'plots_format', 'png', export_plots.FORMATS, 'Of the plots.'

@@ -104,6 +104,8 @@ def define_config() -> flags.FlagHolder:
     )
   except flags.Error as error:  # of a --flagfile, which is read here
     _fail(error)
+  except UnicodeDecodeError:
+    _fail(ValueError('--flagfile is not text: expected a flag a line'))
 
 
 @contextlib.contextmanager
@@ -252,7 +254,7 @@ def _lacks(config: Any, fields: Callable[[], config_dict.ConfigDict]) -> str:
 def _at_place(error: Exception, file: str) -> str:
   """FILE:LINE where a config file raised an error, and the error."""
   if isinstance(error, SyntaxError):
-    return f'{error.filename}:{error.lineno}: {error.msg}'
+    return f'{error.filename or file}:{error.lineno or 1}: {error.msg}'
   frames = traceback.extract_tb(error.__traceback__)
   at = os.path.abspath(file)
   lines = [f.lineno for f in frames if os.path.abspath(f.filename) == at]

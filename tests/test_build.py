@@ -657,6 +657,23 @@ def test_a_seed_outside_the_range_is_refused(changes, largest):
   )
 
 
+@pytest.mark.parametrize(
+  'changes, words',
+  [
+    ({'rate': np.nan}, 'config.rate is nan, expected a finite number'),
+    ({'rate': -np.inf}, 'config.rate is -inf, expected a finite number'),
+    ({'memory': np.nan}, 'config.memory is nan, expected gigabytes'),
+    ({'memory': -1.0}, 'config.memory is -1, expected gigabytes'),
+    ({'replicates': 10**11}, 'config.replicates is 1.*from 1 to 1000000'),
+  ],
+)
+def test_numbers_that_no_run_can_have_are_refused(changes, words):
+  c = config()
+  with c.unlocked():
+    c.update(changes)
+  refused(words, c)
+
+
 @pytest.mark.parametrize('field', ('model', 'encoder'))
 def test_the_name_of_a_network_alone_says_what_to_type(field):
   c = config(

@@ -376,3 +376,5 @@ def test_lists_of_names():
   assert listing.matching('"a,b",c*', known) == ({'a,b', 'c', 'cc'}, None)
   assert listing.matching('[0]', known) == ({'[0]'}, None)
   assert listing.matching('c,x', known) == ({'c'}, 'x')
+  with pytest.raises(ValueError, match='in double quotes'):
+    listing.split('"conv5')

@@ -82,14 +82,14 @@ def test_a_plain_name_is_its_folder():
 
 
 def test_no_two_layers_share_a_folder_and_none_leaves_the_workdir():
-  parts = ('a', '/', '-', '.', '%', '%2E', '', '--', '2E', '\n')
+  parts = ('a', '/', '-', '.', '%', '%2E', '', '--', '2E', '\n', '\\')
   names = {''.join(some) for some in itertools.product(parts, repeat=4)}
   names |= {'x' * n for n in range(100, 400)} | {'/x' * 80, '/x' * 81}
   names |= {'examples', 'atlas', 'Export', 'shown', 'config.json', 'data.js'}
   folders = {name: places.spelled(name) for name in names}
   assert len(set(folders.values())) == len(names)
   for folder in folders.values():
-    assert folder and '/' not in folder and not folder.startswith('.')
+    assert folder and not {'/', '\\'} & {*folder} and not folder.startswith('.')
     assert len(folder.encode()) < 200 and folder.isprintable()
   taken = {'examples', 'atlas', 'export', 'shown', 'config.json', 'data.js'}
   assert not taken & {folder.casefold() for folder in folders.values()}

@@ -603,3 +603,14 @@ def test_a_term_of_the_users_does_not_read_such_a_layer():
 def own(layer):
   """A term that reads the activations itself."""
   return lambda acts, target: acts[layer].mean()
+
+
+def vector(layer):
+  """A term that forgets to bring its numbers together."""
+  return lambda acts, target: acts[layer][0, 0]
+
+
+def test_a_term_of_several_numbers_is_refused():
+  c = config(objective='test_sweep.vector(layer)', activation='neuron(layer)')
+  with pytest.raises(ValueError, match=r'an array of \(6,\), expected one num'):
+    sweep.plan(c)

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import os
 import pathlib
 import pickle
 import zipfile
@@ -11,8 +12,10 @@ import numpy as np
 import pytest
 import scipy.io
 
+from vizjax import targets
 from vizjax.models import arrays
 from vizjax.models import caffe
+from vizjax.models import files
 from vizjax.models import weights
 
 CASES = pathlib.Path(__file__).parents[2] / 'shared' / 'cases' / 'reports'
@@ -219,3 +222,11 @@ def test_another_zip_is_an_error_that_lists_it(tmp_path):
     weights.read(path)
   with pytest.raises(ValueError, match='absent'):
     weights.read(tmp_path / 'absent')
+
+
+def test_a_pipe_is_refused_without_waiting_for_a_writer(tmp_path):
+  pipe = tmp_path / 'pipe.npy'
+  os.mkfifo(pipe)
+  for read in (files.content, caffe.read_weights, targets.load_npy):
+    with pytest.raises((OSError, ValueError), match='pipe, a socket or a dev'):
+      read(str(pipe))

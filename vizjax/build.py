@@ -12,6 +12,7 @@ is computed. Errors are ValueError, or OSError for files.
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 import dataclasses
+import math
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -139,6 +140,20 @@ def check(config: config_dict.ConfigDict) -> None:
       raise ValueError(
         f'config.{name} is {config[name]!r}, expected a whole number >= 1'
       )
+  if config.replicates > results.APART:
+    raise ValueError(
+      f'config.replicates is {config.replicates}, expected a whole number from '
+      f'1 to {results.APART}'
+    )
+  for name, value in config.items():
+    if (
+      isinstance(value, float) and name != 'memory' and not math.isfinite(value)
+    ):
+      raise ValueError(f'config.{name} is {value}, expected a finite number')
+  if not config.memory > 0:
+    raise ValueError(
+      f'config.memory is {config.memory:g}, expected gigabytes, more than 0'
+    )
   if config.retries < 0:
     raise ValueError(
       f'config.retries is {config.retries}, expected a whole number >= 0'

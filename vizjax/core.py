@@ -320,7 +320,13 @@ def score(
     acts = activations(recipe, view, image, params)
     target = {**draw.target, **{n: recipe.model(p) for n, p in beside.items()}}
     records = {name: term(acts, target) for name, term in recipe.trace}
-    return recipe.objective(acts, target), records
+    value = recipe.objective(acts, target)
+    if jnp.ndim(value):
+      raise ValueError(
+        f'the objective gives an array of {jnp.shape(value)}, expected one '
+        'number: type jnp.mean(...) or jnp.sum(...) in the term'
+      )
+    return value, records
 
   if recipe.tile_batch is None or recipe.tile_batch >= len(views):
     over_views = jax.vmap(score_view, (0, 0, None, None))

@@ -12,9 +12,11 @@ def split(text: str) -> list[str]:
   """The names of a list, without the blanks around them; [''] for none.
 
   Raises:
-    ValueError: the text holds a line break outside quotes.
+    ValueError: a quote is not closed, or a line break is outside quotes.
   """
   try:
+    if text.count('"') % 2:
+      raise csv.Error('a quote is not closed')
     parts = next(csv.reader([text], skipinitialspace=True), [])
   except csv.Error:
     raise ValueError(

@@ -94,7 +94,7 @@ def spelled(layer: str) -> str:
   """
   plain = layer.replace('/', '--')
   taken = plain.casefold() in _TAKEN or plain.casefold().endswith(_FILES)
-  safe = plain.isprintable() and '%' not in plain and not taken
+  safe = plain.isprintable() and not taken and not {'%', '\\'} & {*plain}
   short = len(plain.encode()) <= _LONGEST
   if plain.replace('--', '/') == layer and safe and short and _inside(plain):
     return plain

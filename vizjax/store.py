@@ -131,6 +131,8 @@ def read_config(workdir: str) -> dict[str, Any]:
     raise ValueError(f'{file.path!r} is damaged: {error}') from None
   if not isinstance(provenance, dict) or not provenance.keys() >= set(_KEYS):
     raise ValueError(f'{file.path!r} is damaged: it lacks some of {_KEYS}')
+  if not isinstance(provenance['config'], dict):
+    raise ValueError(f'{file.path!r} is damaged: its config holds no knobs')
   return provenance
 
 

@@ -10,7 +10,6 @@ Images are in grey levels, 0-255, whatever the range of the model.
 """
 
 from collections.abc import Callable
-import os
 import warnings
 
 import numpy as np
@@ -18,6 +17,7 @@ import numpy as np
 from vizjax import core
 from vizjax import images
 from vizjax import npy_files
+from vizjax.models import files
 
 Maker = Callable[[tuple[int, ...], int], np.ndarray]
 
@@ -244,7 +244,7 @@ def load_npy(path: str) -> np.ndarray:
     OSError: it cannot be read.
     ValueError: it is not an array of numbers.
   """
-  with open(os.path.expanduser(path), 'rb') as file:
+  with files.opened(path) as file:
     content = file.read()
   try:
     array = npy_files.read(content)

@@ -12,7 +12,6 @@ any blob that the definition does not take, is an error.
 from collections.abc import Iterator, Mapping
 import dataclasses
 import math
-import pathlib
 
 from google.protobuf import message
 from google.protobuf import text_format
@@ -24,6 +23,7 @@ from vizjax.models import caffe_fields
 from vizjax.models import caffe_layers
 from vizjax.models import caffe_schema
 from vizjax.models import caffe_transform
+from vizjax.models import files
 from vizjax.models import labels as labels_
 from vizjax.models import layers
 from vizjax.models import signatures
@@ -197,7 +197,8 @@ def read_weights(path: str) -> dict[str, list[np.ndarray]]:
     ValueError: it is damaged, or no caffemodel.
   """
   net = caffe_schema.message('NetParameter')
-  content = pathlib.Path(path).expanduser().read_bytes()
+  with files.opened(path) as file:
+    content = file.read()
   try:
     form = signatures.form(content[: signatures.LENGTH])
     if form != 'caffe':
@@ -228,7 +229,8 @@ def read_mean(path: str) -> np.ndarray:
     ValueError: it is damaged, or no .binaryproto.
   """
   blob = caffe_schema.message('BlobProto')
-  content = pathlib.Path(path).expanduser().read_bytes()
+  with files.opened(path) as file:
+    content = file.read()
   try:
     blob.ParseFromString(content)
     array = _array(blob)
@@ -413,7 +415,8 @@ def _text(path: str) -> str:
 
   Caffe passes over comments byte by byte, so they are in any encoding.
   """
-  content = pathlib.Path(path).expanduser().read_bytes()
+  with files.opened(path) as file:
+    content = file.read()
   if b'\0' in content:
     raise ValueError(f'{path!r} is not text: expected a prototxt')
   try:

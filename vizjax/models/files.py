@@ -7,6 +7,7 @@ import importlib
 import os
 import pathlib
 import types
+from typing import BinaryIO
 
 # What a file may unfold to: this many times its size, and some room for small
 # ones. Trained weights shrink by a tenth; a file of zeros, by a thousand.
@@ -16,6 +17,20 @@ ROOM = 2**20
 Path = str | pathlib.Path
 
 
+def opened(path: Path) -> BinaryIO:
+  """A file, open for reading; `~` is the home directory.
+
+  Raises:
+    OSError: it cannot be opened, or is a pipe, socket or device, where reading
+      would wait for someone who writes.
+  """
+  path = os.path.expanduser(path)
+  if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
+    why = 'it is a pipe, a socket or a device'
+    raise OSError(errno.EINVAL, why, str(path))
+  return open(path, 'rb')
+
+
 def content(path: Path, size: int = -1) -> bytes:
   """The bytes of a file, or the first so many of them.
 
@@ -23,7 +38,7 @@ def content(path: Path, size: int = -1) -> bytes:
     ValueError: it cannot be read.
   """
   try:
-    with open(path, 'rb') as file:
+    with opened(path) as file:
       return file.read(size)
   except OSError as error:
     raise ValueError(
