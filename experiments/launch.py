@@ -229,7 +229,7 @@ def _loaded(
 
 
 def _get_config(file: str, *argument: str) -> Any:
-  """What get_config() of a file returns."""
+  """Returns the config that a file makes."""
   loader = importlib.machinery.SourceFileLoader('config_config', file)
   spec = importlib.util.spec_from_loader(loader.name, loader)
   module = importlib.util.module_from_spec(spec)

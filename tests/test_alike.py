@@ -14,7 +14,7 @@ from vizjax import benchmark
 from vizjax import models
 from vizjax.models import operators
 
-# All that a batch is compared with.
+# The batch whose first images every smaller batch has to repeat.
 FULL = 32
 SUMMING = (
   'conv', 'fc', 'deconv', 'lrn', 'softmax', 'average_pool', 'batch_norm',

@@ -196,7 +196,7 @@ def made(
 
 
 def make(folder, file, knobs, units, steps, batches, cores) -> None:
-  """What a process of `made` does."""
+  """Makes a case at each size of batch, and writes FOLDER/BATCH.npz."""
   if cores is not None:  # before JAX looks how many there are
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
   import importlib.util

@@ -100,7 +100,7 @@ def one_line(error: Exception) -> str:
 
 
 def _status(path: str) -> os.stat_result:
-  """What os.stat says; a link that leads nowhere is a ValueError."""
+  """Returns the status of a path; refuses a link that leads nowhere."""
   try:
     return os.stat(path)
   except OSError as error:
