@@ -119,6 +119,7 @@ def test_a_call_of_several_steps_ends_on_its_steps_when_resumed(
   equal(everything(tmp_path / 'w'), whole)
 
 
+@pytest.mark.slow
 def test_a_batch_that_went_too_far_begins_again(tmp_path):
   c = plain(steps=6)
   with pytest.raises(KeyboardInterrupt):

@@ -145,9 +145,10 @@ def test_anything_else_is_refused_with_what_to_type(tmp_path, changes, words):
   'changes, words',
   [
     ({'metrics': 'far = distance(layer)'}, 'are compared with each other'),
-    (
+    pytest.param(
       {'start': 'noise_of_norm(model, 100., replicates)'},
       'config.start reads it',
+      marks=pytest.mark.slow,
     ),
   ],
 )
@@ -163,6 +164,7 @@ def test_replicates_that_depend_on_their_number_cannot_grow(
   test_sweep.assert_same({'conv1': found}, whole)
 
 
+@pytest.mark.slow
 def test_a_retried_image_starts_as_no_replicate_does(tmp_path):
   starts = {'start': 'toynets.unlucky(1)', 'optimizer': 'sgd(500.)'}
   c = few(**starts, retries=1, replicates=2)

@@ -107,7 +107,11 @@ def test_a_network_of_any_range_gives_the_images_of_its_twin(
 
 
 @pytest.mark.parametrize(
-  'form, low, high', [('fourier', 0.0, 1.0), ('pixels', -1.0, 1.0)]
+  'form, low, high',
+  [
+    pytest.param('fourier', 0.0, 1.0, marks=pytest.mark.slow),
+    ('pixels', -1.0, 1.0),
+  ],
 )
 def test_from_python_the_image_is_in_the_range_of_the_model(form, low, high):
   def image(model):
@@ -166,7 +170,9 @@ def test_a_photograph_is_grey_for_a_network_of_one_channel(folder):
     targets.photograph(path)((16, 20, 5), 0)
 
 
-@pytest.mark.parametrize('channels', [1, 5])
+@pytest.mark.parametrize(
+  'channels', [1, pytest.param(5, marks=pytest.mark.slow)]
+)
 def test_networks_of_other_channels_are_run(channels, folder, tmp_path):
   workdir = tmp_path / 'w'
   free = {'parameterization': 'fourier(model)', 'projections': ''}
