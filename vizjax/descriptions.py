@@ -120,7 +120,8 @@ def outcome(
     for lines, failed in ((dead, found[results.DEAD] > 0), (wrong, ~finite)):
       if failed.any():
         lines.append(f'{p.layer} {failed.sum()} of {len(rows)}')
-  total = f'{made} images' if made == count else f'{made} of {count} images'
+  images = 'image' if count == 1 else 'images'
+  total = f'{made} {images}' if made == count else f'{made} of {count} {images}'
   lines = [
     f'results: {workdir} ({total})',
     f'next: python -m experiments.atlas --workdir={shlex.quote(workdir)}',
