@@ -240,9 +240,12 @@ def batch_norm(
   if row.option('whole', False):
     channels = to_caffe(x).reshape(to_caffe(x).shape[0], -1)
     mean, variance = channels.mean(1), channels.var(1)
-  root = jnp.sqrt(variance + row.option('eps', 1e-5))
-  y = (x - _along(mean, x, 1)) / _along(root, x, 1)
-  return y if scale is None else y * _along(scale, x, 1) + _along(bias, x, 1)
+  # One factor a channel: XLA takes a product and a quotient of each number in
+  # an order that depends on the number of devices.
+  factor = 1 / jnp.sqrt(variance + row.option('eps', 1e-5))
+  factor = factor if scale is None else scale * factor
+  y = (x - _along(mean, x, 1)) * _along(factor, x, 1)
+  return y if bias is None else y + _along(bias, x, 1)
 
 
 def normalize(row: Row, x: Array, scale: Array) -> Array:
