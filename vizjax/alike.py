@@ -138,21 +138,10 @@ def _matmul(params, x, y):
 
 def _convolution(params, x, kernel):
   """With the batch in its positions; kernels of each run stay as they are."""
-  of_x, of_kernel, _ = params['dimension_numbers']
-  spans = zip(
-    of_x[2:],
-    of_kernel[2:],
-    params['lhs_dilation'],
-    params['rhs_dilation'],
-    params['window_strides'],
-    params['padding'],
-    strict=True,
-  )
-  count = x.shape[of_x[0]]
-  for i, j, spread, dilation, stride, padding in spans:
-    size = (x.shape[i] - 1) * spread + 1 + sum(padding)
-    count *= (size - (kernel.shape[j] - 1) * dilation - 1) // stride + 1
   function = functools.partial(jax.lax.conv_general_dilated_p.bind, **params)
+  like = jax.eval_shape(function, x, kernel)
+  channels = like.shape[params['dimension_numbers'].out_spec[1]]
+  count = like.size // max(1, channels)
   return _batched((function, function), (count, None), x, kernel)
 
 
