@@ -114,7 +114,7 @@ class Draw(NamedTuple):
   target: Target
 
 
-# Of views in grey levels, 0-255, whatever the range of the model.
+# Views are in grey levels, 0-255, whatever the range of the model.
 Transform = Callable[[Draw, Float[Array, 'v h w c']], Float[Array, 'u k l c']]
 
 

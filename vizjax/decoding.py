@@ -115,7 +115,7 @@ def _status(path: str) -> os.stat_result:
 def _rgb(image: Image.Image) -> tuple[np.ndarray, list[str]]:
   """uint8 [h, w, 3], and notes without the name of the file."""
   notes = []
-  # What is turned upright has no tags any more.
+  # Pillow removes the orientation tag of an image that it turned.
   tags = dict(image.tag_v2) if image.format == 'TIFF' else {}
   invisible = image.info.get('transparency')
   image = ImageOps.exif_transpose(image)

@@ -256,7 +256,7 @@ def _wanted(
 
 
 def _asked(text: str, unit: np.ndarray, labels: tuple[str, ...]) -> np.ndarray:
-  """Which of some units [n, 3] a part of a list of units means: bool [n]."""
+  """Tells which units [n, 3] a part of a list means: bool [n]."""
   (part,) = runs.parts(listing.typed([text]), labels)
   found = np.ones(len(unit), bool)
   if part.channels is not None:

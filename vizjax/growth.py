@@ -137,7 +137,7 @@ def record(
 
 
 def asked(config: Mapping[str, Any], versions: Any) -> dict[str, Any]:
-  """What config.json says of a command: how much it asks for, and of what."""
+  """Returns what a command asked for, as config.json keeps it."""
   return {name: config[name] for name in FIELDS} | {'versions': versions}
 
 
