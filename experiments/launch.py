@@ -68,6 +68,7 @@ def run(
     # JAX tells of each kind of device that it does not find.
     logging.getLogger('jax').setLevel(logging.WARNING)
     warnings.showwarning = _warn
+    sys.unraisablehook = _again
     try:
       with _answering(_raise):
         if positional:
@@ -152,6 +153,20 @@ def _answering(handle: Callable[[int, Any], None]) -> Iterator[None]:
 
 def _raise(number, frame):
   raise KeyboardInterrupt(number)
+
+
+def _again(dropped: Any) -> None:
+  """Raises a dropped KeyboardInterrupt once more, a little later.
+
+  Python drops what is raised in destructors and in callbacks of its garbage
+  collector, of which JAX has one; the program would go on.
+  """
+  if dropped.exc_type is not KeyboardInterrupt:
+    sys.__unraisablehook__(dropped)
+    return
+  number, *_ = dropped.exc_value.args
+  signal.signal(signal.SIGALRM, lambda _, frame: _raise(number, frame))
+  signal.setitimer(signal.ITIMER_REAL, 0.01)
 
 
 def bar(line: str, **options: Any) -> tqdm.tqdm:

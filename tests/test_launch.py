@@ -3,6 +3,7 @@
 import signal
 
 import pytest
+import test_launchers
 
 from experiments import launch
 from vizjax import build
@@ -126,3 +127,27 @@ def test_nohup_keeps_a_run_alive_and_every_other_signal_stops_it():
   finally:
     for number, handler in before.items():
       signal.signal(number, handler)
+
+
+def test_an_interruption_that_python_drops_is_raised_again():
+  run = test_launchers.start('-c', DROPPING)
+  code, _, err = test_launchers.finish(run)
+  assert code == 130
+  assert err == 'interrupted: the same command starts anew\n'
+
+
+DROPPING = """
+import signal
+import time
+from experiments import launch
+
+class Last:
+  def __del__(self):  # Python drops what is raised here
+    signal.raise_signal(signal.SIGINT)
+
+def main():
+  Last()
+  time.sleep(60)
+
+launch.run(main, anew=True)
+"""

@@ -291,7 +291,8 @@ def test_an_interruption_is_told_in_one_line(place, folder):
   photograph = next(pathlib.Path(folder).glob('*/*.png'))
   for i in range(20_000):  # more than it has read when it is interrupted
     os.link(photograph, photograph.with_name(f'z{i}.png'))
-  run = start(place, '--model=colours.net()', f'--dataset={folder}')
+  arguments = '--model=colours.net()', f'--dataset={folder}', '--batch=1'
+  run = start(place, *arguments)
   assert run.stdout.readline().startswith('colours.net()')
   run.send_signal(signal.SIGINT)
   _, err = run.communicate(timeout=60)
