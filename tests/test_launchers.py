@@ -245,7 +245,6 @@ BAD = {
   'no workdir': (['--workdir='], ['--workdir=DIR']),
   'no such config': (['--config=configs/demon.py'], ["'configs/demon.py'"]),
   'no flag': (['--wrkdir=x'], ['wrkdir', 'workdir']),
-  'no such backend': ([], ["'nope'", 'type JAX_PLATFORMS=cpu']),
   'config with an error': (
     ['--config=tests/fixtures/broken_config.py'],
     ['tests/fixtures/broken_config.py:5: ', "no attribute 'nothing'"],
@@ -264,27 +263,40 @@ BAD = {
   ),
   'not one of several': (['--process=1'], ['type --distributed']),
 }
-PLATFORM = {'no such backend': 'nope'}
 
 
 def test_bad_input_gets_one_line_and_status_two(tmp_path):
-  default = f'--workdir={tmp_path / "w"}'
-  for some in np.array_split(list(BAD), 5):  # a few processes at a time
-    running = {
-      name: start(
-        *DEMO, default, *BAD[name][0], platform=PLATFORM.get(name, 'cpu')
-      )
-      for name in some
-    }
-    for name, process in running.items():
-      code, out, err = finish(process)
-      assert code == 2, (name, err)
-      assert not out, name
-      assert len(err.strip().splitlines()) == 1, (name, err)
-      assert 'Traceback' not in err, name
-      for words in BAD[name][1]:
-        assert words in err, (name, err)
+  arguments = ['--config=configs/demo.py', f'--workdir={tmp_path / "w"}']
+  commands = [[*arguments, *typed] for typed, _ in BAD.values()]
+  code, out, err = finish(
+    start('tests/forked.py', tmp_path, DEMO[1], json.dumps(commands))
+  )
+  assert code == 0, err
+  for number, (name, status) in enumerate(
+    zip(BAD, json.loads(out), strict=True)
+  ):
+    out, err = [
+      (tmp_path / f'{number}.{stream}').read_text() for stream in ('out', 'err')
+    ]
+    refused(status, out, err, name, BAD[name][1])
   assert not list(tmp_path.glob('w/*'))
+
+
+def test_a_backend_that_is_not_there_is_refused(tmp_path):
+  run = start(*DEMO, f'--workdir={tmp_path / "w"}', platform='nope')
+  words = ["'nope'", 'type JAX_PLATFORMS=cpu']
+  refused(*finish(run), 'no such backend', words)
+  assert not list(tmp_path.glob('w/*'))
+
+
+def refused(code, out, err, name, words):
+  """Asserts that a command was answered in one line that holds the words."""
+  assert code == 2, (name, err)
+  assert not out, name
+  assert len(err.strip().splitlines()) == 1, (name, err)
+  assert 'Traceback' not in err, name
+  for word in words:
+    assert word in err, (name, err)
 
 
 def test_another_config_is_refused_with_the_fields_that_differ(undisturbed):
