@@ -99,7 +99,7 @@ def test_a_batch_of_units_goes_on(tmp_path):
 def test_a_call_of_several_steps_ends_on_its_steps_when_resumed(
   tmp_path, monkeypatch
 ):
-  """What stops after 5 of 50 steps goes on in calls of 25: 20, then 25."""
+  """A run stopped after 5 of 50 steps makes 20, then 25, in calls of 25."""
   c = plain(steps=50, save_every=25, every=25)
   whole = execute(c, tmp_path / 'whole')
   monkeypatch.setattr(parallel, 'steps_per_call', lambda *every: 5)

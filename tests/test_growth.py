@@ -205,7 +205,7 @@ def test_other_weights_add_no_layer(tmp_path, monkeypatch):
   assert read(tmp_path)['layers'] == ['conv1']
 
 
-# Of arrays, without a network.
+# These tests write arrays; they load no network.
 
 FIELDS = {'image': ((2, 3), np.float32), 'score': ((), np.float32)}
 
@@ -319,7 +319,7 @@ def test_a_command_that_is_killed_while_it_adds_is_mended_by_itself(
         cut = False
       except Killed:
         cut = True
-    # What reads a workdir sees the images that are made.
+    # export sees the rows of the finished images.
     (layer, *_) = export.select(str(workdir)).layers
     assert layer.stems == ('conv1_0003', 'conv1_0001')
     _, jobs = sweep._opened(more, plans, str(workdir), '', hosts.ALONE)

@@ -1,4 +1,4 @@
-"""What a launcher makes of its arguments before it begins."""
+"""Launchers parse their arguments, and answer signals."""
 
 import signal
 
@@ -82,7 +82,7 @@ def test_knobs_go_back_to_none(tmp_path):
     '--config.guide=None',
     '--config.batch=none',
   ]
-  # Of a text that cannot be None, 'none' is a text.
+  # A text knob that is never None takes 'none' as a text.
   rest = ['--config.prior=none', '--workdir=none', '--config.nothing=none']
   assert launch._without_none([*argv, *rest], config) == (
     ['', *rest],

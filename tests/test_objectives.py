@@ -101,7 +101,7 @@ def test_a_unit_that_is_not_in_the_layer_is_an_error_or_nan(name, part, number):
   if part not in parts:
     assert traced(wrong) == traced(UNIT['unit'])
     return
-  # Its numbers are known, also inside a program that does not trace them.
+  # Inside `jit`, a unit that is not traced still has known numbers.
   match = rf"the unit has {part}={number}, but layer 'conv' is 4 x 5 x 6"
   for one in (wrong, core.Unit(*map(jnp.array, wrong))):
     with pytest.raises(ValueError, match=match):

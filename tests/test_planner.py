@@ -163,7 +163,7 @@ def test_a_workdir_is_not_claimed_by_what_does_not_fit(tmp_path, monkeypatch):
 def test_the_next_batch_is_chosen_when_the_device_is_free(
   part, tmp_path, monkeypatch
 ):
-  """Its programs are compiled while this layer's arrays take the memory."""
+  """The next layer is compiled while this layer's arrays take memory."""
   c = test_sweep.few(units='0:4', batch=4)
   (p,) = sweep.plan(c)
   (each,) = p.stages.values()
@@ -228,7 +228,7 @@ def limited(root, top, group, lines, files):
   'group', (SLURM, f'{SLURM}/user/task_0', 'of/the/host')
 )
 def test_the_limit_of_any_group_above_counts(group, tmp_path):
-  """Of version 2: Slurm limits the job, or a container its own top."""
+  """cgroups v2: Slurm limits the job, a container its own top group."""
   limit = 'slurm/uid_1000/job_7/' if group.startswith('slurm') else ''
   at = group if group.startswith('slurm') else ''
   left = limited(

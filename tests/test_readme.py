@@ -82,7 +82,7 @@ def test_the_example_network_is_named_by_its_path(my_lab, tmp_path):
 
 
 def knobs():
-  """Of the table 'to have | type', the words of each command."""
+  """Yields the words of each command of the table 'to have | type'."""
   (table,) = re.findall(r'\| to have \| type \|\n.*?\n\n', README, re.DOTALL)
   for title, cell in re.findall(r'^\| (.*?) \| (.*) \|$', table, re.MULTILINE):
     for command in re.findall('`(--config.*?)`', cell):

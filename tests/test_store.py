@@ -437,7 +437,7 @@ def test_bfloat16_that_is_not_written_yet_is_nan(tmp_path):
 def test_of_two_that_make_the_arrays_at_once_the_first_decides(
   tmp_path, monkeypatch
 ):
-  """Of two commands with another config.batch; no row of either is lost."""
+  """Two commands with other values of config.batch lose no row."""
   create, arrays = store._create_arrays, {'score': np.ones(2, np.float32)}
   fields = {'score': FIELDS['score']}
 

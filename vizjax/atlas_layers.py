@@ -246,9 +246,10 @@ def _pictures(
   steps: list[int],
   names: Sequence[str],
 ) -> Iterator[tuple[dict[str, Any], np.ndarray, np.ndarray]]:
-  """What is known of each run, and what its unit sees: uint8 [h, w, 3] twice.
+  """Yields the record of each run, and the part of its image the unit sees.
 
-  First the true pixels, clipped to 0-255, then those that are shown.
+  That part comes twice, as uint8 [h, w, 3]: its true pixels, clipped to 0-255,
+  and the pixels that the site shows.
   """
   further = ('image', 'unit', 'replicate', 'seen')
   optional = [n for n in ('sign', 'trace/score') if n in kept.arrays]

@@ -144,7 +144,7 @@ def asked(config: Mapping[str, Any], versions: Any) -> dict[str, Any]:
 def _joined(
   there: Mapping[str, Any], here: Mapping[str, Any], again: bool
 ) -> dict[str, Any]:
-  """What config.json holds once a command has added to it.
+  """Returns the content of config.json after a command has added to it.
 
   Args:
     there: what it holds.
@@ -193,7 +193,7 @@ def _units(kept: store.Store) -> set[tuple[int, ...]]:
 
 
 def _keys(columns: Mapping[str, np.ndarray]) -> list[tuple[int, ...]]:
-  """What tells the runs of a layer apart."""
+  """One key per run: the columns that identify it."""
   parts = [np.reshape(columns[n], (len(columns[n]), -1)) for n in _KEY]
   return [*map(tuple, np.concatenate(parts, 1).tolist())]
 

@@ -27,7 +27,7 @@ _DTYPE = re.compile(r'[<>|=]?(\?|b1|[iu][1248]|f2|f4|f8|f16|O8?)')
 
 
 class Header(NamedTuple):
-  """What a .npy file says of its array."""
+  """The shape, the order and the dtype of the array of a .npy file."""
 
   shape: tuple[int, ...]
   by_columns: bool

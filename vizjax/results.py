@@ -50,12 +50,12 @@ def judged(
 
 
 def failed(found: Mapping[str, np.ndarray]) -> np.ndarray:
-  """Which of some runs [b] are dead, or have a score that is no number."""
+  """[b]: whether a run is dead, or its score is not finite."""
   return (found[DEAD] > 0) | ~finite(found)
 
 
 def finite(found: Mapping[str, np.ndarray]) -> np.ndarray:
-  """Which of some runs [b] have a score and an activation that are numbers."""
+  """[b]: whether the score and the activation of a run are finite."""
   return np.isfinite(found['score']) & np.isfinite(found['activation'])
 
 

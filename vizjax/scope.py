@@ -179,7 +179,7 @@ def count(
 
 
 def _instead(config: config_dict.ConfigDict) -> str:
-  """What to type where formulas are of units and the runs are of arrays."""
+  """Says what to type where a formula of units meets runs over arrays."""
   arrays = [n for n in ('direction', 'mask') if config[n].endswith('.npy')]
   if not arrays:
     return 'type the objective of configs/inversion.py, or of another recipe'

@@ -261,7 +261,7 @@ def _opened(
 
 
 def _job(config, workdir: str, p: LayerPlan) -> _Job:
-  """What is missing of a layer, and its plan in the order of its arrays."""
+  """The missing rows of a layer, and its plan in the order of its arrays."""
   kept = store.open_(store.directory(workdir, p.layer))
   rows = growth.at(kept, p.columns)
   # Rows that the config does not ask for stand for its first run: none of
@@ -359,7 +359,7 @@ def _batches(
   fields_ = {n: f for n, f in p.fields.items() if n not in p.columns}
   done, count = _done(job)
   if any(each.scales is not None for each in p.stages.values()):
-    # Of several sizes, each is compiled when a batch comes to it.
+    # A size is compiled when the first batch comes to it.
     report(Progress(p.layer, done, count, 0, compiling=True))
   for missing in job.missing.values():
     for kind, each in p.stages.items():

@@ -29,7 +29,7 @@ import numpy as np
 from vizjax import core
 
 
-# What a module's __call__ calls training, and its value at inference.
+# Arguments of __call__ that switch training on, and their values at inference.
 _INFERENCE = {
   'train': False,
   'training': False,

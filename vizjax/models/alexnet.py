@@ -61,7 +61,7 @@ TORCHVISION = tables.sequence(
   *tables.classifier(4096, 1000),
 )
 
-# What torchvision calls them.
+# The names of the layers in torchvision.
 TORCHVISION_NAMING = {
   **{f'conv{i}': f'features.{n}' for i, n in enumerate((0, 3, 6, 8, 10), 1)},
   **{f'fc{i}': f'classifier.{n}' for i, n in enumerate((1, 4, 6), 6)},

@@ -353,7 +353,7 @@ def _statistics(
 
 
 def _lacking(row: tables.Layer) -> str:
-  """What may be missing in a definition of fewer blobs than the weights."""
+  """Names the field that may be missing where the weights have more blobs."""
   if row.kind == 'batch_norm':
     return (
       ', such as batch_norm_param { scale_bias: true } for the five blobs of '

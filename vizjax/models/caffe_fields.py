@@ -36,7 +36,7 @@ _IDLE = {
     # NVIDIA/caffe
     'backward_math', 'backward_type', 'cudnn_math_override', 'debug',
     'forward_math', 'forward_type',
-    # Of layers that are not read.
+    # Parameters of layers that are not read.
     'accuracy_param', 'data_param', 'loss_param',
   },
   'V0LayerParameter': {

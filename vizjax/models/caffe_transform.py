@@ -1,4 +1,4 @@
-"""What a prototxt says of its images: transform_param of its data layers."""
+"""Reads transform_param of a prototxt: the mean and scale of its images."""
 
 from collections.abc import Sequence
 from typing import Any

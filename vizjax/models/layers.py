@@ -193,7 +193,7 @@ def shapes(table: tables.Table, input_shape: tuple[int, int, int]) -> tuple:
 def describe(
   table: tables.Table, channels: Mapping[str, int]
 ) -> tuple[core.LayerInfo, ...]:
-  """What is known of each layer; channels: by layer."""
+  """The `LayerInfo` of each layer; `channels` gives its number of channels."""
   seen = tables.fields(table)
   return tuple(
     core.LayerInfo(

@@ -12,7 +12,7 @@ LENGTH = 512
 # Before torch.save wrote zips, its files began with this number, pickled.
 TORCH = 0x1950A86A20F9469CFC6C
 
-# What a format is called in messages.
+# Names of the formats in messages.
 DESCRIPTIONS = {
   'caffe': 'a .caffemodel',
   'keras': 'an HDF5 file (.h5)',
@@ -35,7 +35,7 @@ _READ = {
   b'PK': 'zip',
 }
 
-# What is often in the place of weights.
+# Files that users often give in place of weights.
 _OTHERS = {
   b'<': 'it is a page of text: its address answered with an error',
   b'version https://git-lfs': 'it is a pointer of Git LFS: git lfs pull',
@@ -77,7 +77,7 @@ def form(head: bytes) -> str:
 
 
 def _other(head: bytes) -> str:
-  """What a file is that is not read; '' if it may be a .caffemodel."""
+  """Describes a file that is not read; '' if it may be a .caffemodel."""
   if not head:
     return 'it is empty'
   for magic, said in _OTHERS.items():
@@ -109,7 +109,7 @@ def _numbered_model(head: bytes) -> str:
 
 
 def _inner(head: bytes) -> bytes:
-  """What the first field holds, which has a length of up to five bytes."""
+  """The content of the first field, after its length of one to five bytes."""
   begin = 2
   while begin < 6 and head[begin - 1 : begin] >= b'\x80':
     begin += 1
@@ -117,7 +117,7 @@ def _inner(head: bytes) -> bytes:
 
 
 def _text(head: bytes) -> str:
-  """What a text is, by its beginning; '' if it is none."""
+  """Describes a text by its beginning; '' if the bytes are no text."""
   try:
     text = head.decode()
   except UnicodeDecodeError as error:

@@ -34,7 +34,7 @@ def blocks(name: str, ceil: bool) -> list[tables.Layer]:
 
 
 def _namings(name: str) -> tuple[dict[str, str], ...]:
-  """What torchvision and Keras call the layers."""
+  """The names of the layers in torchvision and in Keras."""
   torchvision, keras, index = {}, {}, 0
   for block, count in enumerate(CONVOLUTIONS[name], 1):
     for i in range(1, count + 1):
