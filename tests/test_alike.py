@@ -153,6 +153,42 @@ def test_sums_of_objectives(function, shapes, shared):
   assert not differing(function, shapes, shared, (2, 3, 5, 16))
 
 
+def repeated(x):
+  def body(carry, _):
+    size = jnp.sum(carry**2)
+    return (x + carry / size) / size, None
+
+  return jax.lax.scan(body, x, None, length=2)[0]
+
+
+@pytest.mark.parametrize('function', (
+  jax.grad(lambda x: jnp.sum(jnp.sin(x / jnp.linalg.norm(x)))),
+  lambda x: (x + x / x.sum(0, keepdims=True)) / x.sum(0, keepdims=True),
+  lambda x: (x + x**2 / np.ones((43, 7)) / 3) / np.full((43, 7), 3.0),
+  lambda x: jnp.arange(9) // jnp.argmax(x) + jnp.sum(x) / x.size,
+  repeated,
+))  # fmt: skip
+def test_quotients_are_the_same_on_two_devices(function):
+  x = np.random.default_rng(0).normal(size=(8, 43, 7)).astype(np.float32)
+  found = []
+  for count in (1, 2):  # devices, each with four arrays
+    mesh = jax.sharding.Mesh(jax.devices()[:count], ('unit',))
+    spec = jax.sharding.PartitionSpec('unit')
+    mapped = jax.shard_map(
+      jax.vmap(alike.alike(function)),
+      mesh=mesh,
+      in_specs=spec,
+      out_specs=spec,
+      check_vma=False,
+    )
+    compiled = jax.jit(mapped, compiler_options=alike.options())
+    found.append(compiled(x[: 4 * count])[:4])
+  np.testing.assert_array_equal(*found)
+  np.testing.assert_allclose(
+    found[0], jax.vmap(function)(x[:4]), rtol=1e-4, atol=1e-5
+  )
+
+
 def test_programs_inside_programs_are_rewritten():
   weights = (320, 256)
 

@@ -9,7 +9,9 @@ differs, hence the last digits, and Adam makes grey levels of last digits.
 
 `alike` fills the matmuls and convolutions of a small batch up with zeros, and
 computes Fourier transforms one by one; `options` leaves reductions to one
-library. Elementwise functions and maxima were the same in every batch.
+library. XLA also turns x / y into x * (1 / y) for a broadcast y in the program
+of one device, and leaves it in that of two: `alike` always multiplies. Other
+elementwise functions and maxima were the same in every program.
 tests/test_alike.py looks at each operator of the networks, tests/widths.py at
 whole recipes.
 """
@@ -82,8 +84,17 @@ def _run(
   def value(atom):
     return atom.val if isinstance(atom, core.Literal) else values[atom]
 
+  broadcast = {}  # variable: (array before, parameters of the broadcast)
   for equation in jaxpr.eqns:
-    found = _equation(equation, [value(atom) for atom in equation.invars])
+    args = [value(atom) for atom in equation.invars]
+    if equation.primitive.name == 'broadcast_in_dim':
+      broadcast[equation.outvars[0]] = args[0], equation.params
+    if equation.primitive.name == 'div':
+      _, y = equation.invars
+      literal = isinstance(y, core.Literal)  # which cannot be hashed
+      found = [_quotient(*args, None if literal else broadcast.get(y))]
+    else:
+      found = _equation(equation, args)
     values |= dict(zip(equation.outvars, found, strict=True))
   return [value(atom) for atom in jaxpr.outvars]
 
@@ -143,6 +154,43 @@ def _convolution(params, x, kernel):
   channels = like.shape[params['dimension_numbers'].out_spec[1]]
   count = like.size // max(1, channels)
   return _batched((function, function), (count, None), x, kernel)
+
+
+def _quotient(
+  x: ArrayLike, y: ArrayLike, broadcast: tuple[ArrayLike, dict] | None = None
+) -> Array:
+  """x / y, computed as x * (1 / y) where y has fewer numbers than x.
+
+  Args:
+    x: of one run.
+    y: of one run, or shared by all.
+    broadcast: y before it was broadcast, and the parameters of the broadcast.
+  """
+  if not jnp.issubdtype(jnp.result_type(y), jnp.inexact):
+    return jax.lax.div(x, y)
+  if broadcast is not None:
+    y, params = broadcast
+    return x * jax.lax.broadcast_in_dim_p.bind(_inverse(y), **params)
+  if jnp.ndim(y) < jnp.ndim(x):
+    return x * _inverse(y)
+
+  @jax.custom_batching.custom_vmap
+  def alone(x, y):
+    return jax.lax.div(x, y)
+
+  @alone.def_vmap
+  def mapped(size, is_mapped, x, y):
+    del size
+    if not is_mapped[1]:
+      return jax.vmap(jax.lax.mul, (0, None))(x, _inverse(y)), True
+    axes = [0 if each else None for each in is_mapped]
+    return jax.vmap(jax.lax.div, axes)(x, y), True
+
+  return alone(x, y)
+
+
+def _inverse(y):
+  return jax.lax.full_like(y, 1) / y
 
 
 def _transform(params, x):
