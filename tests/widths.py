@@ -7,7 +7,7 @@ one device, then in batches of 1, 2, 3, 5 and 16 (16 units leave a remainder
 after 3 and 5), on two and three simulated devices, and with --cores on one
 core of the CPU. Prints a line for each case and difference, with the arrays
 that differ and by how much; exit status 1 if any do. A case is a name of
-`CASES`, or begins one: `demo` takes all that begin with `demo`.
+`CASES`, or the beginning of some: `demo` takes all that begin with `demo`.
 """
 
 import argparse
@@ -107,7 +107,9 @@ def main() -> int:
   names = [
     name
     for name in CASES
-    if not given.cases or any(map(name.startswith, given.cases))
+    if not given.cases
+    or name in given.cases
+    or any(map(name.startswith, {*given.cases} - {*CASES}))
   ]
   failed = 0
   for name in names:
