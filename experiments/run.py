@@ -114,9 +114,7 @@ class _Bar:
       self.close()
       self.layer = progress.layer
       self.bar = self._open(progress)
-    self.bar.set_postfix_str(
-      f'{progress.units}/{progress.count} units', refresh=False
-    )
+    self.bar.set_postfix_str(_units(progress), refresh=False)
     self.bar.update(progress.steps)
 
   def close(self) -> None:
@@ -125,12 +123,17 @@ class _Bar:
 
   def _open(self, progress: sweep.Progress) -> tqdm.tqdm:
     return launch.bar(
-      '{desc}:{postfix}, {percentage:.0f}%, {rate_fmt}, {remaining} left',
+      '{desc}{postfix}, {percentage:.0f}%, {rate_fmt}, {remaining} left',
       desc=progress.layer,
       total=progress.count * self.steps[progress.layer],
       initial=progress.units * self.steps[progress.layer],
+      postfix=_units(progress),
       unit=' image steps',
     )
+
+
+def _units(progress: sweep.Progress) -> str:
+  return f'{progress.units}/{progress.count} units'
 
 
 if __name__ == '__main__':
