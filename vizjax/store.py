@@ -128,11 +128,11 @@ def read_config(workdir: str) -> dict[str, Any]:
   try:
     provenance = json.loads(content)
   except ValueError as error:
-    raise ValueError(f'{file.path!r} is damaged: {error}') from None
+    raise _damaged(file, str(error)) from None
   if not isinstance(provenance, dict) or not provenance.keys() >= set(_KEYS):
-    raise ValueError(f'{file.path!r} is damaged: it lacks some of {_KEYS}')
+    raise _damaged(file, f'it lacks some of {_KEYS}')
   if not isinstance(provenance['config'], dict):
-    raise ValueError(f'{file.path!r} is damaged: its config holds no knobs')
+    raise _damaged(file, 'its config holds no knobs')
   return provenance
 
 
@@ -220,7 +220,7 @@ def open_(path: places.Path) -> Store:
   try:
     names = json.loads(content)['attributes']['arrays']
   except (ValueError, KeyError, TypeError):
-    raise ValueError(f'{group.path!r} is damaged') from None
+    raise ValueError(places.damaged(path)) from None
   arrays = handles(path, names)
   chunk = arrays[DONE].chunk_layout.read_chunk.shape[0]
   # Some are longer while rows are added, and where that was cut.
@@ -238,7 +238,8 @@ def handles(
   opening = {
     name: tensorstore.open(_spec(f'{path}/{name}'), open=True) for name in names
   }
-  return {n: _opened(f'{path}/{n}', f) for n, f in opening.items()}
+  with places.reading(path):
+    return {name: future.result() for name, future in opening.items()}
 
 
 def missing(store: Store) -> dict[int, np.ndarray]:
@@ -292,8 +293,14 @@ def interrupted(store: Store, row: int, attempt: int = 0) -> places.File:
 
 
 def read(store: Store, name: str, rows: Any = slice(None)) -> np.ndarray:
-  """Some rows of a field."""
-  return store.arrays[name][rows].read().result()
+  """Some rows of a field.
+
+  Raises:
+    ValueError: a chunk is damaged.
+    OSError: it cannot be read.
+  """
+  with places.reading(store.path):
+    return store.arrays[name][rows].read().result()
 
 
 def read_or(store: Store, name: str, default: int) -> np.ndarray:
@@ -301,6 +308,13 @@ def read_or(store: Store, name: str, default: int) -> np.ndarray:
   if name in store.arrays:
     return read(store, name)
   return np.full(store.count, default)
+
+
+def _damaged(file: places.File, why: str) -> ValueError:
+  return ValueError(
+    f'{file.path!r} is damaged ({why}): restore that file from a copy, or type '
+    '--workdir=ANOTHER, a new folder'
+  )
 
 
 def _own(path: pathlib.Path) -> None:
@@ -391,13 +405,6 @@ def _metadata(
       {'name': 'zstd', 'configuration': {'level': 3}},
     ],
   }
-
-
-def _opened(path: str, opening: Any) -> tensorstore.TensorStore:
-  try:
-    return opening.result()
-  except ValueError as error:
-    raise ValueError(f'{path!r} is damaged: {error}') from error
 
 
 def _spec(path: str) -> dict[str, Any]:
