@@ -63,6 +63,8 @@ def main() -> None:
     for note in descriptions.notes(config, plans):
       print(note, file=sys.stderr)
   if _DRY_RUN.value:
+    if _WORKDIR.value:
+      sweep.check(config, plans, _WORKDIR.value)
     print(descriptions.plan(config, plans))
     return
   path = config_flags.get_config_filename(flags.FLAGS['config'])

@@ -1,11 +1,14 @@
 """What a launcher makes of its arguments before it begins."""
 
+import importlib
 import signal
+import sys
 
 from absl import flags
 import pytest
 import test_launchers
 
+import experiments
 from experiments import launch
 from vizjax import build
 
@@ -196,6 +199,28 @@ def test_nohup_keeps_a_run_alive_and_every_other_signal_stops_it():
   finally:
     for number, handler in before.items():
       signal.signal(number, handler)
+
+
+def test_ctrl_c_while_modules_are_imported_is_one_line(monkeypatch, capfd):
+  before = signal.getsignal(signal.SIGINT)
+  try:
+    importlib.reload(experiments)
+    assert signal.getsignal(signal.SIGINT) is before
+    monkeypatch.setattr(sys, 'argv', ['-m', '--config=configs/demo.py'])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    importlib.reload(experiments)
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    importlib.reload(experiments)
+    left = []
+    monkeypatch.setattr(experiments.os, '_exit', left.append)
+    signal.raise_signal(signal.SIGINT)
+    assert left == [130]
+    assert capfd.readouterr().err == (
+      'interrupted before it began: type the same command again\n'
+    )
+  finally:
+    signal.signal(signal.SIGINT, before)
 
 
 def test_an_interruption_that_python_drops_is_raised_again():

@@ -287,6 +287,10 @@ BAD = {
   'too few': ({'held_out': 14}, '14 photographs, of which 14.*held_out'),
   'none held out': ({'held_out': 0}, 'config.held_out is 0, expected'),
   'no steps': ({'steps': 0}, 'config.steps is 0, expected a whole number'),
+  'many steps': (
+    {'steps': 2**31},
+    'expected a whole number from 1 to 2147483647',
+  ),
   'no batch': ({'batch_size': 0}, 'config.batch_size is 0, expected'),
   'a negative seed': ({'seed': -1}, 'config.seed is -1, expected a whole'),
   'no loss': ({'image_weight': 0.0}, 'expected numbers >= 0, one of them more'),

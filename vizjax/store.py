@@ -80,20 +80,50 @@ def claim(
     ValueError: it belongs to something else; the fields that differ.
     OSError: it cannot be made.
   """
-  provenance = json.loads(json.dumps(provenance))  # tuples become lists
   config = places.File(workdir, CONFIG)
   if places.read(config) is None:
     if not places.remote(workdir):
-      _own(pathlib.Path(workdir).expanduser())
+      path = pathlib.Path(workdir).expanduser()
+      path.mkdir(parents=True, exist_ok=True)
+      _check_alone(path)
     text = json.dumps(provenance, indent=2) + '\n'
     if places.write(config, text.encode(), once=True):
       return False
+  check(workdir, provenance, defaults, grows, earlier)
+  return True
+
+
+def check(
+  workdir: str,
+  provenance: Mapping[str, Any],
+  defaults: Mapping[str, Any] | None = None,
+  grows: Mapping[str, str | None] | None = None,
+  earlier: Callable[[], str] | None = None,
+) -> None:
+  """Refuses a directory that `claim` refuses, and writes nothing.
+
+  Args:
+    workdir: a directory, there or not.
+    provenance: as of `claim`, as are the others.
+    defaults: what a field was before there was one of that name.
+    grows: fields of the config that may change.
+    earlier: gives the fingerprint as older versions made it.
+
+  Raises:
+    ValueError: it belongs to something else; the fields that differ.
+    OSError: it cannot be read.
+  """
+  if places.read(places.File(workdir, CONFIG)) is None:
+    path = pathlib.Path(workdir).expanduser()
+    if not places.remote(workdir) and path.exists():
+      _check_alone(path)
+    return
+  provenance = json.loads(json.dumps(provenance))  # tuples become lists
   old, grows = read_config(workdir), grows or {}
   if earlier is not None and not old['fingerprint'].startswith(WHOLE):
     provenance |= {'fingerprint': earlier()}
     grows = dict.fromkeys(grows, 'the workdir is of an older version')
   _compare(workdir, old, provenance, defaults or {}, grows)
-  return True
 
 
 def fingerprint(arrays: Iterable[ArrayLike], strings: Iterable[str]) -> str:
@@ -317,9 +347,8 @@ def _damaged(file: places.File, why: str) -> ValueError:
   )
 
 
-def _own(path: pathlib.Path) -> None:
-  """Makes a directory, or refuses one of something else."""
-  path.mkdir(parents=True, exist_ok=True)
+def _check_alone(path: pathlib.Path) -> None:
+  """Refuses a directory of something else."""
   # Files of ours, and the locks beside them while another process claims it.
   if CONFIG in (entries := os.listdir(path)):
     return
@@ -327,7 +356,8 @@ def _own(path: pathlib.Path) -> None:
   if others:
     raise ValueError(
       f'workdir {str(path)!r} holds other files ({others[0]}, ...): '
-      'expected a new or empty directory, or one of this program'
+      'expected a new or empty directory, or one of this program: type '
+      '--workdir=ANOTHER'
     )
 
 
@@ -344,15 +374,17 @@ def _compare(
       differing.append(f'{name}: {was!r} there, {now!r} here{why}')
       if isinstance(was, str | int | float) and name in old['config']:
         typed.append(shlex.quote(f'--config.{name}={was}'))
+      elif was is None and name in old['config']:
+        typed.append(f'--config.{name}=none')
   whole = len(typed) == len(differing)
   if old['fingerprint'] != new['fingerprint']:
     differing.append('the weights or arrays that the config names')
     whole = False
   if differing:
-    advice = f'type {" ".join(typed)}' if whole else 'use that config'
+    advice = f'type {" ".join(typed)}, or' if whole else 'type'
     raise ValueError(
       f'workdir {workdir!r} was made with another config ('
-      f'{"; ".join(differing)}): {advice}, or another --workdir'
+      f'{"; ".join(differing)}): {advice} --workdir=ANOTHER, a new folder'
     )
 
 
