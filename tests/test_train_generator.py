@@ -229,9 +229,26 @@ def test_another_config_is_refused(planned, undisturbed, folder):
   other.update(rate=0.5, steps=9, every=2)
   with pytest.raises(ValueError, match='rate: 0.01 there, 0.5 here; steps: 7'):
     run((other, plan), workdir)
+  with pytest.raises(ValueError, match='rate: 0.01 there, 0.5 here; steps: 7'):
+    runs.check(other, plan, str(workdir))
+  runs.check(config, plan, str(workdir))
   fewer = plan._replace(held=plan.held._replace(images=plan.held.images[:3]))
   with pytest.raises(ValueError, match='weights or arrays'):
     run((config, fewer), workdir)
+
+
+def test_a_bucket_is_refused_before_anything_is_made(
+  planned, tmp_path, monkeypatch
+):
+  monkeypatch.chdir(tmp_path)
+  for name, words in (
+    ('gs://b/w', 'is no directory.*--workdir=DIR'),
+    ('gs:/b', 'no bucket'),
+  ):
+    for use in (run, lambda both, workdir: runs.check(*both, workdir)):
+      with pytest.raises(ValueError, match=words):
+        use(planned, name)
+  assert not list(tmp_path.iterdir())
 
 
 def test_a_damaged_checkpoint_is_told(planned, tmp_path):
