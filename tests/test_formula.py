@@ -230,7 +230,7 @@ def test_a_name_that_is_not_a_function_is_told_why(text, match):
     ('neuron()', r'neuron\(layer, read\) does not take these arguments'),
     ('neuron(layer, 1, 2, 3)', 'does not take these arguments'),
     ('neuron(leyer=layer)', "missing a required argument: 'layer'"),
-    ('neuron(3)', r'layer of neuron\(layer, read\) is 3, expected a text'),
+    ('neuron(3)', r"\(layer, read\) is given layer=3, .* type '3'"),
     ("jitter('8')", r'jitter\(\) fails at .*\.py:[0-9]+ \(TypeError: '),
     ('jitter', r"no knob 'jitter'; it is a function: type jitter\(...\)"),
     ('pad(-1)', 'pad: w is -1'),

@@ -216,8 +216,8 @@ class _Evaluator:
       texts = all(isinstance(v, str) for v in values)
       if parameter.annotation in (str, str | None) and not texts:
         raise self._error(
-          f'{key} of {name}({", ".join(signature.parameters)}) is {value!r}, '
-          "expected a text: type it in quotes, as 'a'"
+          f'{name}({", ".join(signature.parameters)}) is given {key}={value!r},'
+          f' expected a text in quotes: type {str(value)!r}, or another'
         )
 
   def _function(self, name: str) -> Callable:
