@@ -15,7 +15,6 @@ A sweep may be under way; what is not made yet is left out.
 """
 
 import itertools
-import pathlib
 
 from absl import flags
 from absl import logging
@@ -92,10 +91,9 @@ def main() -> None:
   write, takes = FORMATS[f.format]
   _check(f, takes)
   selection = export.select(f.workdir, f.layer, f.units)
-  advice = 'type --out=DIR'
-  out = f.out or places.local(f.workdir, advice) / 'export' / f.format
+  out = places.output(f.out, f.workdir, f'export/{f.format}', 'type --out=DIR')
   options = {name: f[name].value for name in takes}
-  paths = write(selection, pathlib.Path(out), **options)
+  paths = write(selection, out, **options)
   first = next(paths)  # or an error, before there is a bar
   line = '{n_fmt} files, {elapsed}'
   with launch.bar(line, unit=' files', delay=3) as bar:

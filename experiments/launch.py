@@ -22,6 +22,8 @@ from ml_collections import config_dict
 from ml_collections import config_flags
 import tqdm
 
+from vizjax import spelling
+
 # Ctrl-C; a cluster that wants its machine; a terminal that closes; Slurm.
 _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
@@ -185,8 +187,10 @@ class _Lines:
   """Standard error, with each state of a bar on a line of its own."""
 
   def write(self, text: str) -> None:
-    if text.strip():
-      print(text.strip(), file=sys.stderr)
+    # tqdm writes '?' for a rate or a time that is not known yet.
+    parts = text.strip().split(', ')
+    if known := ', '.join(p for p in parts if not p.startswith('?')):
+      print(known, file=sys.stderr)
 
   def flush(self) -> None:
     sys.stderr.flush()
@@ -225,13 +229,16 @@ def _loaded(
     return None
   file, *argument = path.split(':', 1)
   if not os.path.isfile(file):
+    kind = 'is not there'
+    if os.path.exists(file):
+      kind = 'is a folder' if os.path.isdir(file) else 'is a pipe or a device'
     raise ValueError(
-      f'config file {path!r} is not there: type --config=FILE.py, '
+      f'config file {path!r} {kind}: type --config=FILE.py, '
       'such as --config=configs/demo.py'
     )
   try:
     config = _get_config(file, *argument)
-  except Exception as error:  # of a program that the user writes
+  except (Exception, SystemExit) as error:  # of a program of the user's
     raise ValueError(_at_place(error, file)) from error
   lacks = _lacks(config, fields) if fields else ''
   if lacks:
@@ -266,7 +273,7 @@ def _lacks(config: Any, fields: Callable[[], config_dict.ConfigDict]) -> str:
   return missing and f'a config without {", ".join(missing[:3])}{more}'
 
 
-def _at_place(error: Exception, file: str) -> str:
+def _at_place(error: BaseException, file: str) -> str:
   """FILE:LINE where a config file raised an error, and the error."""
   if isinstance(error, SyntaxError):
     return f'{error.filename or file}:{error.lineno or 1}: {error.msg}'
@@ -274,6 +281,11 @@ def _at_place(error: Exception, file: str) -> str:
   at = os.path.abspath(file)
   lines = [f.lineno for f in frames if os.path.abspath(f.filename) == at]
   place = f'{file}:{lines[-1]}' if lines else file
+  if isinstance(error, SystemExit):
+    return (
+      f'{place}: sys.exit({error.code!r}) would end the program: expected '
+      'get_config() to return a config; remove this call'
+    )
   if type(error) is ValueError:
     return f'{place}: {error}'
   return f'{place}: {type(error).__name__}: {error}'
@@ -351,6 +363,10 @@ def _leave(status: int) -> NoReturn:
 
 
 def _explain(error: Exception) -> str:
+  if isinstance(error, flags.IllegalFlagValueError):
+    return _illegal(error)
+  if str(error).startswith('Missing value for flag'):  # of absl
+    return f'{error}: type {str(error).split()[-1]}=VALUE'
   if isinstance(error, OSError) and error.filename is not None:
     return (
       f'{str(error.filename)!r} cannot be used ({error.strerror}): '
@@ -364,6 +380,42 @@ def _explain(error: Exception) -> str:
     what = what.args[0] if isinstance(what, KeyError) else what
     return f'the config has no such knob: {what}'
   return str(error)
+
+
+def _illegal(error: flags.IllegalFlagValueError) -> str:
+  """Says in words that the value of a flag is not of its type."""
+  text = str(error)
+  name = text.removeprefix('flag --').partition('=')[0]
+  if not text.startswith('flag --') or name not in flags.FLAGS:
+    return text
+  # absl ends its message with the error of the parser.
+  value = text[len(f'flag --{name}=') : -len(f': {error.__context__}')]
+  flag = flags.FLAGS[name]
+  kind, parser = flag.flag_type(), flag.parser
+  if kind == 'bool':
+    expected, typed = 'true or false', f'true or --{name}=false'
+  elif kind in ('int', 'float'):
+    expected = parser.syntactic_help
+    typed = _number(value, kind, parser, flag.default)
+  elif kind == 'string enum':
+    expected = f'one of {", ".join(parser.enum_values)}'
+    near = spelling.nearest(value, parser.enum_values)
+    typed = near or parser.enum_values[0]
+  else:
+    return text
+  return f'--{name} is {value!r}, expected {expected}: type --{name}={typed}'
+
+
+def _number(value: str, kind: str, parser: Any, default: Any) -> str:
+  """A number that a flag takes: what 1e3 means, the default, or the least."""
+  if kind == 'int':
+    with contextlib.suppress(ValueError, OverflowError):
+      whole = int(float(value))
+      if whole == float(value) and not parser.is_outside_bounds(whole):
+        return str(whole)
+  if default is None:
+    return str(1 if parser.lower_bound is None else parser.lower_bound)
+  return str(default)
 
 
 flags.DEFINE_bool('traceback', False, 'Show where an error comes from.')

@@ -63,6 +63,8 @@ def main() -> None:
     for note in descriptions.notes(config, plans):
       print(note, file=sys.stderr)
   if _DRY_RUN.value:
+    if _WORKDIR.value:
+      sweep.check(config, plans, _WORKDIR.value)
     print(descriptions.plan(config, plans))
     return
   path = config_flags.get_config_filename(flags.FLAGS['config'])
@@ -114,9 +116,7 @@ class _Bar:
       self.close()
       self.layer = progress.layer
       self.bar = self._open(progress)
-    self.bar.set_postfix_str(
-      f'{progress.units}/{progress.count} units', refresh=False
-    )
+    self.bar.set_postfix_str(_units(progress), refresh=False)
     self.bar.update(progress.steps)
 
   def close(self) -> None:
@@ -125,12 +125,17 @@ class _Bar:
 
   def _open(self, progress: sweep.Progress) -> tqdm.tqdm:
     return launch.bar(
-      '{desc}:{postfix}, {percentage:.0f}%, {rate_fmt}, {remaining} left',
+      '{desc}{postfix}, {percentage:.0f}%, {rate_fmt}, {remaining} left',
       desc=progress.layer,
       total=progress.count * self.steps[progress.layer],
       initial=progress.units * self.steps[progress.layer],
+      postfix=_units(progress),
       unit=' image steps',
     )
+
+
+def _units(progress: sweep.Progress) -> str:
+  return f'{progress.units}/{progress.count} units'
 
 
 if __name__ == '__main__':

@@ -31,6 +31,8 @@ def main() -> None:
   if not _DRY_RUN.value and not workdir:
     raise ValueError('--workdir is missing: type --workdir=DIR')
   plan = plans.plan(config)
+  if workdir:
+    runs.check(config, plan, workdir)
   print(plans.describe(config, plan), flush=True)
   if _DRY_RUN.value:
     return

@@ -567,7 +567,6 @@ def test_a_value_of_the_wrong_kind_is_an_error_of_its_field(
   [
     ('objective', ''),
     ('parameterization', ''),
-    ('model', ' '),
     ('objective', 'neuron(layer) | l2()'),
     ('activation', 'neuron(layer) | l2()'),
     ('start', 'legacy_normal(model, 1.) | legacy_normal(model, 1.)'),
@@ -575,6 +574,10 @@ def test_a_value_of_the_wrong_kind_is_an_error_of_its_field(
 )
 def test_a_field_of_one_link_has_one(field, value):
   refused(rf'config\.{field} is .* links, expected 1', config(**{field: value}))
+
+
+def test_a_network_that_is_missing_is_an_error():
+  refused('config.model is empty, expected a network: type', config(model=' '))
 
 
 def test_an_optimizer_that_is_missing_is_an_error():
@@ -588,8 +591,8 @@ def test_a_record_cannot_take_the_name_of_another():
 @pytest.mark.parametrize(
   'field', ['steps', 'batch', 'replicates', 'save_every']
 )
-@pytest.mark.parametrize('value', [0, -1])
-def test_a_count_is_at_least_one(field, value):
+@pytest.mark.parametrize('value', [0, -1, 2**31, 99999999999999])
+def test_a_count_is_at_least_one_and_fits_int32(field, value):
   refused(f'config.{field} is {value}, expected', config(**{field: value}))
 
 

@@ -65,6 +65,10 @@ def test_where_programs_are_kept(monkeypatch, kept, tmp_path):
   monkeypatch.setenv(compilation.VARIABLE, str(tmp_path / 'told'))
   compilation.keep()
   assert jax.config.jax_compilation_cache_dir == str(tmp_path / 'told')
+  compilation.keep('gs://bucket/told')
+  assert jax.config.jax_compilation_cache_dir == 'gs://bucket/told'
+  with pytest.raises(ValueError, match='gs:/told.* type gs://BUCKET/PATH'):
+    compilation.keep('gs:/told')
   monkeypatch.delenv(compilation.VARIABLE)
   compilation.keep()
   assert '.cache/vizjax/compiled/' in jax.config.jax_compilation_cache_dir

@@ -230,6 +230,7 @@ def test_a_name_that_is_not_a_function_is_told_why(text, match):
     ('neuron()', r'neuron\(layer, read\) does not take these arguments'),
     ('neuron(layer, 1, 2, 3)', 'does not take these arguments'),
     ('neuron(leyer=layer)', "missing a required argument: 'layer'"),
+    ('neuron(3)', r"\(layer, read\) is given layer=3, .* type '3'"),
     ("jitter('8')", r'jitter\(\) fails at .*\.py:[0-9]+ \(TypeError: '),
     ('jitter', r"no knob 'jitter'; it is a function: type jitter\(...\)"),
     ('pad(-1)', 'pad: w is -1'),
@@ -395,3 +396,14 @@ def test_an_error_inside_a_function_is_not_one_of_the_call(monkeypatch):
     formula.evaluate('wrong(layer)', (objectives,), KNOBS)
   assert 'can only concatenate str' in str(e.value)
   assert 'does not take these arguments' not in str(e.value)
+
+
+def test_a_function_that_ends_the_program_is_an_error(tmp_path, monkeypatch):
+  text = 'import sys\ndef f():\n  sys.exit(3)\n'
+  (tmp_path / 'my_ending.py').write_text(text)
+  (tmp_path / 'my_end.py').write_text('import sys\nsys.exit(3)\n')
+  monkeypatch.syspath_prepend(tmp_path)
+  with pytest.raises(ValueError, match=r'f\(\) calls sys.exit\(3\) at .*py:3'):
+    evaluate('my_ending.f()')
+  with pytest.raises(ValueError, match='my_end calls sys.exit.3'):
+    evaluate('my_end.f()')

@@ -123,7 +123,13 @@ def test_the_config_holds_all_of_it_and_says_what_was_asked(tmp_path):
   [
     (
       {'steps': 2},
-      r'steps: 1 there, 2 here\): type --config.steps=1, or another --workdir',
+      r'steps: 1 there, 2 here\): type --config.steps=1, or '
+      '--workdir=ANOTHER, a new folder$',
+    ),
+    (
+      {'shape': '20x20'},
+      r"shape: None there, '20x20' here\): type --config.shape=none, or "
+      '--workdir=ANOTHER',
     ),
     (
       {'objective': 'channel(layer)'},
@@ -137,6 +143,9 @@ def test_anything_else_is_refused_with_what_to_type(tmp_path, changes, words):
   before = (tmp_path / 'config.json').read_bytes()
   with pytest.raises(ValueError, match=words):
     execute(few(units='0:4', **changes), tmp_path)
+  c = few(units='0:4', **changes)
+  with pytest.raises(ValueError, match=words):
+    sweep.check(c, sweep.plan(c), str(tmp_path))
   assert (tmp_path / 'config.json').read_bytes() == before
   assert store.open_(tmp_path / 'conv1').count == 1
 
@@ -157,7 +166,7 @@ def test_replicates_that_depend_on_their_number_cannot_grow(
 ):
   execute(few(replicates=2, **changes), tmp_path)
   for replicates in (1, 4):
-    with pytest.raises(ValueError, match=f'2 there, .*{words}.*=2, or another'):
+    with pytest.raises(ValueError, match=f'2 there, .*{words}.*=2, or --work'):
       execute(few(replicates=replicates, **changes), tmp_path)
   found = execute(few(units='0:3', replicates=2, **changes), tmp_path)['conv1']
   whole = execute(few(units='0:3', replicates=2, **changes), tmp_path / 'b')

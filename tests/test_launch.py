@@ -1,10 +1,14 @@
 """Launchers parse their arguments, and answer signals."""
 
+import importlib
 import signal
+import sys
 
+from absl import flags
 import pytest
 import test_launchers
 
+import experiments
 from experiments import launch
 from vizjax import build
 
@@ -38,6 +42,12 @@ def loaded(folder, text, argument='', fields=build.config):
     ('import nothere_at_all\n', '', ':1: ModuleNotFoundError: No module named'),
     ("open('/nowhere')\n", '', ':1: FileNotFoundError: .*/nowhere'),
     (WHOLE, ':wrong', ':12: no such form$'),
+    ('x = 1\nimport sys\nsys.exit(3)\n', '', r':3: sys.exit\(3\) would end'),
+    (
+      'def get_config():\n  raise SystemExit\n',
+      '',
+      r':2: sys.exit\(None\) would end .* remove this call$',
+    ),
     ('x = 1\n', '', ': the file has no function get_config, '),
     (
       'get_config = lambda: None',
@@ -72,6 +82,68 @@ def test_a_config_is_found_in_either_spelling_and_in_a_flagfile(tmp_path):
   argv = launch._expanded(['', f'--flagfile={flagfile}'])
   assert launch._loaded(argv, build.config).rate == 0.5
   assert launch._loaded(['', '--workdir=x'], build.config) is None
+
+
+def test_a_config_that_is_a_folder_is_called_one(tmp_path):
+  with pytest.raises(ValueError, match="' is a folder: type --config=FILE.py"):
+    launch._loaded(['', f'--config={tmp_path}'], build.config)
+
+
+@pytest.mark.parametrize(
+  'typed, said',
+  [
+    (
+      '--config.seed=1e3',
+      "--config.seed is '1e3', expected an integer: type --config.seed=1000",
+    ),
+    (
+      '--config.seed=1.5',
+      "--config.seed is '1.5', expected an integer: type --config.seed=7",
+    ),
+    (
+      '--config.seed=1e999',
+      "--config.seed is '1e999', expected an integer: type --config.seed=7",
+    ),
+    ('--port=abc', "--port is 'abc', expected an integer: type --port=1"),
+    (
+      '--columns=2e3',
+      "--columns is '2e3', expected an integer in the range [2, 1000]: "
+      'type --columns=2',
+    ),
+    ('--rate=a: b', "--rate is 'a: b', expected a number: type --rate=0.5"),
+    (
+      '--dry=maybe',
+      "--dry is 'maybe', expected true or false: type --dry=true or "
+      '--dry=false',
+    ),
+    ('--way=pgn', "--way is 'pgn', expected one of gif, png: type --way=png"),
+    (
+      '--port',
+      'Missing value for flag --port: type --port=VALUE',
+    ),
+  ],
+)
+def test_a_value_of_another_type_is_a_line_of_plain_words(
+  typed, said, monkeypatch
+):
+  monkeypatch.setattr(flags, 'FLAGS', flags.FlagValues())
+  given = {'flag_values': flags.FLAGS}
+  flags.DEFINE_integer('config.seed', 7, '', **given)
+  flags.DEFINE_integer('port', None, '', **given)
+  flags.DEFINE_integer('columns', None, '', 2, 1000, **given)
+  flags.DEFINE_float('rate', 0.5, '', **given)
+  flags.DEFINE_bool('dry', False, '', **given)
+  flags.DEFINE_enum('way', None, ['gif', 'png'], '', **given)
+  with pytest.raises(flags.Error) as error:
+    flags.FLAGS(['', typed])
+  assert launch._explain(error.value) == said
+
+
+def test_a_line_of_progress_leaves_out_what_is_not_known_yet(capsys):
+  line = '{desc}{postfix}, {percentage:.0f}%, {rate_fmt}, {remaining} left'
+  options = {'desc': 'conv5', 'total': 9, 'postfix': '0/3 units'}
+  launch.bar(line, **options).close()
+  assert capsys.readouterr().err == 'conv5, 0/3 units, 0%\n' * 2
 
 
 def test_knobs_go_back_to_none(tmp_path):
@@ -127,6 +199,28 @@ def test_nohup_keeps_a_run_alive_and_every_other_signal_stops_it():
   finally:
     for number, handler in before.items():
       signal.signal(number, handler)
+
+
+def test_ctrl_c_while_modules_are_imported_is_one_line(monkeypatch, capfd):
+  before = signal.getsignal(signal.SIGINT)
+  try:
+    importlib.reload(experiments)
+    assert signal.getsignal(signal.SIGINT) is before
+    monkeypatch.setattr(sys, 'argv', ['-m', '--config=configs/demo.py'])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    importlib.reload(experiments)
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    importlib.reload(experiments)
+    left = []
+    monkeypatch.setattr(experiments.os, '_exit', left.append)
+    signal.raise_signal(signal.SIGINT)
+    assert left == [130]
+    assert capfd.readouterr().err == (
+      'interrupted before it began: type the same command again\n'
+    )
+  finally:
+    signal.signal(signal.SIGINT, before)
 
 
 def test_an_interruption_that_python_drops_is_raised_again():

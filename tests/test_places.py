@@ -1,6 +1,8 @@
 """Folders of results, here and in a bucket."""
 
 import itertools
+import pathlib
+import re
 
 import bucket
 import pytest
@@ -50,6 +52,38 @@ def test_files_beside_the_arrays_need_a_directory(tmp_path):
   assert places.local(str(tmp_path), 'type --out=DIR') == tmp_path
   with pytest.raises(ValueError, match="'gs://b/c' is no directory.*--out=DIR"):
     places.local('gs://b/c', 'type --out=DIR')
+
+
+def test_a_bucket_that_is_misspelt_makes_no_folder(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  for name in ('gs:/', 'gs:', 'gs:b/c', 's3:/b/c', 'gs://', 's3:///b'):
+    said = f"'{name}' names no bucket: type {name[:2]}://BUCKET/PATH, or ./"
+    for use in (
+      lambda name=name: store.claim(name, {'config': {}, 'fingerprint': ''}),
+      lambda name=name: places.read(places.File(name, 'a')),
+      lambda name=name: places.local(name, 'advice'),
+    ):
+      with pytest.raises(ValueError, match=re.escape(said)):
+        use()
+  assert not list(tmp_path.iterdir())
+  assert places.read(places.File('./gs:', 'a')) is None
+
+
+def test_files_that_are_made_stay_out_of_the_arrays(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  given = ('export/png', 'type --out=DIR')
+  for out in ('w', 'w/conv5', './w/pictures', 'v/../w/export/../conv5'):
+    with pytest.raises(
+      ValueError, match="is inside the workdir 'w/', .* for w/export/png$"
+    ):
+      places.output(out, 'w/', *given)
+  for out in ('v', 'w2', 'w/export', 'w/export/png/a', '.'):
+    assert places.output(out, 'w', *given) == pathlib.Path(out)
+  assert places.output(None, 'w', *given) == pathlib.Path('w/export/png')
+  assert places.output('v', 'gs://b/w', *given) == pathlib.Path('v')
+  for out, workdir in ((None, 'gs://b/w'), ('gs://b/v', 'w')):
+    with pytest.raises(ValueError, match='is no directory.*type --out=DIR'):
+      places.output(out, workdir, *given)
 
 
 def test_a_sweep_into_a_bucket_is_that_into_a_directory(tmp_path, monkeypatch):

@@ -196,7 +196,7 @@ def test_a_layer_is_a_group_that_names_its_arrays(tmp_path):
   assert group['node_type'] == 'group'
   assert set(group['attributes']['arrays']) == {*FIELDS, 'done'}
   (tmp_path / 'conv1' / 'zarr.json').write_text('{"zarr_format": 3}')
-  with pytest.raises(ValueError, match="conv1/zarr.json' is damaged"):
+  with pytest.raises(ValueError, match="conv1' is damaged: remove that fol"):
     store.open_(tmp_path / 'conv1')
 
 
@@ -407,10 +407,31 @@ def test_a_layer_that_is_not_there_holds_no_results(tmp_path):
       store.open_(path)
 
 
+@pytest.mark.parametrize('content', [b'', b'garbage'])
+def test_a_damaged_chunk_is_a_line_that_says_what_to_remove(tmp_path, content):
+  kept = make(tmp_path)
+  (rows, *_) = store.missing(kept).values()
+  arrays = {n: np.ones((len(rows), *s), d) for n, (s, d) in FIELDS.items()}
+  store.write(kept, rows, arrays)
+  for path in (tmp_path / 'conv1' / 'score' / 'c').iterdir():
+    path.write_bytes(content)
+  again = store.open_(tmp_path / 'conv1')
+  for use in (
+    lambda: store.read(again, 'score'),
+    lambda: store.write(again, rows[:1], {'score': np.ones(1, np.float32)}),
+  ):
+    with pytest.raises(ValueError) as error:
+      use()
+    assert str(error.value) == (
+      f"'{tmp_path}/conv1' is damaged: remove that folder, and the same "
+      'command of experiments.run makes its images again'
+    )
+
+
 def test_a_damaged_array_is_named(tmp_path):
   make(tmp_path)
   (tmp_path / 'conv1' / 'score' / 'zarr.json').write_text('{"zarr')
-  with pytest.raises(ValueError, match="conv1/score' is damaged"):
+  with pytest.raises(ValueError, match="conv1' is damaged: remove that fol"):
     store.open_(tmp_path / 'conv1')
 
 

@@ -518,6 +518,29 @@ def test_weights_that_are_no_numbers_are_told_beforehand():
   assert note.startswith('conv2/bias: 1 of 6 weights are NaN or infinite')
 
 
+def test_a_workdir_is_checked_without_writing(tmp_path):
+  c = few()
+  plans = sweep.plan(c)
+  sweep.check(c, plans, str(tmp_path / 'new'))
+  assert not list(tmp_path.iterdir())
+  (tmp_path / 'other.txt').touch()
+  with pytest.raises(ValueError, match='holds other files.*workdir=ANOTHER'):
+    sweep.check(c, plans, str(tmp_path))
+  with pytest.raises(NotADirectoryError):
+    sweep.check(c, plans, str(tmp_path / 'other.txt'))
+
+
+def test_no_other_seeds_are_advised_where_weights_are_no_numbers(tmp_path):
+  c = few(model='toynets.broken()', layer='conv2', units='0:2')
+  workdir, plans = str(tmp_path), sweep.plan(c)
+  sweep.execute(c, plans, workdir)
+  assert descriptions.outcome(c, plans, workdir)[2:] == [
+    'the score is NaN or infinite: conv2 1 of 2',
+    'other seeds cannot help where weights are NaN or infinite: type '
+    '--config.model with a file of finite weights, and --workdir=ANOTHER',
+  ]
+
+
 def test_the_outcome_says_where_it_is_what_is_next_and_what_failed(tmp_path):
   c = few(model='toynets.dull()', objective='neuron(rectifier)', units='0:3')
   workdir = str(tmp_path / 'a b')

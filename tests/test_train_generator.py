@@ -229,9 +229,26 @@ def test_another_config_is_refused(planned, undisturbed, folder):
   other.update(rate=0.5, steps=9, every=2)
   with pytest.raises(ValueError, match='rate: 0.01 there, 0.5 here; steps: 7'):
     run((other, plan), workdir)
+  with pytest.raises(ValueError, match='rate: 0.01 there, 0.5 here; steps: 7'):
+    runs.check(other, plan, str(workdir))
+  runs.check(config, plan, str(workdir))
   fewer = plan._replace(held=plan.held._replace(images=plan.held.images[:3]))
   with pytest.raises(ValueError, match='weights or arrays'):
     run((config, fewer), workdir)
+
+
+def test_a_bucket_is_refused_before_anything_is_made(
+  planned, tmp_path, monkeypatch
+):
+  monkeypatch.chdir(tmp_path)
+  for name, words in (
+    ('gs://b/w', 'is no directory.*--workdir=DIR'),
+    ('gs:/b', 'no bucket'),
+  ):
+    for use in (run, lambda both, workdir: runs.check(*both, workdir)):
+      with pytest.raises(ValueError, match=words):
+        use(planned, name)
+  assert not list(tmp_path.iterdir())
 
 
 def test_a_damaged_checkpoint_is_told(planned, tmp_path):
@@ -287,6 +304,10 @@ BAD = {
   'too few': ({'held_out': 14}, '14 photographs, of which 14.*held_out'),
   'none held out': ({'held_out': 0}, 'config.held_out is 0, expected'),
   'no steps': ({'steps': 0}, 'config.steps is 0, expected a whole number'),
+  'many steps': (
+    {'steps': 2**31},
+    'expected a whole number from 1 to 2147483647',
+  ),
   'no batch': ({'batch_size': 0}, 'config.batch_size is 0, expected'),
   'a negative seed': ({'seed': -1}, 'config.seed is -1, expected a whole'),
   'no loss': ({'image_weight': 0.0}, 'expected numbers >= 0, one of them more'),

@@ -329,3 +329,9 @@ def test_squeezenet_says_what_opencv_says_of_the_same_pixels():
   right = sum(answer.rank == 1 for answer in found)
   # Its authors tell 57.5 % of all photographs of the validation set.
   assert 280 <= right <= 340
+
+
+@pytest.mark.parametrize('model', ('', ' '))
+def test_a_model_that_is_empty_is_refused(model):
+  with pytest.raises(ValueError, match='^--model is empty.*alexnet_features'):
+    validate.load(model)

@@ -71,9 +71,7 @@ def write(
     OSError: it cannot be written.
   """
   provenance = store.read_config(workdir)
-  if out is None:
-    out = places.local(workdir, 'type --out=DIR') / 'atlas'
-  out = pathlib.Path(out).expanduser()
+  out = places.output(out, workdir, 'atlas', 'type --out=DIR')
   config = provenance['config']
   labels = provenance.get('labels', {})
   with _replacing(out) as folder:

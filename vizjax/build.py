@@ -136,15 +136,12 @@ def check(config: config_dict.ConfigDict) -> None:
     'robust_draws',
   )  # fmt: skip
   for name in counts:
-    if config[name] is not None and config[name] < 1:
+    most = results.APART if name == 'replicates' else core.LARGEST_STEP
+    if config[name] is not None and not 1 <= config[name] <= most:
       raise ValueError(
-        f'config.{name} is {config[name]!r}, expected a whole number >= 1'
+        f'config.{name} is {config[name]!r}, expected a whole number from 1 to '
+        f'{most}'
       )
-  if config.replicates > results.APART:
-    raise ValueError(
-      f'config.replicates is {config.replicates}, expected a whole number from '
-      f'1 to {results.APART}'
-    )
   for name, value in config.items():
     if (
       isinstance(value, float) and name != 'memory' and not math.isfinite(value)

@@ -8,6 +8,8 @@ import zlib
 
 import jax
 
+from vizjax import places
+
 VARIABLE = 'JAX_COMPILATION_CACHE_DIR'
 
 
@@ -23,7 +25,9 @@ def keep(folder: str | None = None) -> None:
     kind = f'{platform.machine()}-{_instructions():08x}'
     folder = f'~/.cache/vizjax/compiled/{kind}'
     folder = os.environ.get(VARIABLE, folder)
-  place = str(pathlib.Path(folder).expanduser().absolute()) if folder else None
+  place = folder or None
+  if place and not places.remote(place):  # JAX itself writes to a bucket
+    place = str(places.local(place, 'type --compiled=DIR').absolute())
   jax.config.update('jax_compilation_cache_dir', place)
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
   jax.config.update('jax_persistent_cache_min_entry_size_bytes', 0)

@@ -37,6 +37,7 @@ Projection = Callable[[Params, Params, Int[Array, '']], Params]
 
 
 LARGEST_SEED = 2**32 - 1
+LARGEST_STEP = 2**31 - 1  # steps are counted in int32
 
 
 def at(number: Scheduled, step: Array | int) -> Array | Number:

@@ -132,7 +132,13 @@ def outcome(
     )
   if wrong:
     lines.append(f'the score is NaN or infinite: {", ".join(wrong)}')
-  if dead or wrong:
+  broken = _not_finite(plans) if wrong else []
+  if broken:
+    lines.append(
+      'other seeds cannot help where weights are NaN or infinite: type '
+      '--config.model with a file of finite weights, and --workdir=ANOTHER'
+    )
+  if dead or (wrong and not broken):
     lines.append(
       'to try these again from other seeds, type the same command with '
       f'--config.retries={config.retries + 3}'

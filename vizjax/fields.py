@@ -135,6 +135,11 @@ def network(config: config_dict.ConfigDict, field: str) -> core.Model:
     config: the configuration.
     field: 'model', 'encoder', or 'prior', whose input is a code.
   """
+  if not config[field].strip():
+    raise ValueError(
+      f'config.{field} is empty, expected a network: type one, as '
+      '"load(\'alexnet_features\')"'
+    )
   net = link(config, field, knobs(config))
   return net if field == 'prior' else core.in_grey_levels(net)
 

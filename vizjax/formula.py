@@ -191,14 +191,34 @@ class _Evaluator:
       raise self._error(
         f'{name}({shown}) does not take these arguments: {error}'
       ) from error
+    self._check_texts(name, signature, positional, named)
     try:
       return function(*positional, **named)
+    except SystemExit as error:
+      frame = traceback.extract_tb(error.__traceback__)[-1]
+      raise self._error(
+        f'{name}() calls sys.exit({error.code!r}) at {frame.filename}:'
+        f'{frame.lineno}: expected it to return a value; remove that call'
+      ) from error
     except TypeError as error:  # an argument of another type, or a fault inside
       frame = traceback.extract_tb(error.__traceback__)[-1]
       raise self._error(
         f'{name}() fails at {frame.filename}:{frame.lineno} (TypeError: '
         f'{error}): is each argument of the type that {name}() expects?'
       ) from error
+
+  def _check_texts(self, name, signature, positional, named) -> None:
+    """Refuses anything but a text where a function is annotated with str."""
+    for key, value in signature.bind(*positional, **named).arguments.items():
+      parameter = signature.parameters[key]
+      several = parameter.kind == inspect.Parameter.VAR_POSITIONAL
+      values = [v for v in (value if several else (value,)) if v is not None]
+      texts = all(isinstance(v, str) for v in values)
+      if parameter.annotation in (str, str | None) and not texts:
+        raise self._error(
+          f'{name}({", ".join(signature.parameters)}) is given {key}={value!r},'
+          f' expected a text in quotes: type {str(value)!r}, or another'
+        )
 
   def _function(self, name: str) -> Callable:
     head, _, last = name.rpartition('.')
@@ -234,6 +254,11 @@ class _Evaluator:
       raise self._error(f'{name!r} is of the standard library')
     try:
       module = importlib.import_module(head)
+    except SystemExit as error:
+      raise self._error(
+        f'{name!r} cannot be imported: {head} calls sys.exit({error.code!r}); '
+        'remove that call'
+      ) from error
     except ImportError as error:
       raise self._error(f'{name!r} cannot be imported: {error}') from error
     function = getattr(module, last, None)

@@ -11,6 +11,7 @@ import functools
 import hashlib
 import os
 import pathlib
+import re
 import shutil
 from typing import NamedTuple
 
@@ -21,6 +22,13 @@ Path = str | pathlib.Path
 # Other folders of a workdir, and the ends of its other files.
 _TAKEN = ('atlas', 'examples', 'export', 'shown')
 _FILES = ('.css', '.html', '.js', '.json', '.py')
+
+# What TensorStore says of an array that it cannot open, or of a chunk that it
+# cannot decode.
+_DAMAGED = re.compile(
+  '(DATA_LOSS|FAILED_PRECONDITION|INVALID_ARGUMENT|NOT_FOUND): '
+  'Error (opening|reading)'
+)
 
 # Bytes of a folder's name: a file of the layer's may have 255 in all.
 _LONGEST = 150
@@ -48,12 +56,43 @@ def local(workdir: str, advice: str) -> pathlib.Path:
   Raises:
     ValueError: it is none of this machine, and the advice.
   """
+  _check(workdir)
   if remote(workdir):
     raise ValueError(
       f'{workdir!r} is no directory of this machine, where other files could '
       f'be written: {advice}'
     )
   return pathlib.Path(workdir).expanduser()
+
+
+def output(
+  out: str | None, workdir: str, subfolder: str, advice: str
+) -> pathlib.Path:
+  """Returns the directory for files that are made of a workdir's arrays.
+
+  Args:
+    out: the directory that the user typed; None: WORKDIR/SUBFOLDER.
+    workdir: where the arrays are.
+    subfolder: one that is in no layer's way, as 'export/png'.
+    advice: what to type where this is no directory of this machine.
+
+  Raises:
+    ValueError: it is in a bucket, or among the arrays of the workdir.
+  """
+  if out is None:
+    return local(workdir, advice) / subfolder
+  found = local(out, advice)
+  if not remote(workdir):
+    here = pathlib.Path(workdir).expanduser().resolve()
+    own = here / pathlib.PurePath(subfolder).parts[0]
+    there = found.resolve()
+    if there.is_relative_to(here) and not there.is_relative_to(own):
+      raise ValueError(
+        f'--out={out} is inside the workdir {workdir!r}, among its arrays: '
+        'type an --out that is not inside, or leave --out out, for '
+        f'{workdir.rstrip("/")}/{subfolder}'
+      )
+  return found
 
 
 def where(path: str) -> str | dict[str, str]:
@@ -66,10 +105,18 @@ def where(path: str) -> str | dict[str, str]:
 
 @contextlib.contextmanager
 def _doing(what: str, path: str) -> Iterator[None]:
-  """Turns what TensorStore raises into an OSError that names the place."""
+  """Turns what TensorStore raises into an error that names the place.
+
+  Raises:
+    ValueError: the path is misspelt, or what it holds is damaged.
+    OSError: anything else, such as a disk that is full.
+  """
+  _check(path)
   try:
     yield
   except ValueError as error:
+    if _DAMAGED.match(str(error)):
+      raise ValueError(damaged(path)) from error
     # 'RESOURCE_EXHAUSTED: Failed writing: "...": ... No space left on device'
     why = str(error).splitlines()[0].partition(' [')[0]
     raise OSError(
@@ -80,6 +127,14 @@ def _doing(what: str, path: str) -> Iterator[None]:
 
 reading = functools.partial(_doing, 'read')
 writing = functools.partial(_doing, 'written')
+
+
+def damaged(folder: Path) -> str:
+  """Returns what to type where the folder of a layer is damaged."""
+  return (
+    f'{str(folder)!r} is damaged: remove that folder, and the same command of '
+    'experiments.run makes its images again'
+  )
 
 
 def spelled(layer: str) -> str:
@@ -180,6 +235,17 @@ def clear(folder: str) -> None:
     return
   with writing(folder):
     _folder(folder).delete_range(tensorstore.KvStore.KeyRange()).result()
+
+
+def _check(path: Path) -> None:
+  """Refuses gs:/BUCKET and gs:BUCKET, which would name a folder here."""
+  text = str(path)
+  scheme = re.match('(gs|s3):', text)
+  if scheme and not re.match('..://[^/]', text):
+    raise ValueError(
+      f'{text!r} names no bucket: type {scheme[0]}//BUCKET/PATH, or ./{text} '
+      'for a folder of this machine'
+    )
 
 
 def _inside(name: str) -> bool:

@@ -80,20 +80,50 @@ def claim(
     ValueError: it belongs to something else; the fields that differ.
     OSError: it cannot be made.
   """
-  provenance = json.loads(json.dumps(provenance))  # tuples become lists
   config = places.File(workdir, CONFIG)
   if places.read(config) is None:
     if not places.remote(workdir):
-      _own(pathlib.Path(workdir).expanduser())
+      path = pathlib.Path(workdir).expanduser()
+      path.mkdir(parents=True, exist_ok=True)
+      _check_alone(path)
     text = json.dumps(provenance, indent=2) + '\n'
     if places.write(config, text.encode(), once=True):
       return False
+  check(workdir, provenance, defaults, grows, earlier)
+  return True
+
+
+def check(
+  workdir: str,
+  provenance: Mapping[str, Any],
+  defaults: Mapping[str, Any] | None = None,
+  grows: Mapping[str, str | None] | None = None,
+  earlier: Callable[[], str] | None = None,
+) -> None:
+  """Refuses a directory that `claim` refuses, and writes nothing.
+
+  Args:
+    workdir: a directory, there or not.
+    provenance: as of `claim`, as are the others.
+    defaults: what a field was before there was one of that name.
+    grows: fields of the config that may change.
+    earlier: gives the fingerprint as older versions made it.
+
+  Raises:
+    ValueError: it belongs to something else; the fields that differ.
+    OSError: it cannot be read.
+  """
+  if places.read(places.File(workdir, CONFIG)) is None:
+    path = pathlib.Path(workdir).expanduser()
+    if not places.remote(workdir) and path.exists():
+      _check_alone(path)
+    return
+  provenance = json.loads(json.dumps(provenance))  # tuples become lists
   old, grows = read_config(workdir), grows or {}
   if earlier is not None and not old['fingerprint'].startswith(WHOLE):
     provenance |= {'fingerprint': earlier()}
     grows = dict.fromkeys(grows, 'the workdir is of an older version')
   _compare(workdir, old, provenance, defaults or {}, grows)
-  return True
 
 
 def fingerprint(arrays: Iterable[ArrayLike], strings: Iterable[str]) -> str:
@@ -128,11 +158,11 @@ def read_config(workdir: str) -> dict[str, Any]:
   try:
     provenance = json.loads(content)
   except ValueError as error:
-    raise ValueError(f'{file.path!r} is damaged: {error}') from None
+    raise _damaged(file, str(error)) from None
   if not isinstance(provenance, dict) or not provenance.keys() >= set(_KEYS):
-    raise ValueError(f'{file.path!r} is damaged: it lacks some of {_KEYS}')
+    raise _damaged(file, f'it lacks some of {_KEYS}')
   if not isinstance(provenance['config'], dict):
-    raise ValueError(f'{file.path!r} is damaged: its config holds no knobs')
+    raise _damaged(file, 'its config holds no knobs')
   return provenance
 
 
@@ -220,7 +250,7 @@ def open_(path: places.Path) -> Store:
   try:
     names = json.loads(content)['attributes']['arrays']
   except (ValueError, KeyError, TypeError):
-    raise ValueError(f'{group.path!r} is damaged') from None
+    raise ValueError(places.damaged(path)) from None
   arrays = handles(path, names)
   chunk = arrays[DONE].chunk_layout.read_chunk.shape[0]
   # Some are longer while rows are added, and where that was cut.
@@ -238,7 +268,8 @@ def handles(
   opening = {
     name: tensorstore.open(_spec(f'{path}/{name}'), open=True) for name in names
   }
-  return {n: _opened(f'{path}/{n}', f) for n, f in opening.items()}
+  with places.reading(path):
+    return {name: future.result() for name, future in opening.items()}
 
 
 def missing(store: Store) -> dict[int, np.ndarray]:
@@ -292,8 +323,14 @@ def interrupted(store: Store, row: int, attempt: int = 0) -> places.File:
 
 
 def read(store: Store, name: str, rows: Any = slice(None)) -> np.ndarray:
-  """Some rows of a field."""
-  return store.arrays[name][rows].read().result()
+  """Some rows of a field.
+
+  Raises:
+    ValueError: a chunk is damaged.
+    OSError: it cannot be read.
+  """
+  with places.reading(store.path):
+    return store.arrays[name][rows].read().result()
 
 
 def read_or(store: Store, name: str, default: int) -> np.ndarray:
@@ -303,9 +340,15 @@ def read_or(store: Store, name: str, default: int) -> np.ndarray:
   return np.full(store.count, default)
 
 
-def _own(path: pathlib.Path) -> None:
-  """Makes a directory, or refuses one of something else."""
-  path.mkdir(parents=True, exist_ok=True)
+def _damaged(file: places.File, why: str) -> ValueError:
+  return ValueError(
+    f'{file.path!r} is damaged ({why}): restore that file from a copy, or type '
+    '--workdir=ANOTHER, a new folder'
+  )
+
+
+def _check_alone(path: pathlib.Path) -> None:
+  """Refuses a directory of something else."""
   # Files of ours, and the locks beside them while another process claims it.
   if CONFIG in (entries := os.listdir(path)):
     return
@@ -313,7 +356,8 @@ def _own(path: pathlib.Path) -> None:
   if others:
     raise ValueError(
       f'workdir {str(path)!r} holds other files ({others[0]}, ...): '
-      'expected a new or empty directory, or one of this program'
+      'expected a new or empty directory, or one of this program: type '
+      '--workdir=ANOTHER'
     )
 
 
@@ -330,15 +374,17 @@ def _compare(
       differing.append(f'{name}: {was!r} there, {now!r} here{why}')
       if isinstance(was, str | int | float) and name in old['config']:
         typed.append(shlex.quote(f'--config.{name}={was}'))
+      elif was is None and name in old['config']:
+        typed.append(f'--config.{name}=none')
   whole = len(typed) == len(differing)
   if old['fingerprint'] != new['fingerprint']:
     differing.append('the weights or arrays that the config names')
     whole = False
   if differing:
-    advice = f'type {" ".join(typed)}' if whole else 'use that config'
+    advice = f'type {" ".join(typed)}, or' if whole else 'type'
     raise ValueError(
       f'workdir {workdir!r} was made with another config ('
-      f'{"; ".join(differing)}): {advice}, or another --workdir'
+      f'{"; ".join(differing)}): {advice} --workdir=ANOTHER, a new folder'
     )
 
 
@@ -391,13 +437,6 @@ def _metadata(
       {'name': 'zstd', 'configuration': {'level': 3}},
     ],
   }
-
-
-def _opened(path: str, opening: Any) -> tensorstore.TensorStore:
-  try:
-    return opening.result()
-  except ValueError as error:
-    raise ValueError(f'{path!r} is damaged: {error}') from error
 
 
 def _spec(path: str) -> dict[str, Any]:

@@ -91,6 +91,25 @@ def plan(config: config_dict.ConfigDict) -> list[LayerPlan]:
   ]
 
 
+def check(
+  config: config_dict.ConfigDict,
+  plans: list[LayerPlan],
+  workdir: str,
+) -> None:
+  """Refuses a workdir that `execute` refuses, and writes nothing.
+
+  Args:
+    config: the configuration.
+    plans: from `plan`.
+    workdir: a directory, there or not.
+
+  Raises:
+    ValueError: it belongs to something else.
+    OSError: it cannot be read.
+  """
+  store.check(workdir, _made_by(config, plans, ''), *_rules(config, plans))
+
+
 def execute(
   config: config_dict.ConfigDict,
   plans: list[LayerPlan],
@@ -223,27 +242,12 @@ def _opened(
 
   Process 0 makes the arrays, and the rows that they lack.
   """
-  made_by = provenance.of(config, source)
-  made_by |= {
-    'fingerprint': plans[0].weights,
-    'layers': [p.layer for p in plans],
-    'network': plans[0].network,
-    # Names of the units, for the layers whose units have any.
-    'labels': {p.layer: list(p.labels) for p in plans if p.labels},
-    'asked': [growth.asked(made_by['config'], made_by['versions'])],
-  }
+  made_by = _made_by(config, plans, source)
   if here.count > 1:
     hosts.agree(here, provenance.facts(made_by))
 
   def begin():
-    # A workdir of an older version lacks the fields that are newer.
-    new = not store.claim(
-      workdir,
-      made_by,
-      build.config().to_dict(),
-      {'layer': None, 'units': None, 'replicates': growth.fixed(config)},
-      lambda: _fingerprint(config, plans),
-    )
+    new = not store.claim(workdir, made_by, *_rules(config, plans))
     growth.record(workdir, made_by, {p.layer: p.columns for p in plans})
     for p in plans:
       path = store.directory(workdir, p.layer)
@@ -258,6 +262,27 @@ def _opened(
   # Nobody writes before everybody has seen what is missing.
   new = hosts.together(here, begin if here.index == 0 else lambda: False)
   return new, hosts.together(here, look)
+
+
+def _made_by(config, plans: list[LayerPlan], source: str) -> dict[str, Any]:
+  """What config.json holds of a workdir that is new."""
+  made_by = provenance.of(config, source)
+  return made_by | {
+    'fingerprint': plans[0].weights,
+    'layers': [p.layer for p in plans],
+    'network': plans[0].network,
+    # Names of the units, for the layers whose units have any.
+    'labels': {p.layer: list(p.labels) for p in plans if p.labels},
+    'asked': [growth.asked(made_by['config'], made_by['versions'])],
+  }
+
+
+def _rules(config, plans: list[LayerPlan]) -> tuple[dict, dict, Callable]:
+  """How `store` compares a workdir with the configuration."""
+  # A workdir of an older version lacks the fields that are newer.
+  defaults = build.config().to_dict()
+  grows = {'layer': None, 'units': None, 'replicates': growth.fixed(config)}
+  return defaults, grows, lambda: _fingerprint(config, plans)
 
 
 def _job(config, workdir: str, p: LayerPlan) -> _Job:

@@ -264,9 +264,10 @@ def _check(config: config_dict.ConfigDict) -> None:
   """Refuses values that no network is needed to refuse."""
   names = ('steps', 'batch_size', 'held_out', 'every', 'shown', 'readers')
   for name in names:
-    if config[name] < 1:
+    if not 1 <= config[name] <= core.LARGEST_STEP:
       raise ValueError(
-        f'config.{name} is {config[name]!r}, expected a whole number >= 1'
+        f'config.{name} is {config[name]!r}, expected a whole number from 1 to '
+        f'{core.LARGEST_STEP}'
       )
   if not 0 <= config.seed < 2**32:
     raise ValueError(

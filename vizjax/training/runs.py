@@ -29,6 +29,7 @@ import numpy as np
 from vizjax import core
 from vizjax import generators
 from vizjax import images
+from vizjax import places
 from vizjax import provenance as provenance_
 from vizjax import store
 from vizjax.models import arrays
@@ -59,6 +60,19 @@ class Run(NamedTuple):
   place: pathlib.Path
 
 
+def check(
+  config: config_dict.ConfigDict, plan: plans.Plan, workdir: str
+) -> None:
+  """Refuses a workdir that `execute` refuses, and writes nothing.
+
+  Raises:
+    ValueError: it belongs to something else.
+    OSError: it cannot be read.
+  """
+  places.local(workdir, 'type --workdir=DIR')
+  store.check(workdir, _provenance(config, plan, ''))
+
+
 def execute(
   config: config_dict.ConfigDict,
   plan: plans.Plan,
@@ -83,7 +97,7 @@ def execute(
       photograph cannot be decoded, or a loss is not finite.
     OSError: it cannot be written.
   """
-  place = pathlib.Path(workdir)
+  place = places.local(workdir, 'type --workdir=DIR')
   provenance = _provenance(config, plan, source)
   result = place / 'result.json'
   if (place / store.CONFIG).exists():
