@@ -9,8 +9,6 @@ print(*descriptions.outcome(config, plans, workdir), sep='\n')
 import math
 import shlex
 
-import jax
-import jax.numpy as jnp
 from ml_collections import config_dict
 import numpy as np
 
@@ -85,7 +83,7 @@ def notes(
   config: config_dict.ConfigDict, plans: list[sweep.LayerPlan]
 ) -> list[str]:
   """What was chosen for the user and may be worth a look, a line each."""
-  lines = _not_finite(plans)
+  lines = []
   if config.box or '@' in (config.units or ''):
     return lines
   for p in plans:
@@ -137,28 +135,6 @@ def outcome(
       'to try these again from other seeds, type the same command with '
       f'--config.retries={config.retries + 3}'
     )
-  return lines
-
-
-def _not_finite(plans: list[sweep.LayerPlan]) -> list[str]:
-  """The weights that are NaN or infinite, a line each."""
-  leaves = {}
-  for p in plans:
-    for each in p.stages.values():
-      recipe = each.programs[-1].recipe
-      for part in (recipe.model.params, recipe.parameterization):
-        for path, leaf in jax.tree_util.tree_leaves_with_path(part):
-          if jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
-            leaves[id(leaf)] = path, leaf
-  lines = []
-  for path, leaf in leaves.values():
-    wrong = int((~jnp.isfinite(leaf)).sum())
-    if wrong:
-      name = jax.tree_util.keystr(path, simple=True, separator='/')
-      lines.append(
-        f'{name}: {wrong} of {leaf.size} weights are NaN or infinite, and so '
-        'are the scores of the units that read them'
-      )
   return lines
 
 

@@ -27,6 +27,7 @@ from jaxtyping import PyTree
 import numpy as np
 
 from vizjax import core
+from vizjax.models import finite
 
 
 # What a module's __call__ calls training, and its value at inference.
@@ -86,6 +87,7 @@ def from_function(
       'expected arrays [c] or [h, w, c] of floating point numbers; leave out '
       'the batch, or axes of size 1'
     )
+  finite.warn(params)
   infos = tuple(
     core.LayerInfo(name, 'function', acts[name].shape[-1], None, True)
     for name in order
