@@ -222,6 +222,7 @@ def test_a_normalization_that_cannot_be_is_refused(given, words):
         ([jnp.ones(3)], 'a list'),
         (None, 'None'),
         (jnp.ones(3), 'an array'),
+        ({}, 'an empty dictionary'),
         ({'a': jnp.ones(3), 'b': None}, "a dictionary with 'b': NoneType"),
       )
     ),

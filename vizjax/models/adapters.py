@@ -249,7 +249,8 @@ def check(model: core.Model) -> None:
       for name, act in acts.items()
       if not isinstance(name, str) or not hasattr(act, 'shape')
     )
-    wrong = f'a dictionary with {wrong}' if wrong or not acts else ''
+    wrong = f'a dictionary with {wrong}' if wrong else ''
+    wrong = wrong if acts else 'an empty dictionary'
   if wrong:
     raise ValueError(
       f'the apply of the network returns {wrong}, expected arrays by the names '
