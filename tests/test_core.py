@@ -431,26 +431,3 @@ def test_a_unit_that_is_not_there_is_an_error_or_a_score_of_nan(model, unit):
 
   assert np.isnan(first_score(core.Unit(*unit)))
   assert np.isfinite(first_score(core.Unit(2, 1, 1)))
-
-
-@pytest.mark.parametrize('unit', ((6, 1, 1), (-1, 1, 1), (2, 6, 1), (2, 1, -1)))
-def test_a_term_of_the_users_own_has_no_unit_that_is_not_there(model, unit):
-  own = lambda acts, target: acts['conv2'][tuple(target['unit'])[1:]][
-    target['unit'].channel
-  ]
-  match = (
-    "the unit has .* but layer 'conv2' is 6 x 6 x 6 .*: expected .* from 0"
-  )
-  for changes in ({'objective': own}, {'trace': (('own', own),)}):
-    with pytest.raises(ValueError, match=match):
-      start(ascend(model, **changes), {'unit': core.Unit(*unit)})
-  start(ascend(model, objective=own), {'unit': core.Unit(5, 5, 0)})
-
-
-def test_a_term_of_the_users_own_may_number_something_else_by_the_unit(model):
-  vectors = jnp.eye(9)[:, :6]
-
-  def own(acts, target):
-    return acts['conv2'][target['unit'].y, 0] @ vectors[target['unit'].channel]
-
-  start(ascend(model, objective=own), {'unit': core.Unit(8, 5, -3)})

@@ -17,7 +17,6 @@ import dataclasses
 from typing import Any, NamedTuple
 
 import jax
-from jax.experimental import checkify
 from jax.tree_util import Partial
 import jax.numpy as jnp
 from jax.typing import ArrayLike
@@ -303,7 +302,6 @@ def init(recipe: 'Recipe', target: Target, key: Key[Array, '']) -> State:
     # Computes nothing: the terms check the unit while its numbers are known.
     draw = Draw(key, jnp.array(0), target)
     jax.eval_shape(lambda params: score(recipe, params, draw), params)
-    _check_unit(recipe, params, draw)
   none = unevaluated(params)
   with jax.default_prng_impl('threefry2x32'):  # of optax.add_noise, see `key`
     optimizer = recipe.optimizer.init(params)
@@ -315,90 +313,6 @@ def init(recipe: 'Recipe', target: Target, key: Key[Array, '']) -> State:
     none,
     recipe.procedure.extra(recipe, params, target),
     jnp.array(False),
-  )
-
-
-def _check_unit(recipe: 'Recipe', params: Params, draw: Draw) -> None:
-  """Refuses a unit that a term reads outside of its layer.
-
-  The terms of vizjax check the unit themselves. In a term of the user's own
-  JAX moves an index that is too large to the last entry of the array, so the
-  score would be that of another unit.
-
-  Raises:
-    ValueError: a layer that the term reads lacks the unit, and the term
-      indexes an array outside of its bounds.
-  """
-  unit = draw.target.get('unit')
-  if not isinstance(unit, Unit):
-    return
-  shapes = jax.eval_shape(lambda params: _read(recipe, params, draw), params)
-  # An index below 0 counts from the end of an array, so it is within bounds.
-  far = Unit(*(n if n >= 0 else n * 0 + 2**30 for n in unit))
-  for term in (recipe.objective, *(term for _, term in recipe.trace)):
-    names = []
-
-    def value(term=term, names=names):
-      acts, beside = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes)
-      return term(_Noted(acts, names), {**draw.target, **beside, 'unit': far})
-
-    jax.eval_shape(value)
-    lacking = [
-      (part, name, act.shape)
-      for name, act in shapes[0].items()
-      if name in names and name not in RESERVED and act.ndim in (1, 3)
-      for part, size in zip(
-        ('channel', 'x', 'y'), act.shape[::-1], strict=False
-      )
-      if not 0 <= getattr(unit, part) < size
-    ]
-    if lacking:
-      error, _ = checkify.checkify(value, checkify.index_checks)()
-      if error.get() is not None:
-        raise ValueError(outside(unit, *lacking[0]))
-
-
-def _read(
-  recipe: 'Recipe', params: Params, draw: Draw
-) -> tuple[Acts, Mapping[str, Acts]]:
-  """The activations of the first view, and those of the photographs."""
-  image = recipe.parameterization.render(params)
-  view = _views(recipe, draw, image)[0]
-  photographs = draw.target.get('photographs', {})
-  beside = {
-    name: recipe.model(_views(recipe, draw, photograph)[0])
-    for name, photograph in photographs.items()
-  }
-  return activations(recipe, view, image, params), beside
-
-
-class _Noted(dict):
-  """Activations that note in a list which of them are read."""
-
-  def __init__(self, acts: Acts, names: list[str]):
-    super().__init__(acts)
-    self.names = names
-
-  def __getitem__(self, name: str) -> Array:
-    self.names.append(name)
-    return super().__getitem__(name)
-
-
-def outside(unit: Unit, part: str, name: str, shape: tuple[int, ...]) -> str:
-  """The error for a unit that is not in its layer.
-
-  Args:
-    unit: its channel, row and column.
-    part: 'channel', 'y' or 'x', the number that is too large or below 0.
-    name: of the layer.
-    shape: of its activations, [h, w, c] or [c].
-  """
-  axes = ('y', 'x', 'channel')[-len(shape) :]
-  size = shape[axes.index(part)]
-  return (
-    f'the unit has {part}={int(getattr(unit, part))}, but layer {name!r} is '
-    f'{" x ".join(map(str, shape))} ({", ".join(axes)}): expected {part} from '
-    f'0 to {size - 1}'
   )
 
 

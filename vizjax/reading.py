@@ -86,4 +86,8 @@ def _check(
     if part not in parts or isinstance(number, jax.core.Tracer):
       continue
     if not 0 <= int(number) < size:
-      raise ValueError(core.outside(unit, part, name, act.shape))
+      raise ValueError(
+        f'the unit has {part}={int(number)}, but layer {name!r} is '
+        f'{" x ".join(map(str, act.shape))} ({", ".join(axes)}): expected '
+        f'{part} from 0 to {size - 1}'
+      )
