@@ -73,6 +73,11 @@ def named(*names: str) -> core.Model:
   return core.Model({}, jnp.full(3, 100.0), apply, (4, 4, 3))
 
 
+def unnamed() -> core.Model:
+  """A network of the user's own that returns a tuple."""
+  return core.Model({}, jnp.zeros(3), lambda params, x: (x, x), (4, 4, 3))
+
+
 def number() -> int:
   """No network."""
   return 3

@@ -13,6 +13,7 @@ from vizjax import models
 from vizjax import objectives
 from vizjax import parameterizations
 from vizjax import store
+from vizjax.models import adapters
 from vizjax.models import layers
 from vizjax.models import tables
 
@@ -195,6 +196,8 @@ def test_the_network_gets_the_image_less_the_mean_times_the_scale(door, image):
   [
     ({'mean': [1.0, 2.0]}, r'mean= is \[1.0, 2.0\], expected .* 4 numbers'),
     ({'scale': np.ones((9, 7, 4))}, r'scale= is an array of \(9, 7, 4\)'),
+    ({'mean': 'grey'}, "mean= is 'grey', expected a number or 4 numbers"),
+    ({'scale': ((1, 2), 3)}, r'scale= is \(\(1, 2\), 3\), expected a number'),
     ({'scale': 0}, 'scale= is 0, expected numbers other than 0'),
     ({'scale': np.nan}, 'scale= is nan'),
     ({'range': (1, 0)}, r'range= is \(1, 0\), expected \(low, high\)'),
@@ -204,6 +207,45 @@ def test_the_network_gets_the_image_less_the_mean_times_the_scale(door, image):
 def test_a_normalization_that_cannot_be_is_refused(given, words):
   with pytest.raises(ValueError, match=words):
     models.from_function(lambda w, x: x, {}, input_shape=SHAPE, **given)
+
+
+@pytest.mark.parametrize(
+  'given, words',
+  [
+    *(
+      (
+        {'apply': lambda params, x, made=made: made},
+        f'returns {words}, expected',
+      )
+      for made, words in (
+        ((), 'a tuple'),
+        ([jnp.ones(3)], 'a list'),
+        (None, 'None'),
+        (jnp.ones(3), 'an array'),
+        ({}, 'an empty dictionary'),
+        ({'a': jnp.ones(3), 'b': None}, "a dictionary with 'b': NoneType"),
+      )
+    ),
+    (
+      {'apply': lambda params, x: 1 // 0},
+      r'fails .*test_adapters.py:\d+: Zero',
+    ),
+    ({'mean': 3.0}, r'mean= is 3.0, .*: type mean=jnp.full\(4, 3.0\)'),
+    *(
+      ({'input_shape': shape}, r'expected \(height, .*: type input_shape=\(')
+      for shape in (('x', 3, 3), (224, 224), (-9, 7, 4), (9.0, 7, 4), 9, None)
+    ),
+  ],
+)
+def test_a_network_made_by_hand_that_cannot_be_run_is_refused(given, words):
+  model = core.Model({}, jnp.zeros(4), lambda params, x: {'x': x}, SHAPE)
+  adapters.check(model)
+  for name, value in given.items():
+    # The type checker of the tests would refuse it before `check` does.
+    object.__setattr__(model, name, value)
+  with pytest.raises(ValueError, match=words) as error:
+    adapters.check(model)
+  assert '\n' not in str(error.value)
 
 
 def test_a_scale_of_one_is_no_part_of_the_program():

@@ -96,6 +96,15 @@ def test_a_recipe_is_what_the_formulas_say():
   assert recipe.views(jnp.array([1.0, 2.0])) == 3
 
 
+def test_a_network_whose_outputs_have_no_names_is_refused():
+  c = build.config()
+  c.model = 'odd_networks.unnamed()'
+  with pytest.raises(
+    ValueError, match='^config.model: .*returns a tuple.*type'
+  ):
+    build.model(c)
+
+
 def test_the_activation_is_measured_clean_and_by_its_own_term():
   c = config(
     objective='neuron(layer) - strength * l2()',

@@ -2,6 +2,7 @@
 
 import math
 import pathlib
+import re
 
 import cv2
 import jax
@@ -13,6 +14,7 @@ import pytest
 from vizjax import models
 from vizjax import receptive_fields
 from vizjax.models import caffe
+from vizjax.models import caffe_schema
 
 pytestmark = pytest.mark.usefixtures('quickly')
 
@@ -823,7 +825,20 @@ BAD = {
     "layer 'f' reads 'q'",
   ),
   'no input': ('layer { name: "a" type: "ReLU" }', '0 inputs'),
-  'two of one name': (V2.replace('"r" type', '"c" type'), 'one name'),
+  'two of one name': (
+    V2.replace('"r" type', '"c" type'),
+    r"one name, 'c': layer \d \(type 'Convolution', name 'c', top 'c'\) and "
+    r"layer \d \(type 'ReLU', name 'c', top .*\), expected .*: change",
+  ),
+  'a top of one name': (
+    V2 + 'layer { name: "s" type: "Slice" bottom: "f" top: "a" top: "r" '
+    'slice_param { slice_point: 1 } }',
+    r"one name, 'r': .* and layer \d+ \(type 'Slice', name 's', top 'a', 'r'\)",
+  ),
+  'no names': (
+    re.sub('name: "[cr]" type', 'type', V2),
+    r"two layers without a name: layer \d \(type 'Conv.* and .*: type name: ",
+  ),
   'no kernel': (V2.replace('kernel_size: 3', ''), 'kernel'),
 }
 
@@ -833,6 +848,17 @@ def test_a_bad_prototxt_is_named(name):
   text, words = BAD[name]
   with pytest.raises(ValueError, match=words):
     caffe.parse(text)
+
+
+def test_weights_of_nvidias_caffe_are_named(tmp_path):
+  net = caffe_schema.message('NetParameter')
+  blob = net.layer.add(name='c').blobs.add(raw_data=bytes(16))
+  blob.shape.dim.append(8)
+  (tmp_path / 'half.caffemodel').write_bytes(net.SerializeToString())
+  with pytest.raises(
+    ValueError, match='NVIDIA.*: type store_blobs_in_old_form'
+  ):
+    caffe.read_weights(str(tmp_path / 'half.caffemodel'))
 
 
 def test_weights_that_do_not_fit_name_the_layer():

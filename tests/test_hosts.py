@@ -1,7 +1,10 @@
 """Processes that share work: who does what, and who refuses."""
 
+import os
+import socket
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -134,3 +137,33 @@ def test_who_waits_in_vain_says_so_and_ends():
   assert ended.returncode == 2
   assert 'did not come within 2 s' in ended.stderr
   assert not ended.stdout
+
+
+@pytest.mark.slow
+def test_who_waits_for_a_process_that_is_killed_ends_within_half_a_minute():
+  with socket.socket() as probe:
+    probe.bind(('127.0.0.1', 0))
+    port = probe.getsockname()[1]
+  script = (
+    'import os, sys\n'
+    'from vizjax import hosts\n'
+    'index = int(sys.argv[1])\n'
+    f'here = hosts.join("127.0.0.1:{port}", 2, index, patience=60)\n'
+    'hosts.together(here, lambda: index and os.kill(os.getpid(), 9))\n'
+  )
+  waiting, killed = (
+    subprocess.Popen(
+      [sys.executable, '-c', script, str(index)],
+      env={**os.environ, 'JAX_PLATFORMS': 'cpu'},
+      stderr=subprocess.DEVNULL,
+    )
+    for index in range(2)
+  )
+  try:
+    assert killed.wait(timeout=120) == -9
+    dead = time.monotonic()
+    assert waiting.wait(timeout=120) != 0
+    assert time.monotonic() - dead < 30
+  finally:
+    waiting.kill()
+    killed.kill()

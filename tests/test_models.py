@@ -402,6 +402,27 @@ def test_weights_that_do_not_fit_name_layer_found_and_expected():
     make({**good, 'conv1': {'kernel': good['conv1']['kernel']}})
 
 
+def test_weights_that_are_not_finite_are_told_where_a_network_is_loaded():
+  layer = tables.sequence(tables.conv('conv1', 4, 3))
+  weights = {
+    'kernel': np.full((3, 3, 3, 4), np.inf),
+    'bias': np.full(4, np.nan),
+  }
+  weights['kernel'][0] = 0
+  told = r'^conv1/bias: 4 of 4 weights are NaN .*\(also in 1 more array\)'
+  with pytest.warns(UserWarning, match=told) as found:
+    made = layers.model(
+      layer, {'conv1': weights}, mean=(0.0,) * 3, input_shape=(9, 9, 3)
+    )
+  assert len(found) == 1 and '\n' not in str(found[0].message)
+  with pytest.warns(UserWarning, match=told):
+    models.from_function(made.apply, made.params, input_shape=(9, 9, 3))
+  weights['kernel'][:] = weights['bias'][:] = 1
+  layers.model(
+    layer, {'conv1': weights}, mean=(0.0,) * 3, input_shape=(9, 9, 3)
+  )
+
+
 def test_an_unknown_kind_of_layer_is_an_error():
   rows = tables.sequence(tables.Layer('odd', 'swish'))
   with pytest.raises(ValueError, match="'odd' is of unknown kind 'swish'"):

@@ -359,7 +359,8 @@ def test_namings_are_those_of_torchvision_and_keras():
   last = {'vgg16': ('conv5_3', '28', '3'), 'vgg19': ('conv5_4', '34', '4')}
   for name, (row, number, i) in last.items():
     for network in (name, f'torchvision_{name}'):
-      torchvision, keras = models.described(network).namings
+      torchvision, keras, older = models.described(network).namings
+      assert [older[f'fc{i}'][-1] for i in (6, 7, 8)] == ['1', '4', '6']
       assert torchvision[row] == f'features.{number}'
       assert torchvision['fc7'] == 'classifier.3'
       assert keras[row] == f'block5_conv{i}'
@@ -369,6 +370,21 @@ def test_namings_are_those_of_torchvision_and_keras():
     _, shapes = layers.shapes(network.table, network.input_shape)
     for naming in network.namings:
       assert set(naming) == set(shapes)
+
+
+@pytest.mark.parametrize('ordered', [True, False])
+def test_the_names_of_older_torchvisions_are_those_of_vgg(ordered):
+  network = models.described('vgg16')
+  _, shapes = layers.shapes(network.table, network.input_shape)
+  convolutions = [0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28]
+  names = [f'features.{i}' for i in convolutions]
+  names += [f'classifier.{i}' for i in (1, 4, 6)]
+  # The head of another task stands beside them.
+  content = {f'{name}.weight': np.full(1, i) for i, name in enumerate(names)}
+  content = {'box.weight': np.full(1, 99), **content}
+  found = layouts.matched(network.table, content, network.namings, ordered)
+  assert [group['weight'][0] for group in found.values()] == [*range(16)]
+  assert list(found) == list(shapes)
 
 
 @pytest.fixture

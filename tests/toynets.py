@@ -5,7 +5,6 @@ import time
 
 import conftest
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from vizjax import core
@@ -20,10 +19,15 @@ def net() -> core.Model:
 
 def broken() -> core.Model:
   """The same with NaN in the bias of one channel of conv2."""
-  model = conftest.toy()
-  bias = model.params['conv2']['bias'].at[1].set(jnp.nan)
-  model.params['conv2']['bias'] = bias
-  return model
+  toy = conftest.toy()
+  params = jax.tree.map(np.array, toy.params)
+  params['conv2']['bias'][1] = np.nan
+  return layers.model(
+    toy.apply.network.table,
+    params,
+    mean=toy.mean,
+    input_shape=toy.input_shape,
+  )
 
 
 def unlucky(bad: int):

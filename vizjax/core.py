@@ -195,7 +195,7 @@ def in_grey_levels(model: Model) -> Model:
 
 
 def normalization(
-  input_shape: tuple[int, int, int],
+  input_shape: Any,
   mean: Any,
   scale: Any,
   range: Any,
@@ -211,11 +211,20 @@ def normalization(
   Raises:
     ValueError: a value is not of that form.
   """
+  sizes = input_shape if isinstance(input_shape, tuple) else ()
+  kinds = (int, np.integer)
+  whole = (isinstance(n, kinds) and n is not True and n >= 1 for n in sizes)
+  if len(sizes) != 3 or not all(whole):
+    raise ValueError(
+      f'input_shape= is {_shown(input_shape)}, expected (height, width, '
+      'channels) of the image, three whole numbers >= 1: type '
+      'input_shape=(224, 224, 3)'
+    )
   c = input_shape[2]
   values = {}
-  forms = {'mean': ((), (c,), tuple(input_shape)), 'scale': ((), (c,))}
+  forms = {'mean': ((), (c,), input_shape), 'scale': ((), (c,))}
   for name, given in (('mean', mean), ('scale', scale)):
-    value = values[name] = np.asarray(given, np.float32)
+    value = values[name] = _numbers(given)
     if value.shape not in forms[name] or not np.isfinite(value).all():
       raise ValueError(
         f'{name}= is {_shown(given)}, expected a number or {c} numbers, one '
@@ -232,8 +241,8 @@ def normalization(
     low, high = 0.0, 0.0
   if not -np.inf < low < high < np.inf:
     raise ValueError(
-      f'range= is {range!r}, expected (low, high) of the image, as (0, 255) '
-      'or (0, 1)'
+      f'range= is {_shown(range)}, expected (low, high) of the image, as '
+      '(0, 255) or (0, 1)'
     )
   mean, scale = values['mean'], values['scale']
   mean = np.broadcast_to(mean, (c,)) if mean.ndim == 0 else mean
@@ -245,9 +254,21 @@ def normalization(
   }
 
 
+def _numbers(given: Any) -> np.ndarray:
+  """A number or numbers in float32; NaN for anything else."""
+  try:
+    if np.asarray(given).dtype.kind in 'OUSc':
+      return np.array(np.nan)
+    return np.asarray(given, np.float32)
+  except (TypeError, ValueError):  # sequences of unequal lengths
+    return np.array(np.nan)
+
+
 def _shown(value: Any) -> str:
-  array = np.asarray(value)
-  return repr(value) if array.size <= 4 else f'an array of {array.shape}'
+  if getattr(value, 'size', 0) > 4:
+    return f'an array of {value.shape}'
+  text = ' '.join(repr(value).split())
+  return text if len(text) <= 60 else f'{text[:60]} ...'
 
 
 def key(seed: int) -> Key[Array, '']:

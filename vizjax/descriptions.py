@@ -9,8 +9,6 @@ print(*descriptions.outcome(config, plans, workdir), sep='\n')
 import math
 import shlex
 
-import jax
-import jax.numpy as jnp
 from ml_collections import config_dict
 import numpy as np
 
@@ -19,6 +17,7 @@ from vizjax import results
 from vizjax import scope
 from vizjax import store
 from vizjax import sweep
+from vizjax.models import finite
 
 # The fields that a plan shows.
 _METHOD = (
@@ -85,7 +84,7 @@ def notes(
   config: config_dict.ConfigDict, plans: list[sweep.LayerPlan]
 ) -> list[str]:
   """What was chosen for the user and may be worth a look, a line each."""
-  lines = _not_finite(plans)
+  lines = []
   if config.box or '@' in (config.units or ''):
     return lines
   for p in plans:
@@ -115,9 +114,9 @@ def outcome(
     rows = np.flatnonzero(store.read(kept, store.DONE))
     found = {n: store.read(kept, n, rows) for n in ('score', 'activation')}
     found[results.DEAD] = store.read_or(kept, results.DEAD, 0)[rows]
-    finite = results.finite(found)
+    whole = results.finite(found)
     made, count = made + len(rows), count + kept.count
-    for lines, failed in ((dead, found[results.DEAD] > 0), (wrong, ~finite)):
+    for lines, failed in ((dead, found[results.DEAD] > 0), (wrong, ~whole)):
       if failed.any():
         lines.append(f'{p.layer} {failed.sum()} of {len(rows)}')
   images = 'image' if count == 1 else 'images'
@@ -132,7 +131,12 @@ def outcome(
     )
   if wrong:
     lines.append(f'the score is NaN or infinite: {", ".join(wrong)}')
-  broken = _not_finite(plans) if wrong else []
+  broken = wrong and any(
+    finite.broken(program.recipe.model.params)
+    for p in plans
+    for each in p.stages.values()
+    for program in each.programs
+  )
   if broken:
     lines.append(
       'other seeds cannot help where weights are NaN or infinite: type '
@@ -143,28 +147,6 @@ def outcome(
       'to try these again from other seeds, type the same command with '
       f'--config.retries={config.retries + 3}'
     )
-  return lines
-
-
-def _not_finite(plans: list[sweep.LayerPlan]) -> list[str]:
-  """The weights that are NaN or infinite, a line each."""
-  leaves = {}
-  for p in plans:
-    for each in p.stages.values():
-      recipe = each.programs[-1].recipe
-      for part in (recipe.model.params, recipe.parameterization):
-        for path, leaf in jax.tree_util.tree_leaves_with_path(part):
-          if jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
-            leaves[id(leaf)] = path, leaf
-  lines = []
-  for path, leaf in leaves.values():
-    wrong = int((~jnp.isfinite(leaf)).sum())
-    if wrong:
-      name = jax.tree_util.keystr(path, simple=True, separator='/')
-      lines.append(
-        f'{name}: {wrong} of {leaf.size} weights are NaN or infinite, and so '
-        'are the scores of the units that read them'
-      )
   return lines
 
 

@@ -37,6 +37,7 @@ from vizjax import synthesizing
 from vizjax import targets
 from vizjax import toolbox
 from vizjax import transforms
+from vizjax.models import adapters
 
 _TERMS = (objectives, metrics, deepdream, features)
 
@@ -141,6 +142,10 @@ def network(config: config_dict.ConfigDict, field: str) -> core.Model:
       '"load(\'alexnet_features\')"'
     )
   net = link(config, field, knobs(config))
+  try:
+    adapters.check(net)
+  except ValueError as error:
+    raise ValueError(f'config.{field}: {error}') from error
   return net if field == 'prior' else core.in_grey_levels(net)
 
 

@@ -25,6 +25,12 @@ T = TypeVar('T')
 
 PATIENCE = 300  # seconds that a process waits for the others to start
 
+# Seconds after which a process that sends no sign of life is taken for dead, as
+# long as the processes plan. JAX then ends the others; its own 100 s are for
+# jobs of thousands of machines. The signs are sent by a thread of C++, which
+# neither Python nor a compilation holds up.
+HEARTBEAT = 20
+
 # Where launchers say how many processes of a job there are.
 _TASKS = ('SLURM_STEP_NUM_TASKS', 'OMPI_COMM_WORLD_SIZE', 'PMI_SIZE')
 
@@ -73,7 +79,11 @@ def join(
   try:
     # Longer than ours: where JAX's ends it ends the process, with a trace.
     jax.distributed.initialize(
-      address, count, index, initialization_timeout=patience + 60
+      address,
+      count,
+      index,
+      initialization_timeout=patience + 60,
+      heartbeat_timeout_seconds=HEARTBEAT,
     )
   except (ValueError, RuntimeError) as error:
     raise ValueError(

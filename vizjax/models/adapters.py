@@ -27,6 +27,8 @@ from jaxtyping import PyTree
 import numpy as np
 
 from vizjax import core
+from vizjax.models import finite
+from vizjax.models import layers
 
 
 # Arguments of __call__ that switch training on, and their values at inference.
@@ -86,6 +88,7 @@ def from_function(
       'expected arrays [c] or [h, w, c] of floating point numbers; leave out '
       'the batch, or axes of size 1'
     )
+  finite.warn(params)
   infos = tuple(
     core.LayerInfo(name, 'function', acts[name].shape[-1], None, True)
     for name in order
@@ -212,6 +215,48 @@ def from_nnx(
     scale=scale,
     range=range,
   )
+
+
+def check(model: core.Model) -> None:
+  """Refuses a `core.Model` that was made by hand and cannot be run.
+
+  Raises:
+    ValueError: input_shape, mean, scale or range is of another form; the
+      network fails on an image, or does not return arrays by name.
+  """
+  if isinstance(model.apply, (layers.Apply, _Named)):
+    return  # `layers.model` and `from_function` have checked it
+  scale = 1.0 if model.scale is None else model.scale
+  core.normalization(model.input_shape, model.mean, scale, model.range)
+  if np.ndim(model.mean) == 0:
+    c = model.input_shape[2]
+    raise ValueError(
+      f'mean= is {model.mean!r}, expected an array of {c} numbers, one for '
+      f'each channel: type mean=jnp.full({c}, {float(model.mean)})'
+    )
+  image = jax.ShapeDtypeStruct(model.input_shape, jnp.result_type(model.mean))
+  try:
+    acts = jax.eval_shape(model.apply, model.params, image)
+  except Exception as error:  # whatever the user's own code raises
+    raise ValueError(_explained(error, model.input_shape)) from error
+  if not isinstance(acts, Mapping):
+    wrong = f'a {type(acts).__name__}'
+    wrong = 'an array' if hasattr(acts, 'shape') else wrong
+    wrong = 'None' if acts is None else wrong
+  else:
+    wrong = ', '.join(
+      f'{name!r}: {type(act).__name__}'
+      for name, act in acts.items()
+      if not isinstance(name, str) or not hasattr(act, 'shape')
+    )
+    wrong = f'a dictionary with {wrong}' if wrong else ''
+    wrong = wrong if acts else 'an empty dictionary'
+  if wrong:
+    raise ValueError(
+      f'the apply of the network returns {wrong}, expected arrays by the names '
+      "of their layers, as {'conv1': array}: return a dictionary, or type "
+      'models.from_function(apply, params, input_shape=...), which gives names'
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,6 +11,7 @@ any blob that the definition does not take, is an error.
 
 from collections.abc import Iterator, Mapping
 import dataclasses
+import itertools
 import math
 
 from google.protobuf import message
@@ -157,7 +158,7 @@ def _layers(text: str) -> tuple[message.Message, list[caffe_layers.Reader]]:
     if name == kind
   ]  # fmt: skip
   messages = (*net.layers, *net.layer)
-  rows = map(caffe_layers.Reader, messages, fields)
+  rows = map(caffe_layers.Reader, messages, fields, itertools.count(1))
   return net, [row for row in rows if row.used(net.state)]
 
 
@@ -169,7 +170,7 @@ def _table(
       row.check()
   shape, sources = _input(net, rows)
   tops = {source: tables.DATA for source in sources}
-  table = []
+  table, makers = [], []
   for row in rows:
     if row.is_data or row.type == 'Silence':
       continue
@@ -182,11 +183,42 @@ def _table(
       ) from None
     made = row.read(inputs)
     table += made
+    makers += [row] * len(made)
     names = [m.name for m in made] * len(row.tops)
     tops.update(zip(row.tops, names, strict=False))
-  if len({row.name for row in table}) < len(table):
-    raise ValueError('the prototxt has two layers of one name')
+  _check_names(table, makers)
   return tuple(table), shape
+
+
+def _check_names(
+  table: list[tables.Layer], makers: list[caffe_layers.Reader]
+) -> None:
+  """Refuses a table with two layers of one name.
+
+  Args:
+    table: the layers.
+    makers: the layer of the prototxt that each layer of the table is from.
+  """
+  seen = {}
+  for row, maker in zip(table, makers, strict=True):
+    if row.name not in seen:
+      seen[row.name] = maker
+      continue
+    both = ' and '.join(
+      f'layer {one.number} (type {one.type!r}, name {one.name!r}, top '
+      f'{", ".join(map(repr, one.tops)) or "none"})'
+      for one in (seen[row.name], maker)
+    )
+    if not row.name:
+      raise ValueError(
+        f'the prototxt has two layers without a name: {both}, expected a name '
+        'for each layer: type name: "relu1", or the like, in each'
+      )
+    raise ValueError(
+      f'the prototxt has two layers of one name, {row.name!r}: {both}, '
+      'expected a name for each layer: change the name of the one that has no '
+      'weights'
+    )
 
 
 def read_weights(path: str) -> dict[str, list[np.ndarray]]:
@@ -405,6 +437,13 @@ def _array(blob: message.Message) -> np.ndarray:
     loose = caffe_schema.message('LooseBlob')
     loose.ParseFromString(blob.SerializeToString())
     values = np.array(loose.data or loose.double_data, np.float64)
+  if blob.raw_data and not values.size:
+    raise ValueError(
+      f"a blob of shape {shape} has its numbers in raw_data, as NVIDIA's Caffe "
+      'and DIGITS save them since its version 0.16, expected them in data: '
+      "type store_blobs_in_old_format: true in NVIDIA's solver.prototxt, and "
+      'save the weights again'
+    )
   if min(shape, default=0) < 0 or math.prod(shape) != values.size:
     raise ValueError(f'a blob of shape {shape} has {values.size} numbers')
   return values.astype(np.float32).reshape(shape)

@@ -76,14 +76,18 @@ class Reader:
   Attributes:
     layer: as protobuf has it, as a message of V2 if it was of V0.
     given: all its fields, those among them that protobuf passed over.
+    number: of the layer in the prototxt, from 1.
     name: of the layer.
     type: in the words of V2, such as Convolution.
     bottoms: names of the blobs that it reads.
     tops: names of those that it makes.
   """
 
-  def __init__(self, layer: message.Message, given: caffe_fields.Fields):
+  def __init__(
+    self, layer: message.Message, given: caffe_fields.Fields, number: int
+  ):
     self.message, self.given = layer.DESCRIPTOR.name, given
+    self.number = number
     self.layer = caffe_upgrade.upgrade(layer)
     if self.layer is not layer:
       self.message, self.given = 'V0LayerParameter', dict(given)['layer']

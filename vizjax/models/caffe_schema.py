@@ -27,7 +27,8 @@ _SCHEMA = {
   'BlobShape': 'dim 1 int64 *',
   'BlobProto': """
     num 1 int32; channels 2 int32; height 3 int32; width 4 int32;
-    shape 7 BlobShape; data 5 bytes *; double_data 8 bytes *""",
+    shape 7 BlobShape; data 5 bytes *; double_data 8 bytes *;
+    raw_data 12 bytes""",  # NVIDIA/caffe: raw_data
   'LooseBlob': 'data 5 float *; double_data 8 double *',
   'V0LayerParameter': """
     name 1 string; type 2 string; num_output 3 int32; biasterm 4 bool;

@@ -19,6 +19,7 @@ import numpy as np
 
 from vizjax import core
 from vizjax import receptive_fields
+from vizjax.models import finite
 from vizjax.models import operators
 from vizjax.models import pooling
 from vizjax.models import tables
@@ -110,6 +111,8 @@ def model(
 ) -> core.Model:
   """A `Model` of a table and its weights.
 
+  Warns of weights that are NaN or infinite.
+
   Args:
     table: the layers, each after its inputs.
     params: {layer: {'kernel': [h, w, in, out], 'bias': [out]}}.
@@ -140,6 +143,7 @@ def model(
     }
     for layer, group in weights.items()
   }
+  finite.warn(params)
   channels = {name: act.shape[-1] for name, act in acts.items()}
   return core.Model(
     params,

@@ -34,7 +34,7 @@ def blocks(name: str, ceil: bool) -> list[tables.Layer]:
 
 
 def _namings(name: str) -> tuple[dict[str, str], ...]:
-  """The names of the layers in torchvision and in Keras."""
+  """The names of the layers in torchvision, Keras and older torchvisions."""
   torchvision, keras, index = {}, {}, 0
   for block, count in enumerate(CONVOLUTIONS[name], 1):
     for i in range(1, count + 1):
@@ -43,12 +43,11 @@ def _namings(name: str) -> tuple[dict[str, str], ...]:
       index += 2  # a convolution and its rectifier
     index += 1  # the pooling
   torchvision |= {f'fc{6 + i}': f'classifier.{3 * i}' for i in range(3)}
-  return torchvision, {
-    **keras,
-    'fc6': 'fc1',
-    'fc7': 'fc2',
-    'fc8': 'predictions',
-  }
+  keras |= {'fc6': 'fc1', 'fc7': 'fc2', 'fc8': 'predictions'}
+  # The classifier began with a dropout until March 2017, and so it does in many
+  # files: https://github.com/pytorch/vision/pull/107.
+  older = {'fc6': 'classifier.1', 'fc7': 'classifier.4'}
+  return torchvision, keras, {**torchvision, **older}
 
 
 def network(name: str) -> published.Network:
