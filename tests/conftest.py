@@ -44,13 +44,10 @@ def pytest_configure(config):
     if signal.getsignal(number) == signal.SIG_IGN:
       signal.signal(number, handler)
   config.compiled = tempfile.mkdtemp(prefix='vizjax-tests-')
-  for name, value in (
-    ('jax_compilation_cache_dir', config.compiled),
-    ('jax_persistent_cache_min_compile_time_secs', 0),
-    ('jax_persistent_cache_min_entry_size_bytes', 0),
-  ):
-    jax.config.update(name, value)
-    os.environ[name.upper()] = str(value)  # of launchers
+  os.environ['JAX_COMPILATION_CACHE_DIR'] = config.compiled  # of launchers
+  jax.config.update('jax_compilation_cache_dir', config.compiled)
+  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
+  jax.config.update('jax_persistent_cache_min_entry_size_bytes', 0)
 
 
 def pytest_unconfigure(config):
