@@ -106,6 +106,7 @@ def test_of_equal_scores_the_first_unit_is_better():
   assert answer.best == (1, 2, 0, 3) and answer.rank == 4
 
 
+@pytest.mark.filterwarnings('ignore:.*weights are NaN or infinite')
 def test_nan_is_an_error_and_not_a_right_answer():
   classifier = classifiers.of(linear([0, 1], [0, np.nan]))
   with pytest.raises(ValueError, match="layer 'a' is NaN for '0'"):

@@ -376,7 +376,7 @@ def test_fewer_photographs_than_k(tmp_path):
     assert not found.deviation.any()
 
 
-@pytest.mark.filterwarnings('default:.*weights are NaN or infinite')
+@pytest.mark.filterwarnings('ignore:.*weights are NaN or infinite')
 def test_channels_that_are_no_number_have_no_examples(folder, tmp_path):
   path = workdir(tmp_path / 'w', model='toynets.broken()')
   searched(path, folder, k=2)

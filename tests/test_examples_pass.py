@@ -179,7 +179,7 @@ def test_many_values_are_kept_no_longer_than_needed(monkeypatch):
   np.testing.assert_allclose(found['maximum'], values.max(0), rtol=FLOAT)
 
 
-@pytest.mark.filterwarnings('default:.*weights are NaN or infinite')
+@pytest.mark.filterwarnings('ignore:.*weights are NaN or infinite')
 def test_what_is_no_number_is_told_and_no_example():
   one = through(net=toynets.broken(), layers=('conv1', 'conv2'))
   seen = walked(one)
