@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import os
 import random
 
 import jax
@@ -238,13 +239,29 @@ def test_weights_of_each_run_are_mapped():
 
 
 def test_alexnet_makes_the_same_images_in_other_batches():
-  assert not widths.compared('demo/conv5', 8, 6, (3,), ())
+  assert not widths.compared('demo/conv3', 8, 4, (3,), ())
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize('name', (
-  'demo/conv4', 'demo/lite0/logits', 'olah2017', 'yosinski2015/3',
+  'demo/conv4', 'demo/conv5', 'demo/lite0/logits', 'olah2017', 'yosinski2015/3',
   'cnnpref/gd_lower', 'deepdream', 'gatys2016',
 ))  # fmt: skip
 def test_recipes_make_the_same_images_in_other_batches(name):
   assert not widths.compared(name, 8, 20, (2, 3, 5), (2,))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.cpu_count() < 2, reason='one core has no other number')
+def test_images_of_vgg_depend_on_the_number_of_cores(tmp_path):
+  """The exception: XLA divides one convolution of conv5_3's box by the cores.
+
+  Two cores of an AMD EPYC, JAX 0.10.2, after 6 steps: 4.8 grey levels, and 1.5
+  in the score.
+  """
+  case = *widths.CASES['demo/vgg16/conv5_3'], 5, 6
+  (several,) = widths.made(tmp_path, case, (8,))
+  (one,) = widths.made(tmp_path, case, (8,), cores=1)
+  image, score = (f'conv5_3:{name}' for name in ('image', 'score'))
+  assert np.abs(several[image] - one[image]).max() < 10
+  np.testing.assert_allclose(several[score], one[score], rtol=0.02)

@@ -133,7 +133,10 @@ def test_a_batch_that_went_too_far_begins_again(tmp_path):
 
 @pytest.mark.parametrize(
   'optimizer',
-  ('add_noise(9., 0.5, key=3) | sgd(9.)', "adam(9., mu_dtype='bfloat16')"),
+  (
+    pytest.param('add_noise(9., 0.5, key=3) | sgd(9.)', marks=pytest.mark.slow),
+    "adam(9., mu_dtype='bfloat16')",
+  ),
 )
 def test_a_state_of_keys_or_of_bfloat16_goes_on(optimizer, tmp_path):
   c = plain(optimizer=optimizer)

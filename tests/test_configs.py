@@ -48,6 +48,7 @@ SAME = (
   ('deepdream', 'plain'),
   ('deepdream', 'guided'),
   ('cnn_vis', 'neuron'),
+  ('cnn_vis', 'example1'),
   ('cnn_vis', 'example11'),
   ('cnnpref', 'dgn_lbfgs_higher'),
   ('classes', None),

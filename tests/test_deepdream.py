@@ -125,6 +125,7 @@ def test_a_guided_dream_is_the_twins(photographs, tmp_path, x64):
   )
 
 
+@pytest.mark.slow
 def test_a_film_is_the_twins(photographs, tmp_path, x64):
   knobs = {'octave_n': 2, 'steps': 2, 'frames': 3, 'image_dtype': 'float32'}
   c = config('zoom', photograph=photographs[0], **knobs)

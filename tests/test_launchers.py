@@ -60,19 +60,25 @@ def assert_same(one, other):
 
 
 @pytest.fixture(scope='module')
-def undisturbed(tmp_path_factory):
+def first(tmp_path_factory):
+  """A sweep of both layers: its workdir, and how it ended."""
   workdir = tmp_path_factory.mktemp('sweep') / 'undisturbed'
-  code, _, err = finish(sweep(workdir))
+  return workdir, finish(sweep(workdir))
+
+
+@pytest.fixture(scope='module')
+def undisturbed(first):
+  workdir, (code, _, err) = first
   assert code == 0, err
   return workdir
 
 
-def test_a_sweep_tells_how_far_it_is(tmp_path):
-  code, out, err = finish(sweep(tmp_path / 'w', '--config.layer=fc3'))
+def test_a_sweep_tells_how_far_it_is(first):
+  workdir, (code, out, err) = first
   assert code == 0
   assert out.splitlines() == [
-    f'results: {tmp_path}/w (5 images)',
-    f'next: python -m experiments.atlas --workdir={tmp_path}/w',
+    f'results: {workdir} (10 images)',
+    f'next: python -m experiments.atlas --workdir={workdir}',
   ]
   last = err.strip().splitlines()[-1]
   assert 'fc3' in last and '5/5 units' in last and '100%' in last

@@ -97,7 +97,7 @@ def published_maps(name, image):
 @pytest.mark.parametrize(
   'name, shape',
   [
-    ('alexnet_features', (224, 224)),
+    pytest.param('alexnet_features', (224, 224), marks=pytest.mark.slow),
     ('alexnet_features', (97, 131)),
     pytest.param('vgg16_features', (67, 49), marks=pytest.mark.slow),
     pytest.param('vgg16_features', (224, 224), marks=pytest.mark.slow),

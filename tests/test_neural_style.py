@@ -241,6 +241,7 @@ def test_the_photographs_are_part_of_the_results(paths, tmp_path):
   assert stages.scales(c, build.model(c)).sizes == ((17, 24),)
 
 
+@pytest.mark.slow
 def test_runs_that_blend_other_numbers_of_styles_go_one_by_one(paths, tmp_path):
   c = config(
     paths,

@@ -319,7 +319,10 @@ def test_a_closed_over_mean_image_would_be_found(model):
   assert max(map(len, _programs(recipe, steps=2).values())) > SMALL_PROGRAM
 
 
-@pytest.mark.parametrize('optimizer', [optax.adam(0.1), optax.lbfgs()])
+@pytest.mark.parametrize(
+  'optimizer',
+  [optax.adam(0.1), pytest.param(optax.lbfgs(), marks=pytest.mark.slow)],
+)
 def test_devices_never_wait_for_each_other(model, optimizer):
   recipe = dataclasses.replace(
     first_order(model)['pixels'], optimizer=optimizer

@@ -17,6 +17,8 @@ from vizjax import models
 from vizjax import store
 from vizjax import sweep
 
+pytestmark = pytest.mark.usefixtures('quickly')
+
 ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / 'README.md').read_text()
 BLOCKS = re.findall(r'```python\n(.*?)```', README, re.DOTALL)
@@ -54,6 +56,7 @@ def test_the_python_example_raises_the_score():
   assert names['trace']['score'][-1] > names['trace']['score'][0]
 
 
+@pytest.mark.slow
 def test_the_example_objective_is_named_by_its_path(my_lab, tmp_path):
   config = toy_config.get_config()
   config.layer, config.units = 'conv2', '0'

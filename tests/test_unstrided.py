@@ -9,6 +9,8 @@ from vizjax import alike
 from vizjax.models import correlation
 from vizjax.models import unstrided
 
+pytestmark = pytest.mark.usefixtures('quickly')
+
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
