@@ -74,7 +74,18 @@ CASES = {
   },
   'simonyan2013': ('simonyan2013', {}),
   'cs231n': ('cs231n', {}),
-  'cnn_vis/neuron': ('cnn_vis:neuron', {}),
+  'cnn_vis/neuron': (
+    'cnn_vis:neuron',
+    {
+      'model': ALEXNET,
+      'layer': 'conv5',
+      'mean': None,
+      'tile': 96,
+      'initial_size': '120x150',
+      'final_size': '150x190',
+      'num_sizes': 2,
+    },
+  ),
   **{
     f'inversion/{kind}': (f'inversion:{kind}', {'photograph': 'docs/*.jpg'})
     for kind in ('fourier', 'pixels', 'lbfgs', 'caricature', 'blog', 'cs231n')
