@@ -19,11 +19,11 @@ from absl import logging
 
 from experiments import launch
 from experiments import validate
-from vizjax import classifiers
-from vizjax import datasets
-from vizjax import preprocessing
-from vizjax import ranges
-from vizjax.models import files
+from vizjax import files
+from vizjax.photographs import classifiers
+from vizjax.photographs import datasets
+from vizjax.photographs import moments as moments_
+from vizjax.photographs import preprocessing
 
 
 def define() -> None:
@@ -88,7 +88,7 @@ def act_range(
   with files.replacing(path) as partial:
     partial.touch()  # what cannot be written is told at once
     with validate.bar(count) as bar:
-      moments = ranges.measured(
+      moments = moments_.measured(
         net,
         layer,
         photographs,
@@ -97,8 +97,8 @@ def act_range(
         batch=batch,
         report=bar.update,
       )
-    bounds = ranges.bounds(moments, factor)
-    partial.write_text(ranges.text(bounds, integers))
+    bounds = moments_.bounds(moments, factor)
+    partial.write_text(moments_.text(bounds, integers))
   print(
     f'{out}: {len(bounds)} numbers from {bounds.min():.6g} to '
     f'{bounds.max():.6g}, mean {bounds.mean():.6g}'

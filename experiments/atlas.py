@@ -14,7 +14,7 @@ import sys
 from absl import flags
 
 from experiments import launch
-from vizjax import atlas
+from vizjax.atlas import site
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Of experiments.run.')
 _CONTRAST = flags.DEFINE_float(
@@ -87,7 +87,7 @@ def _written() -> pathlib.Path:
     if done == count:
       bars[layer].close()
 
-  return atlas.write(
+  return site.write(
     _WORKDIR.value, contrast=_CONTRAST.value, out=_OUT.value, report=report
   )
 

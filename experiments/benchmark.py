@@ -23,12 +23,12 @@ from absl import flags
 import jax
 
 from experiments import launch
-from vizjax import benchmark
-from vizjax import benchmark_peers
-from vizjax import benchmark_store
-from vizjax import benchmark_workloads
-from vizjax import provenance
-from vizjax.models import files
+from vizjax import files
+from vizjax.benchmark import measure
+from vizjax.benchmark import peers
+from vizjax.benchmark import store
+from vizjax.benchmark import workloads
+from vizjax.sweeps import provenance
 
 _SUITE = flags.DEFINE_enum(
   'suite',
@@ -56,13 +56,13 @@ def main() -> None:
   print(f'{found["machine"]}, JAX {jax.__version__}', flush=True)
   match suite:
     case 'peers':
-      tables = benchmark_peers.tables()
+      tables = peers.tables()
     case 'store':
-      tables = benchmark_store.tables()
+      tables = store.tables()
     case _:
-      tables = benchmark_workloads.tables(suite)
+      tables = workloads.tables(suite)
   for table in tables:
-    print(f'\n{benchmark.markdown(table)}', flush=True)
+    print(f'\n{measure.markdown(table)}', flush=True)
     found['tables'].append(table._asdict())
     if out:
       with files.replacing(out) as partial:

@@ -9,7 +9,7 @@ over the data finds, of every channel of every layer, the k photographs with
 the highest maximum over all positions, and the maximum, mean, deviation and
 99th and 99.9th percentile of that maximum over all photographs. They are
 written to DIR/examples, with what the units see of the photographs:
-vizjax/examples.py. The same command goes on after an interruption.
+vizjax/examples/search.py. The same command goes on after an interruption.
 Photographs are found and prepared as by experiments.validate.
 """
 
@@ -20,9 +20,9 @@ from absl import flags
 from absl import logging
 
 from experiments import launch
-from vizjax import examples
-from vizjax import examples_crops
-from vizjax import preprocessing
+from vizjax.examples import crops
+from vizjax.examples import search as search_
+from vizjax.photographs import preprocessing
 
 _EVERY = 60  # seconds, after which what is known is written
 _LISTED = 5  # photographs that are skipped
@@ -65,11 +65,11 @@ def search(
   limit: int | None = None,
 ) -> None:
   """Searches, and prints what was found; what `define` lists."""
-  plan = examples.plan(
+  plan = search_.plan(
     workdir, dataset, k=k, layer=layer, preprocess=preprocess, limit=limit
   )
   through = plan.through
-  size = examples_crops.size(through, plan.fields)
+  size = crops.size(through, plan.fields)
   channels = sum(shape[-1] for shape in through.layers.values())
   print(
     f'{workdir}: {len(through.layers)} layers of {channels} channels, '
@@ -84,7 +84,7 @@ def search(
       bars.report(progress)
       stop()
 
-    found = examples.search(plan, batch=batch, report=report, due=bars.due)
+    found = search_.search(plan, batch=batch, report=report, due=bars.due)
   for name, why in found['skipped'][:_LISTED]:
     print(f'skipped {name}: {why}', file=sys.stderr)
   more = len(found['skipped']) - _LISTED
@@ -112,7 +112,7 @@ class _Bars:
     if self.bar is not None:
       self.bar.close()
 
-  def report(self, progress: examples.Progress) -> None:
+  def report(self, progress: search_.Progress) -> None:
     if progress.what != self.what:
       self.__exit__()
       self.what, self.first = progress.what, progress.done

@@ -20,29 +20,29 @@ from absl import flags
 from absl import logging
 
 from experiments import launch
-from vizjax import export
-from vizjax import export_cnnpref
-from vizjax import export_photographs
-from vizjax import export_pictures
-from vizjax import export_plots
-from vizjax import export_synthesizing
-from vizjax import export_toolbox
-from vizjax import places
+from vizjax.export import cnnpref
+from vizjax.export import grid
+from vizjax.export import pictures
+from vizjax.export import plots
+from vizjax.export import selecting
+from vizjax.export import synthesizing
+from vizjax.export import toolbox
+from vizjax.workdir import folders
 
 # What writes each format, and the flags that it takes.
 FORMATS = {
-  'png': (export_pictures.png, ('stretch',)),
-  'montage': (export_pictures.montage, ('stretch', 'columns', 'tile')),
-  'strip': (export_pictures.strip, ('stretch', 'columns', 'tile')),
-  'gif': (export_pictures.gif, ('stretch', 'fps')),
-  'mp4': (export_pictures.mp4, ('stretch', 'fps')),
-  'plots': (export_plots.plots, ('plots_format',)),
-  'toolbox': (export_toolbox.toolbox, ('brave', 'skipbig')),
-  'cnnpref': (export_cnnpref.cnnpref, ()),
-  'synthesizing': (export_synthesizing.synthesizing, ()),
-  'grid': (export_photographs.grid, ('stretch', 'tile')),
+  'png': (pictures.png, ('stretch',)),
+  'montage': (pictures.montage, ('stretch', 'columns', 'tile')),
+  'strip': (pictures.strip, ('stretch', 'columns', 'tile')),
+  'gif': (pictures.gif, ('stretch', 'fps')),
+  'mp4': (pictures.mp4, ('stretch', 'fps')),
+  'plots': (plots.plots, ('plots_format',)),
+  'toolbox': (toolbox.toolbox, ('brave', 'skipbig')),
+  'cnnpref': (cnnpref.cnnpref, ()),
+  'synthesizing': (synthesizing.synthesizing, ()),
+  'grid': (grid.grid, ('stretch', 'tile')),
   'neural_style': (
-    export_photographs.neural_style,
+    grid.neural_style,
     ('preserve_colors', 'overwrite'),
   ),
 }
@@ -76,9 +76,7 @@ def define() -> None:
     upper_bound=4096,
   )
   flags.DEFINE_float('fps', 10, 'Frames a second.', 0.1, 1000)
-  flags.DEFINE_enum(
-    'plots_format', 'png', export_plots.FORMATS, 'Of the plots.'
-  )
+  flags.DEFINE_enum('plots_format', 'png', plots.FORMATS, 'Of the plots.')
   switch('preserve_colors', False, 'The colors are those of the content.')
   switch('overwrite', False, 'Replace files of neural_style that are there.')
   switch('brave', False, 'Replace files of the toolbox that are there.')
@@ -90,8 +88,8 @@ def main() -> None:
   logging.set_verbosity(logging.WARNING)  # matplotlib tells of its fonts
   write, takes = FORMATS[f.format]
   _check(f, takes)
-  selection = export.select(f.workdir, f.layer, f.units)
-  out = places.output(f.out, f.workdir, f'export/{f.format}', 'type --out=DIR')
+  selection = selecting.select(f.workdir, f.layer, f.units)
+  out = folders.output(f.out, f.workdir, f'export/{f.format}', 'type --out=DIR')
   options = {name: f[name].value for name in takes}
   paths = write(selection, out, **options)
   first = next(paths)  # or an error, before there is a bar

@@ -244,10 +244,18 @@ def _loaded(
   if lacks:
     raise ValueError(
       f'{file}: get_config() returns {lacks}: expected all fields; begin with '
-      f'config = {fields.__module__}.{fields.__name__}(), change some, and '
+      f'config = {_public(fields)}(), change some, and '
       'type return config'
     )
   return config
+
+
+def _public(function: Callable) -> str:
+  """The name that people type for a function of a package of vizjax."""
+  package = function.__module__.rpartition('.')[0]
+  given = getattr(sys.modules[package], function.__name__, None)
+  module = package if given is function else function.__module__
+  return f'{module}.{function.__name__}'
 
 
 def _get_config(file: str, *argument: str) -> Any:

@@ -22,11 +22,11 @@ import tqdm
 
 from experiments import launch
 from vizjax import build
-from vizjax import compilation
-from vizjax import descriptions
-from vizjax import hosts
-from vizjax import sweep
-from vizjax import watching
+from vizjax.sweeps import compilation
+from vizjax.sweeps import description
+from vizjax.sweeps import hosts
+from vizjax.sweeps import sweep
+from vizjax.sweeps import watching
 
 _CONFIG = launch.define_config()
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Where the results go.')
@@ -60,12 +60,12 @@ def main() -> None:
   here = _here()
   plans = hosts.together(here, lambda: sweep.plan(config))
   if here.index == 0:
-    for note in descriptions.notes(config, plans):
+    for note in description.notes(config, plans):
       print(note, file=sys.stderr)
   if _DRY_RUN.value:
     if _WORKDIR.value:
       sweep.check(config, plans, _WORKDIR.value)
-    print(descriptions.plan(config, plans))
+    print(description.plan(config, plans))
     return
   path = config_flags.get_config_filename(flags.FLAGS['config'])
   source = pathlib.Path(path.split(':')[0]).read_text()  # FILE:ARGUMENT
@@ -79,7 +79,7 @@ def main() -> None:
 
     sweep.execute(config, plans, _WORKDIR.value, report, source, watch, here)
   bar.close()
-  for line in descriptions.outcome(config, plans, _WORKDIR.value):
+  for line in description.outcome(config, plans, _WORKDIR.value):
     print(line)
 
 

@@ -6,7 +6,8 @@
 
 DIR holds a folder for each class, called as the class is: its number, one of
 its names, or its synset id (`DIR/n01440764/x.jpg`, `DIR/tench/x.jpg`).
-Photographs are prepared as the network wants them: vizjax/preprocessing.py.
+Photographs are prepared as the network wants them:
+vizjax/photographs/preprocessing.py.
 """
 
 import collections
@@ -23,13 +24,13 @@ import tqdm
 
 from experiments import launch
 from vizjax import build
-from vizjax import classes
-from vizjax import classifiers
 from vizjax import core
-from vizjax import datasets
-from vizjax import preprocessing
-from vizjax.models import files
-from vizjax.models import labels as labels_
+from vizjax import files
+from vizjax.models.labels import lists as lists_
+from vizjax.models.labels import names as names_
+from vizjax.photographs import classifiers
+from vizjax.photographs import datasets
+from vizjax.photographs import preprocessing
 
 HEAD = (
   'id', 'class', 'unit', 'rank',
@@ -79,7 +80,7 @@ def validate(
   """Prints what a network makes of a data set; what `define` lists."""
   how = None if preprocess is None else preprocessing.parse(preprocess)
   data = datasets.open(dataset)
-  names = None if labels is None else labels_.read(labels)
+  names = None if labels is None else lists_.read(labels)
   classifier = classifiers.of(load(model), layer, names)
   shape = classifier.net.input_shape[:2]
   how = preprocessing.own(model, shape) if how is None else how
@@ -166,7 +167,7 @@ def known_units(
       'class, as DIR/tench/x.jpg, or a set with a feature label'
     )
   try:
-    found = classes.units(data.classes, classifier.labels, classifier.count)
+    found = names_.units(data.classes, classifier.labels, classifier.count)
   except ValueError as error:
     raise ValueError(f'in {data.name!r}, {error}') from error
   if not found:

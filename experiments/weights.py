@@ -19,11 +19,11 @@ import numpy as np
 
 from experiments import launch
 from vizjax import spelling
-from vizjax.models import arrays
-from vizjax.models import download
-from vizjax.models import layouts
-from vizjax.models import weights
-from vizjax.models import zoo
+from vizjax.models.download import catalogue
+from vizjax.models.download import transfer
+from vizjax.models.formats import arrays
+from vizjax.models.formats import detect
+from vizjax.models.formats import layouts
 
 _HEAD = (
   'name', 'here', 'bytes', 'top-1/top-5', 'licence', 'checksum', 'address'
@@ -50,45 +50,47 @@ def main(arguments: list[str]) -> None:
 
 def show() -> None:
   """Prints a table of the files, and where they are looked for."""
-  rows = [_HEAD, *(_row(file) for file in zoo.FILES)]
+  rows = [_HEAD, *(_row(file) for file in catalogue.FILES)]
   widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
   for row in rows:
     cells = (f'{cell:{w}}' for cell, w in zip(row, widths, strict=True))
     print('  '.join(cells).rstrip())
   here = sum(row[1] == 'yes' for row in rows)
-  print(f'{here} of {len(zoo.FILES)} are in {zoo.directory()}')
+  print(f'{here} of {len(catalogue.FILES)} are in {catalogue.directory()}')
 
 
 def fetch(*names: str) -> None:
   """Downloads files, each after its licence; a restriction is told once."""
-  files = [zoo.get(name) for name in names]  # all of them, before the first
+  files = [
+    catalogue.get(name) for name in names
+  ]  # all of them, before the first
   told = set()
   for file in files:
     _tell_terms(file, told)
     bar = _Bar(file.name)
     try:
-      found = zoo.fetch(file.name, bar.report)
+      found = catalogue.fetch(file.name, bar.report)
     finally:
       bar.close()
-    _tell_checksum(file, zoo.path(file.name), found)
+    _tell_checksum(file, catalogue.path(file.name), found)
     if file.member:
-      print(f'{zoo.find(file.name)}: unpacked')
+      print(f'{catalogue.find(file.name)}: unpacked')
 
 
 def verify(*names: str) -> None:
   """Compares files that are here with what was published."""
-  files = [zoo.get(name) for name in names]
+  files = [catalogue.get(name) for name in names]
   for file in files:
-    path = zoo.find(file.name)
-    if file.member and zoo.path(file.name).is_file():
-      path = zoo.path(file.name)  # what a checksum is of
-    _tell_checksum(file, path, zoo.verify(file, path))
+    path = catalogue.find(file.name)
+    if file.member and catalogue.path(file.name).is_file():
+      path = catalogue.path(file.name)  # what a checksum is of
+    _tell_checksum(file, path, catalogue.verify(file, path))
 
 
 def convert(source: str, out: str) -> None:
   """Writes the arrays of a file of any format, in the layout they have."""
   out = os.path.expanduser(out)
-  form, content = weights.read(os.path.expanduser(source))
+  form, content = detect.read(os.path.expanduser(source))
   params = layouts.nested(content)
   bad = [
     f'{layer}.{name}'
@@ -124,7 +126,7 @@ class _Bar:
     self.name = name
     self.bar = None
 
-  def report(self, progress: download.Progress) -> None:
+  def report(self, progress: transfer.Progress) -> None:
     if self.bar is None:
       self.bar = self._open(progress)
     self.bar.update(progress.done - self.bar.n)
@@ -133,7 +135,7 @@ class _Bar:
     if self.bar is not None:
       self.bar.close()
 
-  def _open(self, progress: download.Progress):
+  def _open(self, progress: transfer.Progress):
     return launch.bar(
       '{desc}: {n_fmt} of {total_fmt}, {rate_fmt}, {remaining} left',
       desc=self.name,
@@ -145,11 +147,11 @@ class _Bar:
 
 
 def _usage(command: str) -> str:
-  return f'{zoo.COMMAND} {command} {_COMMANDS[command][1]}'.strip()
+  return f'{catalogue.COMMAND} {command} {_COMMANDS[command][1]}'.strip()
 
 
-def _row(file: zoo.File) -> tuple[str, ...]:
-  here = 'yes' if zoo.here(file.name) else 'no'
+def _row(file: catalogue.File) -> tuple[str, ...]:
+  here = 'yes' if catalogue.here(file.name) else 'no'
   size = '-' if file.size is None else f'{file.size:,}'
   checksum = '-'
   if file.checksum is not None:
@@ -161,11 +163,11 @@ def _row(file: zoo.File) -> tuple[str, ...]:
   )  # fmt: skip
 
 
-def _tell_terms(file: zoo.File, told: set[str]) -> None:
+def _tell_terms(file: catalogue.File, told: set[str]) -> None:
   terms = 'as above'
   if file.licence not in told:
-    terms = zoo.LICENCES[file.licence]
-    if file.licence in zoo.NONCOMMERCIAL:
+    terms = catalogue.LICENCES[file.licence]
+    if file.licence in catalogue.NONCOMMERCIAL:
       terms = f'NOT FOR COMMERCIAL USE: {terms}'
   told.add(file.licence)
   print(f'{file.name}: {file.address}')
@@ -175,7 +177,9 @@ def _tell_terms(file: zoo.File, told: set[str]) -> None:
   sys.stdout.flush()  # before the download
 
 
-def _tell_checksum(file: zoo.File, path: pathlib.Path, found: str) -> None:
+def _tell_checksum(
+  file: catalogue.File, path: pathlib.Path, found: str
+) -> None:
   sure = 'as published' if file.checksum else 'with none to compare it to'
   print(f'{path}: {found}, {sure}')
 

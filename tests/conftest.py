@@ -10,8 +10,8 @@ import jax
 import numpy as np
 import pytest
 
-from vizjax.models import layers
-from vizjax.models import tables
+from vizjax.models.interpreter import layers
+from vizjax.models.interpreter import tables
 
 jax.config.update('jax_platforms', 'cpu')
 jax.config.update('jax_num_cpu_devices', 2)

@@ -14,7 +14,11 @@ import pathlib
 import runpy
 import sys
 
-IMPORTED = ('experiments.launch', 'vizjax.descriptions', 'vizjax.watching')
+IMPORTED = (
+  'experiments.launch',
+  'vizjax.sweeps.description',
+  'vizjax.sweeps.watching',
+)
 
 
 def main(folder: str, module: str, commands: list[list[str]]) -> None:

@@ -226,7 +226,7 @@ def quickly():
   """The shapes of one table are always the same; weights stay NumPy's."""
   import numpy as np
 
-  from vizjax.models import layers
+  from vizjax.models.interpreter import layers
 
   layers.shapes = functools.cache(layers.shapes)
   layers.jnp = np
@@ -238,7 +238,7 @@ def weights_of(make):
   def kind(folder):
     import test_published
 
-    from vizjax.models import published
+    from vizjax.models.networks import published
 
     quickly()
 
@@ -309,7 +309,7 @@ def mat(folder, toy):
 def npz(folder, toy):
   import numpy as np
 
-  from vizjax.models import arrays
+  from vizjax.models.formats import arrays
 
   groups = toy.laid_out('vizjax', False)
   flat = {
@@ -324,7 +324,7 @@ def npz(folder, toy):
 
 
 def safetensors(folder, toy):
-  from vizjax.models import arrays
+  from vizjax.models.formats import arrays
 
   kinds = {k: toy.laid_out(k, False) for k in ('vizjax', 'torch')}
   return {
@@ -343,7 +343,7 @@ def npy(folder):
   import test_npy_files
   import test_published
 
-  from vizjax import targets
+  from vizjax.models import means
 
   value = np.empty((), object)
   value[()] = test_published.laid_out('tensorflow', False)
@@ -353,7 +353,7 @@ def npy(folder):
   def read(path):
     if path.name == 'dictionary.npy':
       return read_weights(path)
-    targets.load_npy(str(path))
+    means.load_npy(str(path))
 
   array = np.arange(60.0).reshape(3, 4, 5)
   contents = {
@@ -409,13 +409,13 @@ def binaryproto(folder):
   """Mean images of Caffe: a blob alone."""
   import numpy as np
 
-  from vizjax import targets
-  from vizjax.models import caffe_schema
+  from vizjax.models import means
+  from vizjax.models.caffe import schema
 
   contents = {}
   values = np.arange(3 * 8 * 9, dtype='<f4')
   for name in ('four', 'shape'):
-    blob = caffe_schema.message('BlobProto')
+    blob = schema.message('BlobProto')
     blob.data.append(values.tobytes())
     if name == 'shape':
       blob.shape.dim.extend((1, 3, 8, 9))
@@ -423,14 +423,14 @@ def binaryproto(folder):
       blob.num, blob.channels, blob.height, blob.width = 1, 3, 8, 9
     contents[f'{name}.binaryproto'] = blob.SerializeToString()
 
-  return lambda path: targets.mean(str(path), (6, 6, 3)), contents
+  return lambda path: means.mean(str(path), (6, 6, 3)), contents
 
 
 def photographs(folder):
   import numpy as np
   from PIL import Image
 
-  from vizjax import photographs as photographs_
+  from vizjax.photographs import files as files_
 
   draw = np.random.RandomState(0)
   colors = Image.fromarray(draw.randint(0, 256, (24, 30, 3), np.uint8))
@@ -460,7 +460,7 @@ def photographs(folder):
   for name, (picture, options) in pictures.items():
     picture.save(folder / name, **options)
     contents[name] = (folder / name).read_bytes()
-  return lambda path: photographs_.read(str(path)), contents
+  return lambda path: files_.read(str(path)), contents
 
 
 KINDS = {

@@ -15,10 +15,10 @@ import numpy as np
 
 from experiments import launch
 from experiments import run
-from vizjax import growth
-from vizjax import places
-from vizjax import store
-from vizjax import sweep
+from vizjax.sweeps import growth
+from vizjax.sweeps import sweep
+from vizjax.workdir import folders
+from vizjax.workdir import store
 
 _last = int(sys.argv.pop(1))
 _count = 0
@@ -46,8 +46,8 @@ class _Numpy:
 
 store.np = _Numpy()
 store._metadata = _counting(store._metadata)
-places.write = _counting(places.write)
-places.change = _counting(places.change)
+folders.write = _counting(folders.write)
+folders.change = _counting(folders.change)
 growth._resized = _counting(growth._resized)
 growth._put = _counting(growth._put)
 sweep.Progress = _counting(sweep.Progress)

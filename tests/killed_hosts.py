@@ -21,7 +21,7 @@ import time
 
 import numpy as np
 
-from vizjax import store
+from vizjax.workdir import store
 
 ROOT = pathlib.Path(__file__).parent.parent
 LAYERS = ('conv2', 'fc3')

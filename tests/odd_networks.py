@@ -9,7 +9,7 @@ import numpy as np
 
 from vizjax import core
 from vizjax.models import from_function
-from vizjax.models import layers
+from vizjax.models.interpreter import layers
 
 # What does not depend on the size of the image.
 _CONVOLUTIONS = conftest.TOY[:-1]

@@ -21,12 +21,12 @@ import jax
 import numpy as np
 
 from experiments import validate
-from vizjax import classifiers
-from vizjax import datasets
-from vizjax import preprocessing
-from vizjax.models import efficientnet_lite0
-from vizjax.models import imagenet
-from vizjax.models import packaged
+from vizjax.models.labels import imagenet
+from vizjax.models.networks import efficientnet_lite0
+from vizjax.models.networks import packaged
+from vizjax.photographs import classifiers
+from vizjax.photographs import datasets
+from vizjax.photographs import preprocessing
 
 MEAN = (123.0, 117.0, 104.0)  # SqueezeNet's, RGB
 

@@ -23,12 +23,12 @@ import scipy
 from scipy import optimize
 
 from vizjax import core
-from vizjax import lbfgsb
 from vizjax import models
 from vizjax import objectives
-from vizjax import parallel
 from vizjax import parameterizations
 from vizjax import targets
+from vizjax.optimizers import lbfgs
+from vizjax.sweeps import parallel
 
 UNITS = {'conv1': range(0, 64, 4), 'conv5': range(0, 256, 16)}
 STARTS = {'black': targets.constant(0), 'noise': targets.legacy_integers()}
@@ -115,7 +115,7 @@ def _recipe(layer: str) -> core.Recipe:
     model=model,
     parameterization=parameterizations.pixels(model),
     objective=objectives.neuron(layer),
-    optimizer=lbfgsb.lbfgsb_pixels(model),
+    optimizer=lbfgs.lbfgsb_pixels(model),
   )
 
 
@@ -130,7 +130,7 @@ def _wide(recipe: core.Recipe, mean: np.ndarray) -> core.Recipe:
     recipe,
     parameterization=pixels._replace(render=Partial(render)),
     objective=lambda acts, target: objective(acts, target).astype(float),
-    optimizer=lbfgsb.lbfgsb(-mean, 255 - mean),
+    optimizer=lbfgs.lbfgsb(-mean, 255 - mean),
   )
 
 

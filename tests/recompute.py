@@ -26,12 +26,12 @@ from PIL import Image
 
 from oracles import metrics
 from oracles import transforms
-from vizjax import build
 from vizjax import core
-from vizjax import examples
-from vizjax import results
-from vizjax import runs
-from vizjax import store
+from vizjax.build import assemble
+from vizjax.build import runs as runs_
+from vizjax.build import runs
+from vizjax.examples import search
+from vizjax.workdir import store
 
 # Float32 sums of thousands of products, through five layers.
 TOLERANCE, ROUNDED = 1e-4, {'curve': 1e-3}
@@ -88,10 +88,10 @@ class Page:
     provenance = json.loads((pathlib.Path(workdir) / 'config.json').read_text())
     self.config = config_dict.ConfigDict(provenance['config'])
     self.layer, self.table = layer, table
-    self.net = build.model(self.config)
-    self.runs = build.runs(self.config, self.net, layer)
+    self.net = assemble.model(self.config)
+    self.runs = assemble.runs(self.config, self.net, layer)
     self.programs = {
-      bool(boxed): build.program(
+      bool(boxed): assemble.program(
         self.config, self.net, layer, boxed=bool(boxed)
       )
       for boxed in np.unique(self.runs.boxed)
@@ -157,7 +157,7 @@ def numbers(page, row, all_acts):
     'metric/slope': metrics.slope(view),
     'metric/rectified': page.here(acts[rectifier], row)[channel],
     'metric/dead': (stored['trace/gradient_norm'][row] == 0).all(),
-    'seed': config.seed + stored['metric/retries'][row] * results.APART,
+    'seed': config.seed + stored['metric/retries'][row] * runs_.APART,
   }
   others = _others(page, row)
   if len(others) > 1:
@@ -209,7 +209,7 @@ def recomputed(workdir, layer, table, folder=None, units=None):
     view = transforms.fit(page.image(row), h, w)
     place = page.stored['box'][row] if page.runs.boxed[row] else None
     all_acts[row] = view, page.acts(view, place)
-  found = examples.read(str(workdir), layer)
+  found = search.read(str(workdir), layer)
   natural = None if folder is None else _photographs(page, folder)
   for image in chosen:
     row = page.row(image)
@@ -285,7 +285,7 @@ def differences(pairs):
 
 
 def main(workdir, layer, folder=None):
-  from vizjax.models import alexnet_features
+  from vizjax.models.networks import alexnet_features
 
   pairs = recomputed(workdir, layer, alexnet_features.TABLE, folder)
   wrong = 0

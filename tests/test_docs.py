@@ -6,7 +6,7 @@ import re
 import pytest
 import test_configs
 
-from vizjax import fields
+from vizjax.build import vocabulary
 
 ROOT = pathlib.Path(__file__).parent.parent
 TEXT = (ROOT / 'docs' / 'from_other_tools.md').read_text()
@@ -49,7 +49,7 @@ FORMULAS = re.findall(r"--config\.(\w+)='([^']*\([^']*)'", TEXT)
 @pytest.mark.parametrize('field, formula', FORMULAS)
 def test_every_formula_is_one(field, formula, model):
   config = test_configs.load('yosinski2015', '3')
-  knobs = fields.knobs(config, model, 'conv2') | {'jitter': 4}
+  knobs = vocabulary.knobs(config, model, 'conv2') | {'jitter': 4}
   with config.unlocked():
     config[field] = formula.replace('\\|', '|')
-  assert fields.links(config, field, knobs)
+  assert vocabulary.links(config, field, knobs)

@@ -11,18 +11,18 @@ from oracles import inversion as twin
 from oracles import neural_style as style_twin
 import test_deepdream
 from test_configs import load
-from vizjax import build
 from vizjax import core
 from vizjax import features
-from vizjax import images
 from vizjax import models
 from vizjax import optimizers
 from vizjax import parameterizations
-from vizjax import photographs
-from vizjax import runs
-from vizjax import store
-from vizjax import sweep
 from vizjax import transforms
+from vizjax.build import assemble
+from vizjax.build import runs
+from vizjax.photographs import files
+from vizjax.photographs import images
+from vizjax.sweeps import sweep
+from vizjax.workdir import store
 
 pytestmark = pytest.mark.usefixtures('quickly')
 
@@ -184,9 +184,9 @@ def test_a_photograph_goes_through_the_draws_of_the_image(tile_batch, x64):
 def test_a_photograph_is_never_far_from_itself(links, photograph):
   config = settled(load('inversion', 'pixels'), photograph, transforms=links)
   config.model, config.tv_weight = 'toynets.net()', 0.0
-  net = build.model(config)
-  program = build.program(config, net, 'conv2', boxed=False)
-  table = build.runs(config, net, 'conv2')
+  net = assemble.model(config)
+  program = assemble.program(config, net, 'conv2', boxed=False)
+  table = assemble.runs(config, net, 'conv2')
   target = program.target(table, np.array([0]))
   target = jax.tree.map(lambda a: jnp.asarray(a[0]), target)
   image = target['photographs']['content']
@@ -209,12 +209,12 @@ def test_a_photograph_is_never_far_from_itself(links, photograph):
 def test_what_a_photograph_shows_is_computed_once_unless_it_moves(photograph):
   config = settled(load('inversion', 'fourier'), photograph)
   config.model = 'toynets.net()'
-  net = build.model(config)
+  net = assemble.model(config)
 
   def target(**knobs):
     config.update(knobs)
-    program = build.program(config, net, 'conv2', boxed=False)
-    return program.target(build.runs(config, net, 'conv2'), np.array([0]))
+    program = assemble.program(config, net, 'conv2', boxed=False)
+    return program.target(assemble.runs(config, net, 'conv2'), np.array([0]))
 
   assert set(target()) == {'unit', 'content'}
   assert set(target(robust='roll(2)')) == {'unit', 'photographs'}
@@ -296,7 +296,7 @@ def made(config, tmp_path):
 
 def sides(config):
   """Of the twin: x at the start, mean, forward, backward, wanted."""
-  net = build.model(config)
+  net = assemble.model(config)
   mean = caffe(np.asarray(net.mean)[None, None])[::-1]
   of_image, of_cotangent = test_deepdream.pair()
 
@@ -308,12 +308,10 @@ def sides(config):
     return caffe(of_cotangent(np.moveaxis(top, 0, -1)))[::-1]
 
   h, w, _ = net.input_shape
-  photograph = photographs.fitted(
-    images.read(config.photograph), (h, w), config.fit
-  )
+  photograph = files.fitted(images.read(config.photograph), (h, w), config.fit)
   wanted = forward(caffe(photograph)[::-1] - mean)
-  program = build.program(config, net, 'conv2', boxed=False)
-  table = build.runs(config, net, 'conv2')
+  program = assemble.program(config, net, 'conv2', boxed=False)
+  table = assemble.runs(config, net, 'conv2')
   target = jax.tree.map(lambda a: a[0], program.target(table, np.array([0])))
   key = jax.random.split(_key(table))[0]
   start = core.init(program.recipe, target, key).params

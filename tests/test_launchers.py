@@ -14,7 +14,7 @@ import numpy as np
 from oracles import caffemodel
 import pytest
 
-from vizjax import store
+from vizjax.workdir import store
 
 ROOT = pathlib.Path(__file__).parent.parent
 TOY = '--config=tests/toy_config.py'

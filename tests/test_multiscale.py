@@ -5,9 +5,9 @@ from PIL import Image
 import pytest
 
 import conftest
-from vizjax import images
-from vizjax import multiscale
-from vizjax import photographs
+from vizjax import scales as scales_
+from vizjax.photographs import files
+from vizjax.photographs import images
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ from vizjax import photographs
   ),
 )
 def test_a_size_is_read_as_cnn_vis_reads_it(text, expected):
-  assert multiscale.size(text, (100, 61), 'initial_size') == expected
+  assert scales_.size(text, (100, 61), 'initial_size') == expected
 
 
 @pytest.mark.parametrize(
@@ -29,15 +29,15 @@ def test_a_size_is_read_as_cnn_vis_reads_it(text, expected):
 )
 def test_a_size_that_does_not_parse_is_refused(text):
   with pytest.raises(ValueError, match='initial_size is .*expected HxW'):
-    multiscale.size(text, (100, 61), 'initial_size')
+    scales_.size(text, (100, 61), 'initial_size')
 
 
 def test_one_size_is_the_first_alone():
-  assert multiscale.between((5, 6), (1, 1), 1) == ((5, 6),)
+  assert scales_.between((5, 6), (1, 1), 1) == ((5, 6),)
 
 
 def test_sizes_by_equal_differences():
-  found = multiscale.between((10, 20), (15, 21), 3, 'linear')
+  found = scales_.between((10, 20), (15, 21), 3, 'linear')
   assert found == ((10, 20), (12, 20), (15, 21))  # halves to the even number
 
 
@@ -51,7 +51,7 @@ def test_sizes_by_equal_differences():
 )
 def test_impossible_sizes_are_refused(arguments, match):
   with pytest.raises(ValueError, match=match):
-    multiscale.between(*arguments)
+    scales_.between(*arguments)
 
 
 def saved(folder, name, size):
@@ -65,9 +65,9 @@ def saved(folder, name, size):
 def test_photographs_have_the_proportions_of_the_first(tmp_path):
   saved(tmp_path, 'a.png', (20, 30))
   saved(tmp_path, 'b.png', (50, 30))
-  found = photographs.read(str(tmp_path / '*.png'))
+  found = files.read(str(tmp_path / '*.png'))
   assert [one.image.shape[:2] for one in found] == [(20, 30), (50, 30)]
-  first, second = photographs.alike(found)
+  first, second = files.alike(found)
   assert (first.name, second.name) == ('a', 'b')
   assert first.image.shape == (20, 30, 3)
   assert second.image.shape == (20, 30, 3)
@@ -77,26 +77,26 @@ def test_photographs_have_the_proportions_of_the_first(tmp_path):
 
 def test_a_name_with_brackets_is_a_name(tmp_path):
   path = saved(tmp_path, 'a[1].png', (4, 5))
-  (found,) = photographs.read(path)
+  (found,) = files.read(path)
   assert found.name == 'a[1]'
 
 
 def test_photographs_that_are_not_there_are_told(tmp_path):
-  assert photographs.read(None) == ()
+  assert files.read(None) == ()
   with pytest.raises(ValueError, match='type --config.photograph=FILE'):
-    photographs.read('')
+    files.read('')
   with pytest.raises(OSError, match='none.png'):
-    photographs.read(str(tmp_path / 'none.png'))
+    files.read(str(tmp_path / 'none.png'))
   with pytest.raises(ValueError, match='the name of no file'):
-    photographs.read(str(tmp_path / '*.jpg'))
+    files.read(str(tmp_path / '*.jpg'))
   (tmp_path / 'a.png').write_text('no image')
   with pytest.raises(ValueError, match='a.png. cannot be decoded'):
-    photographs.read(str(tmp_path / 'a.png'))
+    files.read(str(tmp_path / 'a.png'))
 
 
 def test_an_image_grows_from_size_to_size(tmp_path):
   path = saved(tmp_path, 'a.png', (20, 30))
-  scales = multiscale.grown(conftest.toy(), 'x0.5', '30x45', 3, 'linear', path)
+  scales = scales_.grown(conftest.toy(), 'x0.5', '30x45', 3, 'linear', path)
   assert scales.sizes == ((10, 15), (20, 30), (30, 45))
   (photograph,) = scales.photographs
   first = scales.enter(0, photograph.image, None)

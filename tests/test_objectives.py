@@ -12,7 +12,7 @@ from vizjax import core
 from vizjax import metrics
 from vizjax import objectives
 from vizjax import parameterizations
-from vizjax import scope
+from vizjax.build import reach
 
 pytestmark = pytest.mark.usefixtures('quickly')
 
@@ -109,7 +109,7 @@ def test_a_unit_that_is_not_in_the_layer_is_an_error_or_nan(name, part, number):
   assert np.isnan(traced(wrong))
 
 
-@pytest.mark.parametrize('name', sorted(scope._TURNING))
+@pytest.mark.parametrize('name', sorted(reach._TURNING))
 def test_a_term_of_units_turns_with_the_sign(name):
   values = acts()
   target = {**UNIT, 'direction': direction(), 'mask': values['conv'] + 1}

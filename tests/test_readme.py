@@ -14,8 +14,8 @@ import toy_config
 import toynets
 
 from vizjax import models
-from vizjax import store
-from vizjax import sweep
+from vizjax.sweeps import sweep
+from vizjax.workdir import store
 
 pytestmark = pytest.mark.usefixtures('quickly')
 

@@ -8,7 +8,7 @@ import recompute
 import test_examples
 import test_sweep
 
-from vizjax import atlas
+from vizjax.atlas import site
 
 pytestmark = pytest.mark.usefixtures('quickly')
 
@@ -44,7 +44,7 @@ def workdir(photographs, tmp_path_factory):
   )
   test_sweep.execute(c, path)
   test_examples.searched(str(path), str(photographs), k=3)
-  atlas.write(str(path))
+  site.write(str(path))
   return path
 
 

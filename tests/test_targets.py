@@ -6,9 +6,10 @@ import pytest
 
 from oracles import caffemodel
 from vizjax import core
-from vizjax import images
-from vizjax import photographs
 from vizjax import targets
+from vizjax.models import means
+from vizjax.photographs import files
+from vizjax.photographs import images
 
 # The published numbers have twelve digits; a mean of hundreds is added and
 # taken off again in float64.
@@ -142,7 +143,7 @@ def test_a_photograph_is_resized_to_the_canvas(tmp_path):
 
 
 def test_a_missing_file_is_an_os_error(tmp_path):
-  for read in (targets.npy, targets.photograph, targets.load_npy):
+  for read in (targets.npy, targets.photograph, means.load_npy):
     with pytest.raises(OSError, match='none'):
       read(str(tmp_path / 'none.npy'))
 
@@ -161,7 +162,7 @@ def test_what_is_no_array_file_is_named(tmp_path, content):
   path = tmp_path / 'array.npy'
   path.write_bytes(content)
   with pytest.raises(ValueError, match="array.npy' is not a .npy file"):
-    targets.load_npy(str(path))
+    means.load_npy(str(path))
 
 
 def test_a_file_cut_short_is_named(tmp_path, save):
@@ -169,19 +170,19 @@ def test_a_file_cut_short_is_named(tmp_path, save):
   content = (tmp_path / 'array.npy').read_bytes()
   (tmp_path / 'array.npy').write_bytes(content[:-100])
   with pytest.raises(ValueError, match="array.npy' is not a .npy file"):
-    targets.load_npy(path)
+    means.load_npy(path)
 
 
 def test_an_archive_of_arrays_is_no_array(tmp_path):
   path = tmp_path / 'arrays.npz'
   np.savez(path, a=np.ones(3))
   with pytest.raises(ValueError, match="arrays.npz' is not a .npy file"):
-    targets.load_npy(str(path))
+    means.load_npy(str(path))
 
 
 def test_numbers_that_are_not_finite_are_refused(save):
   with pytest.raises(ValueError, match='not finite'):
-    targets.load_npy(save(np.array([1.0, np.nan])))
+    means.load_npy(save(np.array([1.0, np.nan])))
 
 
 @pytest.mark.parametrize(
@@ -190,25 +191,25 @@ def test_numbers_that_are_not_finite_are_refused(save):
 )
 def test_only_real_numbers_are_read(save, array):
   with pytest.raises(ValueError, match='not a .npy file of real numbers'):
-    targets.load_npy(save(array))
+    means.load_npy(save(array))
 
 
 def test_pickled_objects_are_never_loaded(tmp_path):
   np.save(tmp_path / 'o.npy', np.array([{}], object), allow_pickle=True)
   with pytest.raises(ValueError, match="o.npy' is not a .npy file"):
-    targets.load_npy(str(tmp_path / 'o.npy'))
+    means.load_npy(str(tmp_path / 'o.npy'))
 
 
 @pytest.mark.parametrize('dtype', ['f4', 'f8', 'f2', 'i8', 'u1', '?', '>f4'])
 def test_every_kind_of_real_number_is_read(save, dtype):
   array = np.arange(6).reshape(2, 3).astype(dtype)
-  np.testing.assert_array_equal(targets.load_npy(save(array)), array)
+  np.testing.assert_array_equal(means.load_npy(save(array)), array)
 
 
 def test_a_mean_is_a_number_for_each_channel():
-  mean = targets.mean('123.68,116.779, 103.939', (9, 9, 3))
+  mean = means.mean('123.68,116.779, 103.939', (9, 9, 3))
   assert mean.tolist() == [123.68, 116.779, 103.939]
-  assert targets.mean('7', (9, 9, 1)).tolist() == [7]
+  assert means.mean('7', (9, 9, 1)).tolist() == [7]
 
 
 @pytest.mark.parametrize(
@@ -217,26 +218,26 @@ def test_a_mean_is_a_number_for_each_channel():
 def test_other_means_say_what_to_type(text):
   match = f'config.mean is {text!r}, expected 3 numbers, as 118,118,118'
   with pytest.raises(ValueError, match=match):
-    targets.mean(text, (9, 9, 3))
+    means.mean(text, (9, 9, 3))
 
 
 @pytest.mark.parametrize('text', ['nan,1,2', '1,inf,2'])
 def test_a_mean_is_finite(text):
   with pytest.raises(ValueError, match='config.mean'):
-    targets.mean(text, (9, 9, 3))
+    means.mean(text, (9, 9, 3))
 
 
 def test_a_mean_image_is_cut_to_its_middle(save):
   image = np.random.RandomState(0).uniform(0, 255, (10, 13, 3))
   # Three rows over, six columns: rounded down.
-  mean = targets.mean(save(image), (7, 7, 3))
+  mean = means.mean(save(image), (7, 7, 3))
   np.testing.assert_array_equal(mean, image[1:8, 3:10])
-  assert targets.mean(save(image), (10, 13, 3)).tolist() == image.tolist()
+  assert means.mean(save(image), (10, 13, 3)).tolist() == image.tolist()
 
 
 def test_a_mean_image_of_caffe_is_turned_to_rgb(save):
   image = np.random.RandomState(0).uniform(0, 255, (3, 256, 256))
-  mean = targets.mean(save(image), (227, 227, 3))
+  mean = means.mean(save(image), (227, 227, 3))
   for c in range(3):
     # Rows and columns 14 to 240 of 256, as the Caffe programs take them.
     np.testing.assert_array_equal(mean[..., c], image[2 - c, 14:241, 14:241])
@@ -247,34 +248,34 @@ def test_a_mean_has_every_form_that_caffe_users_have(save, tmp_path):
   image = draw.uniform(0, 255, (3, 9, 11)).astype(np.float32)
   middle = image[::-1, 1:8, 2:9].transpose(1, 2, 0)
   np.testing.assert_array_equal(
-    targets.mean(save(image[None]), (7, 7, 3)), middle
+    means.mean(save(image[None]), (7, 7, 3)), middle
   )
   for legacy in (False, True):
     path = tmp_path / 'mean.binaryproto'
     caffemodel.write_mean(path, image, legacy)
-    np.testing.assert_array_equal(targets.mean(str(path), (7, 7, 3)), middle)
+    np.testing.assert_array_equal(means.mean(str(path), (7, 7, 3)), middle)
   for color in (image[:, 0, 0], image[:, :1, :1], image[None, :, :1, :1]):
     path = save(color)
     if color.ndim == 1:
       with pytest.warns(UserWarning, match='taken as blue, green, red'):
-        mean = targets.mean(path, (7, 7, 3))
+        mean = means.mean(path, (7, 7, 3))
     else:
-      mean = targets.mean(path, (7, 7, 3))
+      mean = means.mean(path, (7, 7, 3))
     np.testing.assert_array_equal(mean, image[::-1, 0, 0])
   pixels = draw.randint(0, 256, (7, 7, 3)).astype(np.uint8)
   images.write(tmp_path / 'mean.png', pixels)
-  mean = targets.mean(str(tmp_path / 'mean.png'), (7, 7, 3))
+  mean = means.mean(str(tmp_path / 'mean.png'), (7, 7, 3))
   np.testing.assert_array_equal(mean, pixels)
 
 
 def test_a_mean_of_another_number_of_channels_keeps_its_order(save):
   image = np.random.RandomState(0).uniform(0, 255, (9, 9, 2))
   turned = save(image.transpose(2, 0, 1))
-  np.testing.assert_array_equal(targets.mean(turned, (9, 9, 2)), image)
+  np.testing.assert_array_equal(means.mean(turned, (9, 9, 2)), image)
   grey = image[..., :1]
   for array in (grey, grey[..., 0], grey[None, ..., 0]):
-    np.testing.assert_array_equal(targets.mean(save(array), (9, 9, 1)), grey)
-  assert targets.mean(save(np.array([7.0])), (9, 9, 1)).tolist() == [7]
+    np.testing.assert_array_equal(means.mean(save(array), (9, 9, 1)), grey)
+  assert means.mean(save(np.array([7.0])), (9, 9, 1)).tolist() == [7]
 
 
 def test_a_damaged_mean_is_named(tmp_path):
@@ -282,7 +283,7 @@ def test_a_damaged_mean_is_named(tmp_path):
   for content in (b'', b'no blob', bytes(range(256))):
     path.write_bytes(content)
     with pytest.raises(ValueError, match='mean.binaryproto'):
-      targets.mean(str(path), (7, 7, 3))
+      means.mean(str(path), (7, 7, 3))
 
 
 def test_a_photograph_is_grey_for_a_grey_network(tmp_path):
@@ -292,10 +293,10 @@ def test_a_photograph_is_grey_for_a_grey_network(tmp_path):
   found = targets.photograph(path)((6, 9, 1), 0)
   luma = np.asarray(Image.fromarray(pixels).convert('L'))
   np.testing.assert_allclose(found[..., 0], luma, atol=0.51)  # is rounded
-  (grey,) = photographs.read(path, 1)
+  (grey,) = files.read(path, 1)
   np.testing.assert_array_equal(grey.image, found)
   with pytest.raises(ValueError, match='takes 2 channels'):
-    photographs.read(path, 2)
+    files.read(path, 2)
 
 
 @pytest.mark.parametrize(
@@ -313,7 +314,7 @@ def test_a_photograph_is_grey_for_a_grey_network(tmp_path):
 )
 def test_a_mean_image_that_does_not_fit_is_refused(save, shape):
   with pytest.raises(ValueError, match=r'expected at least \(7, 7, 3\)'):
-    targets.mean(save(np.ones(shape)), (7, 7, 3))
+    means.mean(save(np.ones(shape)), (7, 7, 3))
 
 
 def test_the_middle_of_a_map_and_a_group_of_its_channels():

@@ -10,15 +10,15 @@ import optax
 import pytest
 
 import conftest
+from vizjax import build
 from vizjax import core
 from vizjax import models
 from vizjax import objectives
 from vizjax import optimizers
 from vizjax import parameterizations
-from vizjax import stages
 from vizjax import transforms
-from vizjax import build
-from vizjax.models import tables
+from vizjax.build import stages
+from vizjax.models.interpreter import tables
 
 pytestmark = pytest.mark.usefixtures('quickly')
 

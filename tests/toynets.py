@@ -8,8 +8,8 @@ import jax
 import numpy as np
 
 from vizjax import core
-from vizjax.models import layers
-from vizjax.models import tables
+from vizjax.models.interpreter import layers
+from vizjax.models.interpreter import tables
 
 
 def net() -> core.Model:

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from vizjax import examples as examples_
-from vizjax import store
+from vizjax.examples import search as search_
+from vizjax.workdir import store
 
 VERSIONS = {'vizjax': '0.0', 'python': '3.11', 'jax': '0.10', 'device': 'cpu'}
 
@@ -96,7 +96,7 @@ def _columns(n, size, units, replicates):
 def examples(monkeypatch, path, count=12, k=3):
   """Puts a search of photographs beside a workdir, of layer conv1."""
   draw = np.random.RandomState(1)
-  found = examples_.Found(
+  found = search_.Found(
     ids=[[f'<b>{c}_{i}.jpg' for i in range(k)] for c in range(count)],
     value=np.tile(np.arange(k, 0.0, -1), (count, 1)),
     position=np.zeros((count, k, 2), np.int32),
@@ -115,5 +115,5 @@ def examples(monkeypatch, path, count=12, k=3):
   def read(workdir, layer):
     return found if (workdir, layer) == (folder, 'conv1') else None
 
-  monkeypatch.setattr(examples_, 'read', read)
+  monkeypatch.setattr(search_, 'read', read)
   return found

@@ -214,8 +214,8 @@ def make(folder, file, knobs, units, steps, batches, cores) -> None:
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
   import importlib.util
 
-  from vizjax import store
-  from vizjax import sweep
+  from vizjax.workdir import store
+  from vizjax.sweeps import sweep
 
   name, _, argument = file.partition(':')
   path = ROOT / 'configs' / f'{name}.py'

@@ -24,11 +24,11 @@ from jaxtyping import Array, Float
 import numpy as np
 
 from vizjax import core
-from vizjax import images
-from vizjax import photographs
 from vizjax import reading
 from vizjax import spelling
 from vizjax import targets
+from vizjax.photographs import files
+from vizjax.photographs import images
 
 # By weight, the layers of CaffeNet and AlexNet.
 _VARIATION = {
@@ -88,10 +88,8 @@ def activations(
     OSError: it cannot be read.
     ValueError: it is no image, or not one.
   """
-  (found,) = photographs.read(
-    _given(photograph, 'photograph'), model.input_shape[2]
-  )
-  image = lambda size: photographs.fitted(found.image, size, fit, bool(rounded))
+  (found,) = files.read(_given(photograph, 'photograph'), model.input_shape[2])
+  image = lambda size: files.fitted(found.image, size, fit, bool(rounded))
   return Seen(model, _names(layers), image)
 
 
@@ -117,7 +115,7 @@ def grams(
     OSError: one cannot be read.
     ValueError: one is no image, or there are other scales than styles.
   """
-  found = photographs.together(_given(styles, 'style'))
+  found = files.together(_given(styles, 'style'))
   pictures = [images.channels(f.image, model.input_shape[2]) for f in found]
   factors = _numbers(scales, len(found), 'style_scales') or (1.0,) * len(found)
 
@@ -142,7 +140,7 @@ def blend(styles: str | None, weights: str | None = None) -> targets.Maker:
   Raises:
     ValueError: there are other weights than styles, or they are none.
   """
-  count = len(photographs.together(_given(styles, 'style')))
+  count = len(files.together(_given(styles, 'style')))
   found = np.array(
     _numbers(weights, count, 'style_blend_weights') or (1.0,) * count
   )
@@ -319,7 +317,7 @@ def _scaled(image: np.ndarray, factor: float, width: int) -> np.ndarray:
   size = int(rows * ratio), int(columns * ratio)
   if min(size) < 1:
     raise ValueError(f'style_scales: {factor:g} leaves nothing of a style')
-  return photographs.fitted(image, size, 'whole', rounded=True)
+  return files.fitted(image, size, 'whole', rounded=True)
 
 
 def _names(layers: str) -> tuple[str, ...]:

@@ -28,7 +28,7 @@ import numpy as np
 
 from vizjax import core
 from vizjax.models import finite
-from vizjax.models import layers
+from vizjax.models.interpreter import layers
 
 
 # Arguments of __call__ that switch training on, and their values at inference.

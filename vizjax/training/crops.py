@@ -15,9 +15,9 @@ import zlib
 from jaxtyping import UInt8
 import numpy as np
 
-from vizjax import datasets
-from vizjax import preprocessing
-from vizjax.models import files
+from vizjax import files
+from vizjax.photographs import datasets
+from vizjax.photographs import preprocessing
 
 
 class Held(NamedTuple):

@@ -25,9 +25,9 @@ from jaxtyping import Array, Float, Key, PyTree
 import optax
 
 from vizjax import core
-from vizjax import generators
-from vizjax.models import deepsim
-from vizjax.models import tables
+from vizjax.generators import networks
+from vizjax.models.interpreter import tables
+from vizjax.models.networks import deepsim
 
 # The adversary waits while its loss is below this part of the generator's
 # adversarial loss. So does that of the authors' program, until the part is
@@ -149,7 +149,7 @@ def init(method: Method, net: core.Model, key: Key[Array, '']) -> State:
   """The state before the first step."""
   of_generator, of_critic = jax.random.split(key)
   f = code_shape(net, method.layer)
-  params = generators.init(of_generator, method.table, f)
+  params = networks.init(of_generator, method.table, f)
   critic = {}
   if method.weights.adversarial:
     critic = _critic(of_critic, net.input_shape, f)
@@ -283,7 +283,7 @@ def _critic(key: Array, *shapes: tuple[int, ...]) -> dict[str, Any]:
   found = jax.eval_shape(Discriminator().init, key, *inputs)['params']
   last = max(found)  # 'Dense_2', the logit
   return {
-    'params': generators.drawn(
+    'params': networks.drawn(
       key, {n: (p['kernel'].shape, 1, n != last) for n, p in found.items()}
     )
   }
@@ -291,13 +291,13 @@ def _critic(key: Array, *shapes: tuple[int, ...]) -> dict[str, Any]:
 
 def _made(method: Method, params: PyTree, f: Array, shape: Any) -> Array:
   """What the network sees of the picture of a code, less its mean."""
-  whole = generators.picture(method.table, params, f)
-  return generators.centre(whole, shape[:2])
+  whole = networks.picture(method.table, params, f)
+  return networks.centre(whole, shape[:2])
 
 
 def _logit(method: Method, critic: PyTree, picture: Array, f: Array) -> Array:
   deviation = method.table[0].option('scale', 1.0)  # of the code, inverted
-  picture = picture / generators.LEVELS
+  picture = picture / networks.LEVELS
   return Discriminator().apply(critic, picture, f * deviation)
 
 

@@ -18,15 +18,15 @@ from ml_collections import config_dict
 import numpy as np
 import optax
 
-from vizjax import classifiers
 from vizjax import core
-from vizjax import datasets
-from vizjax import fields
-from vizjax import generators
+from vizjax import files
 from vizjax import models
-from vizjax import preprocessing
-from vizjax.models import files
-from vizjax.models import layers
+from vizjax.build import vocabulary
+from vizjax.generators import networks
+from vizjax.models.interpreter import layers
+from vizjax.photographs import classifiers
+from vizjax.photographs import datasets
+from vizjax.photographs import preprocessing
 from vizjax.training import crops
 from vizjax.training import inversion
 
@@ -120,7 +120,7 @@ def plan(config: config_dict.ConfigDict) -> Plan:
     files.library(library, 'train', 'a generator is trained by')
   data = datasets.open(config.data)
   kept, held = crops.split(len(data), config.held_out)
-  net = fields.network(config, 'model')
+  net = vocabulary.network(config, 'model')
   if net.input_shape[2] != 3:
     raise ValueError(
       f'config.model takes images of {net.input_shape}, expected 3 channels'
@@ -131,7 +131,7 @@ def plan(config: config_dict.ConfigDict) -> Plan:
   net = models.cut(net, (layer, comparator))
   size = net.input_shape[:2]
   code = inversion.code_shape(net, layer)
-  table = generators.table(code, size, config.widths)
+  table = networks.table(code, size, config.widths)
   how = _preprocessing(config, size)
   return Plan(
     net,
@@ -149,7 +149,7 @@ def plan(config: config_dict.ConfigDict) -> Plan:
 def describe(config: config_dict.ConfigDict, plan: Plan) -> str:
   """The plan in words: code, generator, photographs, steps."""
   size = plan.net.input_shape[:2]
-  table = generators.table(plan.code, size, config.widths)
+  table = networks.table(plan.code, size, config.widths)
   acts, weights = layers.shapes(table, plan.code)
   count = sum(math.prod(w.shape) for w in jax.tree.leaves(weights))
   maps = ', '.join(
@@ -208,7 +208,7 @@ def method(
   deviation = math.sqrt(constants.code_square)
   size = plan.net.input_shape[:2]
   return inversion.Method(
-    generators.table(plan.code, size, config.widths, deviation),
+    networks.table(plan.code, size, config.widths, deviation),
     plan.layer,
     plan.comparator,
     inversion.Weights(
@@ -307,10 +307,10 @@ def _optimizer(
   config: config_dict.ConfigDict, table, code: tuple[int, int, int]
 ) -> optax.GradientTransformation:
   """The optimizer, which must do with a gradient and parameters."""
-  optimizer = fields.link(config, 'optimizer', fields.knobs(config))
+  optimizer = vocabulary.link(config, 'optimizer', vocabulary.knobs(config))
 
   def update(key):
-    params = generators.init(key, table, code)
+    params = networks.init(key, table, code)
     return optimizer.update(params, optimizer.init(params), params)
 
   try:

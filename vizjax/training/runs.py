@@ -27,15 +27,15 @@ from ml_collections import config_dict
 import numpy as np
 
 from vizjax import core
-from vizjax import generators
-from vizjax import images
-from vizjax import places
-from vizjax import provenance as provenance_
-from vizjax import store
-from vizjax.models import arrays
-from vizjax.models import files
+from vizjax import files
+from vizjax.generators import networks
+from vizjax.models.formats import arrays
+from vizjax.photographs import images
+from vizjax.sweeps import provenance as provenance_
 from vizjax.training import inversion
 from vizjax.training import plans
+from vizjax.workdir import folders
+from vizjax.workdir import store
 
 # Fields that change nothing in the numbers.
 FREE = ('every', 'shown', 'readers')
@@ -69,7 +69,7 @@ def check(
     ValueError: it belongs to something else.
     OSError: it cannot be read.
   """
-  places.local(workdir, 'type --workdir=DIR')
+  folders.local(workdir, 'type --workdir=DIR')
   store.check(workdir, _provenance(config, plan, ''))
 
 
@@ -97,7 +97,7 @@ def execute(
       photograph cannot be decoded, or a loss is not finite.
     OSError: it cannot be written.
   """
-  place = places.local(workdir, 'type --workdir=DIR')
+  place = folders.local(workdir, 'type --workdir=DIR')
   provenance = _provenance(config, plan, source)
   result = place / 'result.json'
   if (place / store.CONFIG).exists():
@@ -172,8 +172,8 @@ def _save(
     )
   _note(run.place / 'losses.csv', number, [f'{mean:.6g}' for mean in means])
   _draw(run, number, state)
-  generators.write(
-    run.place / generators.FILE,
+  networks.write(
+    run.place / networks.FILE,
     run.method.table,
     state.params,
     run.plan.code,
@@ -330,5 +330,5 @@ def _result(run: Run, params: Any) -> dict[str, Any]:
     },
     'better_than_mean_image': int(better.sum()),
     'identified': int((apart.argmin(1) == np.arange(len(shown))).sum()),
-    'generator': generators.FILE,
+    'generator': networks.FILE,
   }

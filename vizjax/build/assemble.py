@@ -1,0 +1,415 @@
+"""A configuration becomes a model, runs and programs.
+
+  config = get_config()
+  net = build.model(config)
+  for layer in build.layers(config, net):
+    table = build.runs(config, net, layer)
+    program = build.program(config, net, layer, boxed=True)
+
+Everything that a configuration can get wrong is found here, before an image
+is computed. Errors are ValueError, or OSError for files.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+import dataclasses
+import math
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from ml_collections import config_dict
+import numpy as np
+import optax
+
+from vizjax import core
+from vizjax import listing
+from vizjax import models
+from vizjax import spelling
+from vizjax import transforms
+from vizjax.build import frames as frames_
+from vizjax.build import inputs
+from vizjax.build import reach
+from vizjax.build import runs as runs_
+from vizjax.build import vocabulary
+from vizjax.models import means
+from vizjax.models import receptive_fields
+
+# Examples of further networks, for messages.
+_NETWORKS = {
+  'prior': "load('deepsim_fc6')",
+  'encoder': "load('bvlc_caffenet')",
+}
+
+_SIGNS = {'max': (1,), 'min': (-1,), 'both': (1, -1)}
+_VIEWS = {'mean': jnp.mean, 'sum': jnp.sum}
+
+
+def config() -> config_dict.ConfigDict:
+  """Every field that the launcher reads, with a neutral default."""
+  placeholder = config_dict.placeholder
+  c = config_dict.ConfigDict()
+
+  # Which network and which units.
+  c.model = "load('alexnet_features')"
+  c.prior = ''  # a generator of images: load('deepsim_fc6')
+  c.encoder = ''  # a network that gives a photograph its code
+  c.layer = 'conv5'  # or 'conv3,conv5', a glob of weighted layers, '"a,b",c'
+  c.units = placeholder(str)  # '0:64', '3,7', '3@6x6' (row, column), '*': all
+  c.sign = 'max'  # or 'min', images that the unit likes least, or 'both'
+  c.replicates = 1  # images of each unit, from different random starts
+  c.seed = 0
+  c.retries = 0  # starts from another seed where nothing came of a run
+  c.shape = placeholder(str)  # 'HxW' of the image; None: as architecture asks
+  c.mean = placeholder(str)  # 'r,g,b' of 0-255, or a .npy image; None: its own
+
+  # What differs between units besides their number.
+  c.start = ''  # an image: photograph('a.jpg'); '': the parameterization's own
+  c.direction = ''  # a .npy file [c] or [n, c], or a formula: 'one_hot(3)'
+  c.mask = ''  # a .npy file [h, w, c] or [n, h, w, c], or a formula
+  c.data = ''  # what is read besides: 'content = activations(model, layer, a)'
+  c.each = ''  # knobs of several files, each a run: 'photograph'
+
+  # The method.
+  c.parameterization = 'pixels(model)'
+  c.transforms = ''
+  c.objective = 'neuron(layer)'
+  c.optimizer = 'sgd(1.)'
+  c.projections = ''
+  c.procedure = ''  # a published program that is not of the usual form
+  c.scales = ''  # several sizes: grown(model, '224x224', '896x896', 5)
+  c.steps = 100  # evaluations, at each size
+
+  # What is kept.
+  c.activation = ''  # measured without transforms; '': the objective
+  c.trace = ''  # further records: 'norm = l2_norm(), std = std()'
+  c.metrics = ''  # of the image without transforms: 'rank = rank(layer)'
+  c.robust = ''  # transforms under which the final image is measured again
+  c.robust_draws = 16  # and how many times
+  c.result = 'best'  # or 'last', or 'next': after the last update
+  c.keep = ''  # further ones, as 'last': image, score and step of each
+  c.image_dtype = 'float32'  # or 'float16', 'uint8'
+  c.save_every = placeholder(int)  # keep a frame every so many steps
+
+  # How to run it.
+  c.box = True  # synthesize a single unit on what it sees, where that is exact
+  c.views = 'mean'  # or 'sum': how the scores of several views are joined
+  c.tile_batch = placeholder(int)  # views at a time; None: as many as fit
+  c.memory = 2.0  # GB for the activations of views; inf for any
+  c.batch = placeholder(int)  # units at a time; None: what suits the device
+  c.every = placeholder(int)  # show how far it is every so many steps
+  c.show = 'print+save'  # and how: print, save, show, plot_pix
+  return c
+
+
+class Program(NamedTuple):
+  """What one compilation is made of.
+
+  Attributes:
+    recipe: how an image is made.
+    clean: the same without transforms, scoring config.activation.
+    robust: the same under the transforms of config.robust; None without them.
+    result: 'best', 'last', 'next', or a snapshot of the procedure.
+    keep: further snapshots.
+    group: images of a unit that are compared with each other; None for none.
+    frame: the sizes of the image and of what the network sees.
+    target: (runs, rows, names not wanted) -> Target, stacked over rows.
+  """
+
+  recipe: core.Recipe
+  clean: core.Recipe
+  robust: core.Recipe | None
+  result: str
+  keep: tuple[str, ...]
+  group: int | None
+  frame: frames_.Frame
+  target: Callable
+
+
+def check(config: config_dict.ConfigDict) -> None:
+  """Refuses values that no network is needed to refuse.
+
+  Raises:
+    ValueError: with the field, its value, and what was expected.
+  """
+  counts = (
+    'steps', 'batch', 'replicates', 'save_every', 'every', 'tile_batch',
+    'robust_draws',
+  )  # fmt: skip
+  for name in counts:
+    most = runs_.APART if name == 'replicates' else core.LARGEST_STEP
+    if config[name] is not None and not 1 <= config[name] <= most:
+      raise ValueError(
+        f'config.{name} is {config[name]!r}, expected a whole number from 1 to '
+        f'{most}'
+      )
+  for name, value in config.items():
+    if (
+      isinstance(value, float) and name != 'memory' and not math.isfinite(value)
+    ):
+      raise ValueError(f'config.{name} is {value}, expected a finite number')
+  if not config.memory > 0:
+    raise ValueError(
+      f'config.memory is {config.memory:g}, expected gigabytes, more than 0'
+    )
+  if config.retries < 0:
+    raise ValueError(
+      f'config.retries is {config.retries}, expected a whole number >= 0'
+    )
+  # Replicates and retries draw from the seeds that follow this one.
+  following = config.retries * runs_.APART + config.replicates - 1
+  if not 0 <= config.seed <= core.LARGEST_SEED - following:
+    raise ValueError(
+      f'config.seed is {config.seed}, expected a whole number from 0 to '
+      f'{core.LARGEST_SEED - following}'
+    )
+  choices = {
+    'sign': tuple(_SIGNS),
+    'views': tuple(_VIEWS),
+    'image_dtype': ('float32', 'float16', 'uint8'),
+  }
+  for name, known in choices.items():
+    if config[name] not in known:
+      raise ValueError(
+        f'config.{name} is {config[name]!r}, expected one of {known}'
+      )
+  if config.units is not None and not config.units.strip():
+    raise ValueError(
+      "config.units is empty: no units. Type --config.units='*' for the "
+      'whole layer, or 0:64, or 3,7, or 3@6x6'
+    )
+
+
+def model(config: config_dict.ConfigDict) -> core.Model:
+  """The network of a configuration, with its mean, on images of 0-255."""
+  check(config)
+  net = vocabulary.network(config, 'model')
+  if config.mean is None:
+    return net
+  shape = vocabulary.shape(config) or net.input_shape[:2]
+  mean = means.mean(config.mean, (*shape, net.input_shape[2]))
+  return dataclasses.replace(net, mean=jnp.asarray(mean, net.mean.dtype))
+
+
+def networks(config: config_dict.ConfigDict) -> dict[str, core.Model]:
+  """The further networks that the formulas name, each loaded once."""
+  found = {}
+  for name in sorted(vocabulary.networks(config)):
+    if not config[name].strip():
+      raise ValueError(
+        f'config.{name} is {config[name]!r}, but a formula names it: expected '
+        f'a network, as --config.{name}="{_NETWORKS[name]}"'
+      )
+    found[name] = vocabulary.network(config, name)
+  return found
+
+
+def layers(config: config_dict.ConfigDict, net: core.Model) -> tuple[str, ...]:
+  """The layers that config.layer names, in the network's order."""
+  known = [info.name for info in net.layers] or list(frames_.maps(net))
+  weighted = [info.name for info in net.layers if info.weighted] or known
+  chosen, unknown = listing.matching(config.layer, known, weighted)
+  if unknown is not None:
+    hint = spelling.hint(unknown, known)
+    raise ValueError(
+      f'layer {unknown!r} is not in the network. '
+      f'Layers: {", ".join(known)}.{hint}'
+    )
+  reach.check_layers(config, chosen, known)
+  return tuple(name for name in known if name in chosen)
+
+
+def runs(
+  config: config_dict.ConfigDict,
+  net: core.Model,
+  layer: str,
+  photographs: int = 0,
+) -> runs_.Runs:
+  """The table of what is to be made of a layer.
+
+  Args:
+    config: the configuration.
+    net: from `model`.
+    layer: one of `layers`.
+    photographs: to start from; several are a run each.
+  """
+  cut, frame = reach.cut(config, net, layer, boxed=False)
+  act = frames_.maps(cut, frame.view)[layer].shape
+  if 0 in act:
+    h, w = frame.view
+    raise ValueError(
+      f'layer {layer!r} has no unit where the network sees {h} x {w} pixels: '
+      f'its shape is {act}; type a larger --config.shape=HxW'
+    )
+  count = reach.count(config, act, photographs)
+  labels = net.labels if len(net.labels) == count else ()
+  size = act[:-1] or (1, 1)
+  try:
+    units = runs_.units(config.units, layer, count, *size, labels)
+  except ValueError as error:
+    parts = (config.units or '').split(',')
+    if labels or not net.labels or not any(map(runs_.named, parts)):
+      raise
+    raise ValueError(
+      f'{error}; layer {layer!r} has {count} units, so the '
+      f'{len(net.labels)} names of classes are not theirs'
+    ) from None
+  boxable = (
+    config.box and vocabulary.shape(config) is None and net.mean.ndim == 1
+  )
+  field = reach.field(config, net, layer) if boxable else None
+  return runs_.table(
+    layer,
+    units,
+    config.replicates,
+    field,
+    frame.view,
+    signs=_SIGNS[config.sign],
+    seed=config.seed,
+  )
+
+
+def seen(
+  config: config_dict.ConfigDict,
+  net: core.Model,
+  table: runs_.Runs,
+  frames: dict[bool, frames_.Frame],
+) -> np.ndarray:
+  """[n, 4]: the part of its image that each unit sees: top, left, h, w."""
+  fields_of = {
+    boxed: reach.field(
+      config, net if boxed else models.sized(net, *frame.view), table.layer
+    )
+    for boxed, frame in frames.items()
+  }
+  parts = []
+  for y, x, boxed in zip(table.y, table.x, table.boxed, strict=True):
+    frame, field = frames[bool(boxed)], fields_of[bool(boxed)]
+    part = receptive_fields.Box(0, 0, *frame.canvas)
+    if field is not None:
+      part = receptive_fields.box(field, int(y), int(x))
+      part = part._replace(top=0, left=0) if boxed else part
+      part = frames_.on_canvas(part, frame)
+    parts.append(part)
+  return np.array(parts, np.int32)
+
+
+def recipe(
+  config: config_dict.ConfigDict, net: core.Model, layer: str | None = None
+) -> core.Recipe:
+  """The recipe on the whole image: for use from Python, without a launcher."""
+  return program(config, net, layer or config.layer, boxed=False).recipe
+
+
+def program(
+  config: config_dict.ConfigDict,
+  net: core.Model,
+  layer: str,
+  *,
+  boxed: bool,
+  others: Mapping[str, core.Model] | None = None,
+) -> Program:
+  """What is compiled for the runs of a layer that share a geometry.
+
+  Args:
+    config: the configuration.
+    net: from `model`.
+    layer: one of `layers`.
+    boxed: on the unit's receptive field, or on the whole image.
+    others: from `networks`, to be loaded once for many programs.
+  """
+  reach.check(config)
+  cut, frame = reach.cut(config, net, layer, boxed)
+  canvas = (*frame.canvas, cut.input_shape[2])
+  # To a formula, `model` is the network on an image of the size at hand.
+  model_here = dataclasses.replace(cut, input_shape=canvas)
+  others = networks(config) if others is None else others
+  knobs = vocabulary.knobs(config, model_here, layer, others)
+  optimizer = vocabulary.links(config, 'optimizer', knobs)
+  if not optimizer:
+    raise ValueError("config.optimizer is '', expected one, as 'adam(0.05)'")
+  procedures = vocabulary.links(config, 'procedure', knobs)
+  if len(procedures) > 1:
+    raise ValueError(
+      f'config.procedure is {config.procedure!r}: expected one, not a chain'
+    )
+  procedure = procedures[0] if procedures else core.ASCENT
+  recipe = core.Recipe(
+    model=cut,
+    parameterization=vocabulary.link(config, 'parameterization', knobs),
+    objective=vocabulary.link(config, 'objective', knobs),
+    optimizer=optimizer[0] if len(optimizer) == 1 else optax.chain(*optimizer),
+    transforms=frame.transforms,
+    projections=vocabulary.links(config, 'projections', knobs),
+    trace=_as_they_are(vocabulary.trace(config, knobs, procedure.trace)),
+    views=_VIEWS[config.views],
+    tile_batch=config.tile_batch,
+    procedure=procedure,
+  )
+  clean, robust = _measured(config, recipe, frame, knobs)
+  act = frames_.maps(cut, frame.view)[layer].shape
+  arrays = inputs.arrays(config, knobs, canvas, act, cut.mean.dtype)
+
+  def target(
+    table: runs_.Runs, rows: np.ndarray, given: Collection[str] = ()
+  ) -> core.Target:
+    y, x = table.y[rows], table.x[rows]
+    if boxed:
+      y, x = np.zeros_like(y), np.zeros_like(x)
+    unit = core.Unit(table.channel[rows], y, x)
+    found = {'unit': unit, **arrays(table, rows, given)}
+    if config.sign != 'max':
+      found['sign'] = table.sign[rows].astype(cut.mean.dtype)
+    return found
+
+  known = ('best', 'last', *procedure.snapshots)
+  keep = vocabulary.names(config.keep)
+  for field, found, those in (
+    ('result', {config.result}, (*known, 'next')),
+    ('keep', {*keep}, known),
+  ):
+    if not found <= {*those}:
+      raise ValueError(
+        f'config.{field} is {config[field]!r}, expected one of {those}'
+      )
+  group = reach.group(config)
+  return Program(
+    recipe, clean, robust, config.result, keep, group, frame, target
+  )
+
+
+def _measured(
+  config: config_dict.ConfigDict,
+  recipe: core.Recipe,
+  frame: frames_.Frame,
+  knobs: dict[str, Any],
+) -> tuple[core.Recipe, core.Recipe | None]:
+  """The recipes of a final image: without transforms, and under others."""
+  whole = transforms.crop(*frame.view)
+  if vocabulary.tiled(config):
+    whole = transforms.tiles(*frame.view, moving=False)
+  measured = 'activation' if config.activation.strip() else 'objective'
+  clean = dataclasses.replace(
+    recipe,
+    transforms=(whole,),
+    objective=_as_it_is(vocabulary.link(config, measured, knobs)),
+    trace=_as_they_are(vocabulary.measured(config, knobs)),
+    procedure=core.ASCENT,
+  )
+  links = vocabulary.links(config, 'robust', knobs)
+  if not links:
+    return clean, None
+  return clean, dataclasses.replace(clean, transforms=(*links, whole), trace=())
+
+
+def _as_it_is(term: core.Term) -> core.Term:
+  """The term that tells its value itself of an image that minimizes it."""
+
+  def without_sign(acts, target):
+    return term(acts, {n: v for n, v in target.items() if n != 'sign'})
+
+  return without_sign
+
+
+def _as_they_are(
+  terms: Iterable[tuple[str, core.Term]],
+) -> tuple[tuple[str, core.Term], ...]:
+  return tuple((name, _as_it_is(term)) for name, term in terms)

@@ -1,0 +1,124 @@
+"""The arrays that one run gives, and their shapes before it runs."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from vizjax import core
+from vizjax import metrics
+from vizjax.build import frames
+
+
+def fields(
+  recipe: core.Recipe,
+  clean: core.Recipe,
+  result: str,
+  target: core.Target,
+  *,
+  steps: int,
+  keep: tuple[str, ...] = (),
+  robust: core.Recipe | None = None,
+) -> dict[str, jax.ShapeDtypeStruct]:
+  """Name, shape and dtype of all that one run gives; nothing is computed.
+
+  Args:
+    recipe: how an image is made.
+    clean: the same without transforms.
+    result: 'best', 'last' or 'next'.
+    target: of one run.
+    steps: evaluations of the whole run.
+    keep: further snapshots.
+    robust: `clean` under transforms.
+  """
+  recipes = tuple(one and _hollow(one) for one in (recipe, clean, robust))
+
+  def run(recipes, target):
+    key, recipe = core.key(0), recipes[0]
+    state = core.init(recipe, target, key)
+    state, trace = core.optimize(recipe, state, target, key, steps=steps)
+    traces = {f'trace/{name}': record for name, record in trace.items()}
+    return finish(*recipes, 1, result, keep, state, target) | traces
+
+  def alone(recipes, target):
+    # What the images of a unit compare is there for one, too.
+    one = jax.vmap(run, (None, 0), axis_name=metrics.REPLICATE)
+    found = one(recipes, jax.tree.map(lambda a: jnp.asarray(a)[None], target))
+    return jax.tree.map(lambda a: a[0], found)
+
+  return jax.eval_shape(alone, recipes, target)
+
+
+def _hollow(recipe: core.Recipe) -> core.Recipe:
+  """A recipe of the same shapes, whose network is not traced layer by layer.
+
+  Of GoogLeNet the derivative of every convolution takes half a second.
+  """
+
+  def apply(params, image):
+    acts = frames.applied(recipe.model.apply, params, image)
+    zero = 0 * jnp.sum(image)
+    return {
+      name: jnp.broadcast_to(zero.astype(act.dtype), act.shape)
+      for name, act in acts.items()
+    }
+
+  model = dataclasses.replace(recipe.model, apply=apply)
+  return dataclasses.replace(recipe, model=model)
+
+
+def finish(
+  recipe: core.Recipe,
+  clean: core.Recipe,
+  robust: core.Recipe | None,
+  draws: int,
+  result: str,
+  keep: tuple[str, ...],
+  state: core.State,
+  target: core.Target,
+) -> dict[str, Array]:
+  """The arrays of a run that has ended; see `Runner.finish`."""
+  snapshot = _snapshot(state, result)
+  draw = core.Draw(core.key(0), state.step, target)
+  # Of this nothing is drawn.
+  activation, records = core.score(clean, snapshot.params, draw)
+  if result == 'next':
+    snapshot = snapshot._replace(score=activation)
+  found = _described(recipe, snapshot) | {'activation': activation}
+  found |= {f'metric/{name}': value for name, value in records.items()}
+  if robust is not None:
+
+    def again(key):
+      return core.score(robust, snapshot.params, draw._replace(key=key))[0]
+
+    # Every image is put to the same test.
+    scores = jax.lax.map(again, jax.random.split(draw.key, draws))
+    found |= {
+      'metric/robust_mean': jnp.mean(scores),
+      'metric/robust_std': jnp.std(scores),
+    }
+  for name in keep:
+    for field, value in _described(recipe, _snapshot(state, name)).items():
+      found[f'{name}/{field}'] = value
+  return found
+
+
+def _snapshot(state: core.State, name: str) -> core.Snapshot:
+  if name in ('best', 'last'):
+    return getattr(state, name)
+  if name == 'next':
+    return core.Snapshot(state.params, state.last.score, state.step)
+  return state.extra[name]
+
+
+def _described(
+  recipe: core.Recipe, snapshot: core.Snapshot
+) -> dict[str, Array]:
+  # A run whose score was never a number has no best one.
+  score = jnp.where(snapshot.step < 0, jnp.nan, snapshot.score)
+  image = recipe.parameterization.render(snapshot.params)
+  found = {'image': image, 'score': score, 'step': snapshot.step}
+  if isinstance(snapshot.params, jax.Array) and snapshot.params.ndim == 1:
+    found['code'] = snapshot.params  # of a generator
+  return found

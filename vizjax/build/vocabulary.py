@@ -1,0 +1,331 @@
+"""The fields of a configuration that are formulas: read, checked, explained.
+
+Knobs are typed fields; formulas are strings that name the knobs. Which
+functions a formula may call, and what must come out, depends on its field.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+import itertools
+from typing import Any
+
+from jax.tree_util import Partial
+from ml_collections import config_dict
+import optax
+from optax import schedules
+
+from vizjax import core
+from vizjax import features
+from vizjax import formula
+from vizjax import metrics
+from vizjax import models
+from vizjax.models import networks as families
+from vizjax import objectives
+from vizjax import optimizers
+from vizjax import parameterizations
+from vizjax import projections
+from vizjax import scales
+from vizjax import spelling
+from vizjax import targets
+from vizjax import transforms
+from vizjax.generators import codes
+from vizjax.generators import networks as networks_
+from vizjax.models import adapters
+from vizjax.optimizers import lbfgs
+from vizjax.photographs import files
+from vizjax.programs import cnn_vis
+from vizjax.programs import cnn_vis_images
+from vizjax.programs import cnnpref
+from vizjax.programs import deepdream
+from vizjax.programs import neural_style
+from vizjax.programs import synthesizing
+from vizjax.programs import toolbox
+
+_TERMS = (objectives, metrics, deepdream, features)
+
+# Where the names in call position are looked up, and what each link must be.
+_FIELDS = {
+  'model': ((models, families), core.Model),
+  'prior': ((models, networks_), core.Model),
+  'encoder': ((models,), core.Model),
+  'parameterization': ((parameterizations,), core.Parameterization),
+  'transforms': ((transforms,), Partial),
+  'robust': ((transforms,), Partial),
+  'objective': (_TERMS, Callable),
+  'activation': (_TERMS, Callable),
+  'trace': (_TERMS, Callable),
+  'metrics': (_TERMS, Callable),
+  'optimizer': (
+    (optimizers, lbfgs, codes, optax),
+    optax.GradientTransformation,
+  ),
+  'projections': ((projections, codes, schedules), Partial),
+  'procedure': (
+    (toolbox, cnnpref, synthesizing, cnn_vis, neural_style, schedules),
+    core.Procedure,
+  ),
+  'scales': (
+    (scales, cnn_vis_images, deepdream, neural_style),
+    scales.Scales,
+  ),
+  'data': ((targets, codes, deepdream, features), Callable),
+  'start': ((targets, cnn_vis_images, neural_style), Callable),
+  'direction': ((targets,), Callable),
+  'mask': ((targets,), Callable),
+}
+
+
+# What is written beside the terms of config.metrics.
+_MEASURED = ('dead', 'retries', 'robust_mean', 'robust_std')
+
+# Further networks: names in formulas, and fields that say which they are.
+NETWORKS = ('prior', 'encoder')
+
+
+def knobs(
+  config: config_dict.ConfigDict,
+  model: core.Model | None = None,
+  layer: str | None = None,
+  networks: Mapping[str, core.Model] | None = None,
+) -> dict[str, Any]:
+  """What a name in argument position stands for.
+
+  Args:
+    config: the configuration.
+    model: what `model` is.
+    layer: what `layer` is, and whose rectifier `rectifier` is.
+    networks: what the names of `NETWORKS` are.
+  """
+  values = {**config, **(networks or {})}
+  if model is None:
+    return values
+  rectifier = models.rectifier(model, layer)
+  return values | {'model': model, 'layer': layer, 'rectifier': rectifier}
+
+
+def links(
+  config: config_dict.ConfigDict, field: str, knobs: dict[str, Any]
+) -> tuple[Any, ...]:
+  """The values of a field's `a | b | c`.
+
+  Raises:
+    ValueError: with the field, its formula, and what was expected.
+  """
+  modules, kind = _FIELDS[field]
+  values = _explained(field, formula.chain, config[field], modules, knobs)
+  for value in values:
+    _check(field, config[field], value, kind)
+  return values
+
+
+def link(
+  config: config_dict.ConfigDict, field: str, knobs: dict[str, Any]
+) -> Any:
+  """The value of a field that has exactly one link."""
+  values = links(config, field, knobs)
+  if len(values) != 1:
+    raise ValueError(
+      f'config.{field} is {config[field]!r}: it has {len(values)} links, '
+      'expected 1'
+    )
+  return values[0]
+
+
+def network(config: config_dict.ConfigDict, field: str) -> core.Model:
+  """The network of a field, on images of 0-255 whatever its own range.
+
+  Args:
+    config: the configuration.
+    field: 'model', 'encoder', or 'prior', whose input is a code.
+  """
+  if not config[field].strip():
+    raise ValueError(
+      f'config.{field} is empty, expected a network: type one, as '
+      '"load(\'alexnet_features\')"'
+    )
+  net = link(config, field, knobs(config))
+  try:
+    adapters.check(net)
+  except ValueError as error:
+    raise ValueError(f'config.{field}: {error}') from error
+  return net if field == 'prior' else core.in_grey_levels(net)
+
+
+def trace(
+  config: config_dict.ConfigDict,
+  knobs: dict[str, Any],
+  given: tuple[tuple[str, core.Term], ...] = (),
+) -> tuple[tuple[str, core.Term], ...]:
+  """The terms that a procedure records, and the named ones of config.trace."""
+  terms = _named(config, 'trace', knobs)
+  for name in terms:
+    if name in ('score', 'gradient_norm', *dict(given)):
+      raise ValueError(f'config.trace: {name!r} is recorded in any case')
+  return (*given, *terms.items())
+
+
+def measured(
+  config: config_dict.ConfigDict, knobs: dict[str, Any]
+) -> tuple[tuple[str, core.Term], ...]:
+  """The named terms of config.metrics."""
+  terms = _named(config, 'metrics', knobs)
+  for name in terms:
+    if name in _MEASURED:
+      raise ValueError(f'config.metrics: {name!r} is measured by itself')
+  return tuple(terms.items())
+
+
+def data(
+  config: config_dict.ConfigDict, knobs: dict[str, Any]
+) -> dict[str, Callable]:
+  """The named makers of config.data."""
+  return _named(config, 'data', knobs)
+
+
+def _named(
+  config: config_dict.ConfigDict, field: str, knobs: dict[str, Any]
+) -> dict[str, Any]:
+  modules, kind = _FIELDS[field]
+  values = _explained(field, formula.records, config[field], modules, knobs)
+  for value in values.values():
+    _check(field, config[field], value, kind)
+  return values
+
+
+def calls(
+  config: config_dict.ConfigDict,
+  of: Sequence[str] = ('objective', 'activation', 'trace', 'metrics'),
+) -> list[tuple[str, set[Any]]]:
+  """Every call in the formulas that score: (name, what it is given).
+
+  The layer at hand is given as 'layer'.
+  """
+  found = []
+  for field in of:
+    text = config[field]
+    if text.strip():
+      text = f'record({text})' if field in ('trace', 'metrics') else text
+      found += _explained(field, formula.calls, text)
+  named = {**config, 'layer': 'layer'}
+  return [
+    (name, {v if literal else named.get(v) for literal, v in arguments})
+    for name, arguments in found
+    if name != 'record'
+  ]
+
+
+def names(text: str) -> tuple[str, ...]:
+  """The names of 'a, b, c'."""
+  return tuple(filter(None, map(str.strip, text.split(','))))
+
+
+def tiled(config: config_dict.ConfigDict) -> bool:
+  """Whether the network sees an image tile by tile."""
+  text = config.transforms
+  called = formula.calls(text) if text.strip() else []
+  return any(name in ('tiles', 'seamless') for name, _ in called)
+
+
+def shape(config: config_dict.ConfigDict) -> tuple[int, int] | None:
+  """(h, w) of config.shape, or None for the network's own."""
+  if config.shape is None:
+    return None
+  parts = config.shape.split('x')
+  if len(parts) != 2 or not all(p.isdecimal() and int(p) for p in parts):
+    raise ValueError(
+      f'config.shape is {config.shape!r}, expected HxW, as 224x224'
+    )
+  h, w = map(int, parts)
+  return h, w
+
+
+def each(config: config_dict.ConfigDict) -> tuple[dict[str, str], ...]:
+  """The knobs of each run, by config.each; () where it is blank.
+
+  It names knobs that hold several files, as 'a.jpg,b.jpg' or 'DIR/*.jpg'. A
+  run has one of each, in all combinations; the first knob changes last.
+
+  Raises:
+    ValueError: there is no such knob, or it is the name of no file.
+  """
+  knobs = names(config.each)
+  for name in knobs:
+    if not isinstance(config.get(name, ''), str) or not config.get(name):
+      hint = '' if name in config else spelling.hint(name, list(config))
+      raise ValueError(
+        f'config.each is {config.each!r}, but config.{name} is '
+        f'{config.get(name)!r}: expected photographs, as --config.{name}='
+        f"'DIR/*.jpg'.{hint}"
+      )
+  values = [files.listed(config[name]) for name in knobs]
+  if not knobs:
+    return ()
+  return tuple(
+    dict(zip(knobs, one, strict=True)) for one in itertools.product(*values)
+  )
+
+
+def strings(config: config_dict.ConfigDict) -> list[str]:
+  """What may be the path of a file, in the fields that read some."""
+  fields = ('start', 'direction', 'mask', 'data', 'optimizer', 'projections')
+  found = [config[field] for field in fields if config[field].endswith('.npy')]
+  for literal, value in _arguments(config, fields):
+    value = value if literal else config.get(value)
+    found += _files(value) if isinstance(value, str) else []
+  return found
+
+
+def _files(text: str) -> list[str]:
+  """A text, and the files that it may stand for."""
+  try:
+    listed = files.listed(text)
+  except ValueError:
+    return [text]
+  return [text, *(part for one in listed for part in files.blended(one))]
+
+
+def networks(config: config_dict.ConfigDict) -> set[str]:
+  """The names of `NETWORKS` that formulas mention."""
+  fields = ('parameterization', 'start', 'data', 'optimizer', 'projections')
+  names = {v for literal, v in _arguments(config, fields) if not literal}
+  return names & set(NETWORKS)
+
+
+def _arguments(
+  config: config_dict.ConfigDict, fields: tuple[str, ...]
+) -> list[tuple[bool, Any]]:
+  """What the calls of formulas are given: (is a literal, value or name)."""
+  found = []
+  for field in fields:
+    text = config[field]
+    if text.strip() and not text.endswith('.npy'):
+      text = f'record({text})' if field == 'data' else text
+      for _, arguments in _explained(field, formula.calls, text):
+        found += arguments
+  return found
+
+
+def _explained(field: str, function: Callable, text: str, *more) -> Any:
+  name = text.strip()
+  if name in models.NAMES and core.Model in _FIELDS[field]:
+    raise ValueError(
+      f'config.{field} is {text!r}, the name of a network: expected a formula, '
+      f'as --config.{field}="load({name!r})"'
+    )
+  try:
+    return function(text, *more)
+  except ValueError as error:
+    raise ValueError(f'config.{field}: {error}') from error
+
+
+def _check(field: str, text: str, value: Any, kind: Any) -> None:
+  if kind is Callable:
+    # A Partial and a Model can be called too, but are not terms.
+    right = callable(value) and not isinstance(value, (Partial, core.Model))
+  else:
+    right = isinstance(value, kind)
+  if not right:
+    expected = 'a term' if kind is Callable else f'a {kind.__name__}'
+    raise ValueError(
+      f'config.{field} is {text!r}, which gives {value!r:.60}, '
+      f'expected {expected}'
+    )

@@ -1,0 +1,78 @@
+"""The networks that have a name, with their pretrained weights."""
+
+import importlib
+
+from vizjax import core
+from vizjax import spelling
+from vizjax.models.networks import googlenet
+from vizjax.models.networks import published
+
+# Modules whose `load` finds weights in an installed package.
+_PACKAGED = ('alexnet_features', 'efficientnet_lite0', 'vgg16_features')
+
+# Modules whose `network` describes what the zoo has weights of.
+_FAMILIES = {
+  'alexnet': (
+    'bvlc_alexnet',
+    'bvlc_caffenet',
+    'caffenet_yos',
+    'places205_alexnet',
+    'torchvision_alexnet',
+  ),
+  'googlenet': (
+    'bvlc_googlenet',
+    'places205_googlenet',
+    'torchvision_googlenet',
+  ),
+  'vgg': ('vgg16', 'vgg19', 'torchvision_vgg16', 'torchvision_vgg19'),
+  'deepsim': ('deepsim_fc6', 'deepsim_fc7', 'deepsim_pool5'),
+}
+
+NAMES = (*_PACKAGED, *(n for names in _FAMILIES.values() for n in names))
+
+
+def load(
+  name: str, weights: str | None = None, *, transform_input: bool | None = None
+) -> core.Model:
+  """A network with its pretrained weights.
+
+  Args:
+    name: one of `NAMES`.
+    weights: a file to read instead of the one that is installed or, by
+      `python -m experiments.weights fetch`, downloaded.
+    transform_input: of the network that a file for 'torchvision_googlenet' was
+      trained as; known for the published file, needed for any other.
+
+  Raises:
+    ValueError: an unknown name, or a file that is not the expected one or not
+      here: what to type.
+    OSError: a file that cannot be read.
+  """
+  if name not in NAMES:
+    hint = spelling.hint(name, NAMES)
+    raise ValueError(
+      f'{name!r} is not a network of vizjax. Networks: {", ".join(NAMES)}.'
+      + hint
+    )
+  if name == googlenet.TORCHVISION:
+    path = published.find(name, weights)
+    transforms = googlenet.transforms(path, transform_input)
+    return published.read(name, googlenet.network(name, transforms), path)
+  if transform_input is not None:
+    raise ValueError(
+      f'load({name!r}) was given transform_input={transform_input!r}, which is '
+      f'an argument of {googlenet.TORCHVISION!r} alone: leave it out'
+    )
+  if name in _PACKAGED:
+    return importlib.import_module(f'vizjax.models.networks.{name}').load(
+      weights
+    )
+  return published.load(name, described(name), weights)
+
+
+def described(name: str) -> published.Network:
+  """A published network but for its weights; name: of the zoo."""
+  family = next(f for f, names in _FAMILIES.items() if name in names)
+  return importlib.import_module(f'vizjax.models.networks.{family}').network(
+    name
+  )

@@ -1,0 +1,201 @@
+"""Networks made of a network: cut, boxed to one unit, without padding."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from vizjax import core
+from vizjax.models import receptive_fields
+from vizjax.models.interpreter import layers
+from vizjax.models.interpreter import tables
+
+
+def cut(model: core.Model, names: tuple[str, ...]) -> core.Model:
+  """The model without the layers that these do not need.
+
+  So a convolutional part runs at any size, though a fully connected layer
+  above it would not. One in a box stays in it. A model without a layer table
+  is returned as it is: what is not read costs nothing once compiled.
+  """
+  table = _table(model)
+  if table is None:
+    return model
+  return _with_table(model, tables.cut(table, names))
+
+
+def rectifier(model: core.Model, name: str) -> str:
+  """The rectifier that reads a layer; the layer itself where there is none.
+
+  In Caffe's networks it works in place: the program reads it under the name
+  of the layer below.
+  """
+  for row in _table(model) or ():
+    if row.kind in ('relu', 'prelu', 'elu') and row.inputs == (name,):
+      return row.name
+  return name
+
+
+def boxed(model: core.Model, name: str) -> core.Model:
+  """The model on the receptive field of one unit of a layer, exactly.
+
+  All padding is left out: on an image of the field's size the layer (and its
+  rectifier) is 1 x 1, and its unit [0, 0] is any unit whose field lies on
+  the image. The maps of the layers below are windows of the full ones.
+
+  Raises:
+    ValueError: the layer sees the whole image, or has no known field.
+  """
+  table = _table(model)
+  fields = {} if table is None else tables.fields(table)
+  field = fields.get(name)
+  if field is None or name == tables.DATA:
+    raise ValueError(f'layer {name!r} has no receptive field to be boxed in')
+  same = tuple(n for n, other in fields.items() if other == field)
+  origin = (field.y.start, field.x.start)
+  small = _without_padding(model, tables.cut(table, same), origin)
+  shape = (field.y.size, field.x.size, model.input_shape[2])
+  return dataclasses.replace(small, input_shape=shape)
+
+
+def computed_in(model: core.Model, dtype: str) -> core.Model:
+  """The model with numbers of another type inside, as bfloat16.
+
+  What goes in and what comes out, the activations, are of the type they were,
+  and so are the gradient, the image and the optimizer's state.
+
+  Raises:
+    ValueError: another type than 'float32', 'bfloat16' or 'float16', or the
+      model has no layer table.
+  """
+  if dtype not in ('float32', 'bfloat16', 'float16'):
+    raise ValueError(
+      f"computed_in: the type is {dtype!r}, expected 'float32', 'bfloat16' or "
+      "'float16'"
+    )
+  if _table(model) is None:
+    raise ValueError(
+      'computed_in() is for networks with a layer table, as '
+      "computed_in(load('vgg16_features'), 'bfloat16')"
+    )
+
+  def cast(leaf):
+    floating = jnp.issubdtype(leaf.dtype, jnp.floating)
+    return leaf.astype(dtype) if floating else leaf
+
+  params = jax.tree.map(cast, model.params)
+  apply = dataclasses.replace(model.apply, dtype=dtype)
+  return dataclasses.replace(model, params=params, apply=apply)
+
+
+def unpadded(model: core.Model) -> core.Model:
+  """The model without all padding: units that would see some are not there.
+
+  Every unit that is there is a unit of the padded network, on an image in
+  which the fields of the last layer begin at the first pixel. `layers` gives
+  the fields as they lie on the image of the model that is returned.
+
+  Raises:
+    ValueError: the model has no layer table.
+  """
+  table = _table(model)
+  if table is None:
+    raise ValueError(
+      'unpadded() reads the layer table of a network, which this one lacks: '
+      "expected one of vizjax's own, as unpadded(load('alexnet_features'))"
+    )
+  if model.apply.network.origin is not None:
+    return model
+  fields = [field for field in tables.fields(table).values() if field]
+  origin = (fields[-1].y.start, fields[-1].x.start)
+  return _without_padding(model, table, origin)
+
+
+def sized(model: core.Model, h: int, w: int) -> core.Model:
+  """The model as it is for images of another size: h x w pixels.
+
+  TensorFlow's padding depends on the size of an image, and with it where the
+  receptive fields of the units lie. Any other model is the same but for its
+  `input_shape`.
+  """
+  shape = (h, w, model.input_shape[2])
+  model = dataclasses.replace(model, input_shape=shape)
+  table = _table(model)
+  if table is None or model.apply.network.origin is not None:
+    return model
+  own = layers.with_own_pads(table, shape)
+  if own == table:
+    return model
+  channels = {info.name: info.channels for info in model.layers}
+  model = _with_table(model, own)
+  return dataclasses.replace(model, layers=layers.describe(own, channels))
+
+
+def pooled(model: core.Model, pooling: str) -> core.Model:
+  """The model with its maxima over windows as they are, or as means.
+
+  Gatys et al. 2016 take means for style transfer. They ignore the padding.
+
+  Args:
+    model: with a layer table.
+    pooling: 'max' for the model as it is, or 'avg'.
+
+  Raises:
+    ValueError: another pooling, or the model has no table.
+  """
+  table = _table(model)
+  if pooling not in ('max', 'avg') or table is None:
+    raise ValueError(
+      f"pooling is {pooling!r}, expected 'max' or 'avg', and a network with a "
+      'layer table'
+    )
+  if pooling == 'max':
+    return model
+
+  def mean(row):
+    if row.kind != 'max_pool':
+      return row
+    options = (*row.options, ('inside', True))
+    return row._replace(kind='average_pool', options=options)
+
+  table = tuple(map(mean, table))
+  kinds = {row.name: row.kind for row in table}
+  model = _with_table(model, table)
+  infos = (info._replace(kind=kinds[info.name]) for info in model.layers)
+  return dataclasses.replace(model, layers=tuple(infos))
+
+
+def _table(model: core.Model) -> tables.Table | None:
+  if not isinstance(model.apply, layers.Apply):
+    return None
+  return model.apply.network.table
+
+
+def _with_table(model: core.Model, table: tables.Table) -> core.Model:
+  names = {row.name for row in table}
+  network = layers.Network(table, model.apply.network.origin)
+  return dataclasses.replace(
+    model,
+    params={k: v for k, v in model.params.items() if k in names},
+    apply=dataclasses.replace(model.apply, network=network),
+    layers=tuple(info for info in model.layers if info.name in names),
+  )
+
+
+def _without_padding(
+  model: core.Model, table: tables.Table, origin: tables.Pair
+) -> core.Model:
+  model = _with_table(model, table)
+  network = layers.Network(table, origin)
+  fields = tables.fields(table)
+
+  def moved(info):
+    field = fields[info.name]
+    on_window = field and receptive_fields.on_window(field, origin)
+    return info._replace(field=on_window)
+
+  return dataclasses.replace(
+    model,
+    apply=dataclasses.replace(model.apply, network=network),
+    layers=tuple(moved(info) for info in model.layers),
+  )

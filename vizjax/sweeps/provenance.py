@@ -1,0 +1,107 @@
+"""What results are of: config, versions, and what processes must agree in."""
+
+from collections.abc import Sequence
+import platform
+from importlib import metadata
+from typing import Any
+
+import jax
+from ml_collections import config_dict
+
+import vizjax
+from vizjax import core
+from vizjax.build import frames
+from vizjax.build import vocabulary
+from vizjax.photographs import files as files_
+from vizjax.workdir import store
+
+_PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'numpy')
+
+
+def of(config: config_dict.ConfigDict, source: str) -> dict[str, Any]:
+  """What can be said before anything is read.
+
+  Args:
+    config: the configuration.
+    source: text of its file.
+  """
+  return {'config': config.to_dict(), 'versions': versions(), 'source': source}
+
+
+def weights(
+  config: config_dict.ConfigDict,
+  networks: Sequence[core.Model],
+  photographs: Sequence[files_.Photograph],
+) -> str:
+  """A hash of all that images are made from, whatever layer they are of.
+
+  Args:
+    config: the configuration, which may name files.
+    networks: all of them, whole.
+    photographs: that images start from.
+  """
+  found = jax.tree.leaves(networks) + [each.image for each in photographs]
+  return store.WHOLE + store.fingerprint(found, vocabulary.strings(config))
+
+
+def labels(
+  config: config_dict.ConfigDict,
+  net: core.Model,
+  layer: str,
+  photographs: Sequence[files_.Photograph],
+) -> tuple[str, ...]:
+  """Names of what a layer's images are of; () where there are none.
+
+  Of its units, or of the photographs that take their place.
+  """
+  each = vocabulary.each(config)
+  if each:
+    return tuple(' + '.join(map(files_.stem, one.values())) for one in each)
+  if len(photographs) > 1:
+    return tuple(photograph.name for photograph in photographs)
+  channels = {info.name: info.channels for info in net.layers}.get(layer)
+  return net.labels if len(net.labels) == channels else ()
+
+
+def network(net: core.Model) -> list[list]:
+  """Name, kind, inputs and shape of each layer, in order, as JSON has it.
+
+  Inputs are known of networks that are tables of layers.
+  """
+  shapes = frames.maps(net)
+  table = getattr(getattr(net.apply, 'network', None), 'table', ())
+  inputs = {row.name: row.inputs for row in table}
+  return [
+    [
+      info.name,
+      info.kind,
+      list(inputs.get(info.name, ())),
+      [*shapes[info.name].shape],
+    ]
+    for info in net.layers
+  ]
+
+
+def versions() -> dict[str, str]:
+  """Versions of all that the numbers depend on."""
+  found = {name: metadata.version(name) for name in _PACKAGES}
+  return {
+    'vizjax': vizjax.__version__,
+    'python': platform.python_version(),
+    **found,
+    'device': jax.local_devices()[0].device_kind,
+  }
+
+
+def facts(provenance: dict[str, Any]) -> dict[str, Any]:
+  """What processes that share work must agree in.
+
+  Devices may differ, and what may change from run to run.
+  """
+  config, found = provenance['config'], dict(provenance['versions'])
+  del found['device']
+  return {
+    **{f'config.{n}': v for n, v in config.items() if n not in store.FREE},
+    **found,
+    'weights and files': provenance['fingerprint'],
+  }

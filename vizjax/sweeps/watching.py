@@ -1,0 +1,189 @@
+"""How far a run is, while it runs: numbers, pictures, a window, a plot.
+
+  watch = watching.watcher(config, plans, workdir)
+  sweep.execute(config, plans, workdir, watch=watch)
+
+Every config.every steps of a size, by config.show, in the manner of cnn-vis:
+
+  print      the records of each run, a line each
+  save       WORKDIR/shown/<layer>_<unit>_<size>_<step>.png, sizes from 1
+  show       the image in a window, where there is a display
+  plot_pix   WORKDIR/shown/<layer>_<unit>_pixels.png: four pixels over time
+
+Pictures are as the program shows them: those of cnn-vis have more contrast
+than the stored image.
+"""
+
+from collections.abc import Callable
+import functools
+import math
+import pathlib
+import sys
+from typing import Any
+
+from ml_collections import config_dict
+import numpy as np
+import tqdm
+
+from vizjax import files
+from vizjax.build import runs
+from vizjax.build import stages
+from vizjax.photographs import images
+from vizjax.programs import cnn_vis
+from vizjax.sweeps import batches
+from vizjax.sweeps import sweep
+from vizjax.workdir import folders
+
+WAYS = ('print', 'save', 'show', 'plot_pix')
+FOLDER = 'shown'
+
+_COLORS = ('red', 'green', 'blue')
+
+# Backends of matplotlib that have no window.
+_BLIND = ('agg', 'pdf', 'ps', 'svg', 'cairo', 'template')
+
+
+def watcher(
+  config: config_dict.ConfigDict, plans: list[sweep.LayerPlan], workdir: str
+) -> Callable[[sweep.LayerPlan, batches.Moment], None] | None:
+  """What `sweep.execute` calls; None where config.every is None.
+
+  Raises:
+    ValueError: config.show names no way, or one that cannot be gone.
+  """
+  if config.every is None:
+    return None
+  ways = [way.strip() for way in config.show.split('+')]
+  for way in ways:
+    if way not in WAYS:
+      raise ValueError(
+        f'config.show is {config.show!r}, expected some of {WAYS}, as '
+        'print+save'
+      )
+  if {'save', 'plot_pix'} & set(ways):
+    folders.local(workdir, 'type --config.show=print')
+  if 'plot_pix' in ways:
+    _library('matplotlib')
+    for p in plans:
+      if 'trace/pixels' not in p.fields:
+        raise ValueError(
+          "config.show is 'plot_pix', but no pixels are recorded: expected "
+          '--config.procedure=cnn_vis(...), which records them'
+        )
+  shown = {
+    'print': functools.partial(_print, config),
+    'save': functools.partial(_save, config, workdir),
+    'plot_pix': functools.partial(_plot, config, workdir),
+  }
+  if 'show' in ways:
+    shown['show'] = _window()
+
+  def watch(p, moment):
+    for way in ways:
+      shown[way](p, moment)
+
+  return watch
+
+
+def _print(config: config_dict.ConfigDict, p: sweep.LayerPlan, moment) -> None:
+  each = _stages(p, moment)
+  h, w = each.programs[moment.stage].frame.canvas
+  traces = {n: t for n, t in moment.trace().items() if t.ndim == 2}
+  names = sorted(traces, key=lambda name: (name != 'score', name))
+  for row, stem in enumerate(_stems(config, p, moment.rows)):
+    records = [f'{name} {traces[name][row, -1]:.6g}' for name in names]
+    tqdm.tqdm.write(
+      f'{stem}: size {moment.stage + 1}/{len(each.programs)}, {h}x{w}, step '
+      f'{moment.step}/{config.steps}: {", ".join(records)}',
+      file=sys.stdout,
+    )
+
+
+def _save(
+  config: config_dict.ConfigDict, workdir: str, p: sweep.LayerPlan, moment
+) -> None:
+  folder = _folder(workdir)
+  stems = _stems(config, p, moment.rows)
+  for stem, picture in zip(stems, _pictures(p, moment), strict=True):
+    name = f'{stem}_{moment.stage + 1}_{moment.step}.png'
+    images.write(folder / name, picture)
+
+
+def _plot(
+  config: config_dict.ConfigDict, workdir: str, p: sweep.LayerPlan, moment
+) -> None:
+  folder = _folder(workdir)
+  histories = moment.trace()['pixels']  # [b, steps, 4, c]
+  stems = _stems(config, p, moment.rows)
+  for stem, history in zip(stems, histories, strict=True):
+    figure = _library('matplotlib.figure').Figure(layout='constrained')
+    _library('matplotlib.backends.backend_agg').FigureCanvasAgg(figure)
+    panels = figure.subplots(2, 2, sharex=True).flat
+    titles = [f'row {y}, column {x}' for y, x in cnn_vis.PIXELS]
+    for axes, title, pixel in zip(
+      panels, titles, history.swapaxes(0, 1), strict=True
+    ):
+      for color, channel in zip(_COLORS, pixel.T, strict=True):
+        axes.plot(channel, color=color, linewidth=1)
+      axes.set_title(title, fontsize='small')
+      axes.set_xlabel('step')
+      axes.set_ylabel('grey levels from the mean')
+    with files.replacing(folder / f'{stem}_pixels.png') as partial:
+      figure.savefig(partial, format='png', metadata={})
+
+
+def _window() -> Callable[[sweep.LayerPlan, batches.Moment], None]:
+  """A window with the images of a batch; nothing without a display."""
+  pyplot = _library('matplotlib.pyplot')
+  backend = pyplot.get_backend().lower()
+  if backend in _BLIND:
+    print('config.show: there is no display for a window', file=sys.stderr)
+    return lambda p, moment: None
+  figure = pyplot.figure()
+
+  def show(p, moment):
+    pictures = _pictures(p, moment)
+    figure.clear()
+    columns = math.ceil(math.sqrt(len(pictures)))
+    rows = math.ceil(len(pictures) / columns)
+    for i, picture in enumerate(pictures, 1):
+      axes = figure.add_subplot(rows, columns, i)
+      axes.imshow(images.to_uint8(picture))
+      axes.axis('off')
+    pyplot.pause(0.01)
+
+  return show
+
+
+def _pictures(p: sweep.LayerPlan, moment: batches.Moment) -> list[np.ndarray]:
+  """The images of a batch as the program shows them."""
+  each = _stages(p, moment)
+  found = [images.rgb(image) for image in moment.images()]
+  return found if each.scales is None else [*map(each.scales.shown, found)]
+
+
+def _stages(p: sweep.LayerPlan, moment: batches.Moment) -> stages.Stages:
+  return p.stages[bool(p.runs.boxed[moment.rows[0]])]
+
+
+def _stems(
+  config: config_dict.ConfigDict, p: sweep.LayerPlan, rows: np.ndarray
+) -> list[str]:
+  table = p.runs
+  return [
+    runs.stem(
+      table.layer, table.channel[row], table.y[row], table.x[row],
+      table.replicate[row], table.sign[row], config,
+    )
+    for row in rows
+  ]  # fmt: skip
+
+
+def _folder(workdir: str) -> pathlib.Path:
+  folder = pathlib.Path(workdir).expanduser() / FOLDER
+  folder.mkdir(exist_ok=True)
+  return folder
+
+
+def _library(name: str) -> Any:
+  return files.library(name, 'export', 'plots and windows are made by')

@@ -1,0 +1,443 @@
+"""The results of a run on disk: one zarr array a field, safe against crashes.
+
+  WORKDIR/config.json                  written first, whole or not at all
+  WORKDIR/<layer>/zarr.json            a group, once all its arrays are there
+  WORKDIR/<layer>/image/ score/ ...    zarr3 arrays [n, ...]
+  WORKDIR/<layer>/done/                [n]: 1 once all else is written
+  WORKDIR/<layer>/.batch<row>.npz      a batch that was interrupted
+  WORKDIR/<layer>/.rows<n>.npz         rows that were added: `growth`
+  WORKDIR/<layer>/.chunk               rows of a file, as its maker chose
+
+The folder of a layer is its name, with '--' for '/'; `places.spelled` tells
+what other names become. Rows are written together with those of their batch. A
+crash at any moment leaves a row done or not done; the same command does the
+rest. The chunk along the first axis is what a file holds, and what one process
+works on.
+
+WORKDIR is a directory, or what TensorStore opens: gs://bucket/path,
+s3://bucket/path. Several processes may work in one, each on its own chunks.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+import hashlib
+import json
+import os
+import pathlib
+import shlex
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+import numpy as np
+import tensorstore
+
+from vizjax.workdir import folders
+
+DONE = 'done'
+CONFIG = 'config.json'
+WHOLE = 'network:'  # before the hash of all weights; older ones are of layers
+
+_GROUP = 'zarr.json'
+_CHUNK = '.chunk'
+_KEYS = ('config', 'fingerprint')
+
+# What may change between the runs of one workdir.
+FREE = ('batch', 'tile_batch', 'memory', 'every', 'show', 'retries')
+
+
+class Store(NamedTuple):
+  """The arrays of one layer, open."""
+
+  path: str
+  name: str  # of its folder
+  arrays: dict[str, tensorstore.TensorStore]
+  count: int  # n
+  chunk: int  # rows of a chunk
+
+
+def claim(
+  workdir: str,
+  provenance: Mapping[str, Any],
+  defaults: Mapping[str, Any] | None = None,
+  grows: Mapping[str, str | None] | None = None,
+  earlier: Callable[[], str] | None = None,
+) -> bool:
+  """Makes a directory this run's own, or finds that it is.
+
+  Args:
+    workdir: new, empty, or made by an earlier run of the same configuration.
+    provenance: what config.json holds; 'config' and 'fingerprint' must not
+      change, the rest is what it was at first.
+    defaults: what a field was before there was one of that name.
+    grows: fields of the config that may change, with None; others with the
+      reason why they may not.
+    earlier: gives the fingerprint as older versions made it.
+
+  Returns:
+    Whether it was there before.
+
+  Raises:
+    ValueError: it belongs to something else; the fields that differ.
+    OSError: it cannot be made.
+  """
+  config = folders.File(workdir, CONFIG)
+  if folders.read(config) is None:
+    if not folders.remote(workdir):
+      path = pathlib.Path(workdir).expanduser()
+      path.mkdir(parents=True, exist_ok=True)
+      _check_alone(path)
+    text = json.dumps(provenance, indent=2) + '\n'
+    if folders.write(config, text.encode(), once=True):
+      return False
+  check(workdir, provenance, defaults, grows, earlier)
+  return True
+
+
+def check(
+  workdir: str,
+  provenance: Mapping[str, Any],
+  defaults: Mapping[str, Any] | None = None,
+  grows: Mapping[str, str | None] | None = None,
+  earlier: Callable[[], str] | None = None,
+) -> None:
+  """Refuses a directory that `claim` refuses, and writes nothing.
+
+  Args:
+    workdir: a directory, there or not.
+    provenance: as of `claim`, as are the others.
+    defaults: what a field was before there was one of that name.
+    grows: fields of the config that may change.
+    earlier: gives the fingerprint as older versions made it.
+
+  Raises:
+    ValueError: it belongs to something else; the fields that differ.
+    OSError: it cannot be read.
+  """
+  if folders.read(folders.File(workdir, CONFIG)) is None:
+    path = pathlib.Path(workdir).expanduser()
+    if not folders.remote(workdir) and path.exists():
+      _check_alone(path)
+    return
+  provenance = json.loads(json.dumps(provenance))  # tuples become lists
+  old, grows = read_config(workdir), grows or {}
+  if earlier is not None and not old['fingerprint'].startswith(WHOLE):
+    provenance |= {'fingerprint': earlier()}
+    grows = dict.fromkeys(grows, 'the workdir is of an older version')
+  _compare(workdir, old, provenance, defaults or {}, grows)
+
+
+def fingerprint(arrays: Iterable[ArrayLike], strings: Iterable[str]) -> str:
+  """A hash of the numbers that results depend on, and of files.
+
+  Args:
+    arrays: the numbers.
+    strings: paths of files, among other strings.
+  """
+  digest = hashlib.sha256()
+  for array in arrays:
+    digest.update(np.ascontiguousarray(array).tobytes())
+  for path in map(pathlib.Path, strings):
+    if path.expanduser().is_file():
+      digest.update(path.expanduser().read_bytes())
+  return digest.hexdigest()
+
+
+def read_config(workdir: str) -> dict[str, Any]:
+  """What config.json holds.
+
+  Raises:
+    ValueError: there is none, or it is damaged.
+  """
+  file = folders.File(workdir, CONFIG)
+  content = folders.read(file)
+  if content is None:
+    raise ValueError(
+      f'{workdir!r} is not a workdir: it has no {CONFIG}; make one with '
+      'python -m experiments.run --config=configs/demo.py --workdir=DIR'
+    )
+  try:
+    provenance = json.loads(content)
+  except ValueError as error:
+    raise _damaged(file, str(error)) from None
+  if not isinstance(provenance, dict) or not provenance.keys() >= set(_KEYS):
+    raise _damaged(file, f'it lacks some of {_KEYS}')
+  if not isinstance(provenance['config'], dict):
+    raise _damaged(file, 'its config holds no knobs')
+  return provenance
+
+
+def directory(workdir: str, layer: str) -> str:
+  """Where a layer's arrays are."""
+  return f'{workdir.rstrip("/")}/{folders.spelled(layer)}'
+
+
+def layers(workdir: str) -> dict[str, str]:
+  """Where the arrays of each layer are, in the order of the network.
+
+  Layers that are not begun yet are left out.
+  """
+  names = read_config(workdir).get('layers', [])
+  found = {name: directory(workdir, name) for name in names}
+  return {name: path for name, path in found.items() if begun(path)}
+
+
+def begun(path: str) -> bool:
+  """Whether a layer's arrays are there, by their folder."""
+  return folders.read(folders.File(path, _GROUP)) is not None
+
+
+def disclaim(workdir: str) -> None:
+  """Takes back a claim, where nothing came of it."""
+  for name in read_config(workdir)['layers']:
+    folders.clear(directory(workdir, name))
+  folders.write(folders.File(workdir, CONFIG), None)
+
+
+def create(
+  path: folders.Path,
+  fields: Mapping[str, tuple[tuple[int, ...], Any]],
+  count: int,
+  chunk: int,
+  columns: Mapping[str, np.ndarray] | None = None,
+) -> Store:
+  """The arrays of a layer, opened or made; they appear all together.
+
+  Args:
+    path: from `directory`.
+    fields: {name: (shape of one row, dtype)}; floats are NaN till written.
+    count: rows.
+    chunk: rows of a chunk, where the arrays are still to be made.
+    columns: {name: [count, ...]}: fields that are known beforehand.
+  """
+  path, columns = str(path), columns or {}
+  group = folders.File(path, _GROUP)
+  if folders.read(group) is None:
+    fields = {**fields, DONE: ((), np.uint8)}
+    chunk = _agreed(path, chunk)
+    with folders.writing(path):
+      _create_arrays(
+        path,
+        {
+          **{n: _metadata(c.shape, count, c.dtype) for n, c in columns.items()},
+          **{
+            name: _metadata((count, *shape), chunk, np.dtype(dtype))
+            for name, (shape, dtype) in fields.items()
+          },
+        },
+        columns,
+      )
+    names = [*columns, *fields]
+    content = {
+      'zarr_format': 3,
+      'node_type': 'group',
+      'attributes': {'arrays': names},
+    }
+    folders.write(group, json.dumps(content).encode(), once=True)
+  return open_(path)
+
+
+def open_(path: folders.Path) -> Store:
+  """The arrays of a layer that is there.
+
+  Raises:
+    ValueError: it is not, or is damaged.
+  """
+  path = str(path)
+  group = folders.File(path, _GROUP)
+  content = folders.read(group)
+  if content is None:
+    raise ValueError(f'{path!r} holds no results')
+  try:
+    names = json.loads(content)['attributes']['arrays']
+  except (ValueError, KeyError, TypeError):
+    raise ValueError(folders.damaged(path)) from None
+  arrays = handles(path, names)
+  chunk = arrays[DONE].chunk_layout.read_chunk.shape[0]
+  # Some are longer while rows are added, and where that was cut.
+  count = min(array.shape[0] for array in arrays.values())
+  arrays = {
+    n: a if a.shape[0] == count else a[:count] for n, a in arrays.items()
+  }
+  return Store(path, path.split('/')[-1], arrays, count, chunk)
+
+
+def handles(
+  path: str, names: Iterable[str]
+) -> dict[str, tensorstore.TensorStore]:
+  """The arrays of a layer as they are, opened all at a time."""
+  opening = {
+    name: tensorstore.open(_spec(f'{path}/{name}'), open=True) for name in names
+  }
+  with folders.reading(path):
+    return {name: future.result() for name, future in opening.items()}
+
+
+def missing(store: Store) -> dict[int, np.ndarray]:
+  """The rows that are not done, by the number of their chunk."""
+  return by_chunk(store, np.flatnonzero(read(store, DONE) == 0))
+
+
+def by_chunk(store: Store, rows: np.ndarray) -> dict[int, np.ndarray]:
+  """Rows in ascending order, by the number of their chunk."""
+  numbers, starts = np.unique(rows // store.chunk, return_index=True)
+  parts = np.split(rows, starts[1:])
+  return dict(zip(numbers.tolist(), parts, strict=False))
+
+
+def write(
+  store: Store, rows: np.ndarray, arrays: Mapping[str, np.ndarray]
+) -> None:
+  """Writes some rows: their arrays, and only then that they are done.
+
+  While rows are written a second time they are not done.
+
+  Args:
+    store: of a layer.
+    rows: [k], of one chunk.
+    arrays: {name: [k, ...]}.
+
+  Raises:
+    OSError: it cannot be written, as when a disk is full.
+  """
+  if len(rows) == rows[-1] - rows[0] + 1:
+    rows = slice(rows[0], rows[-1] + 1)
+  with folders.writing(store.path):
+    if read(store, DONE, rows).any():
+      store.arrays[DONE][rows].write(np.uint8(0)).result()
+    futures = [
+      store.arrays[name][rows].write(
+        np.asarray(array),
+        can_reference_source_data_indefinitely=True,  # nobody changes it
+      )
+      for name, array in arrays.items()
+    ]
+    for future in futures:
+      future.result()
+    store.arrays[DONE][rows].write(np.uint8(1)).result()
+
+
+def interrupted(store: Store, row: int, attempt: int = 0) -> folders.File:
+  """Where a batch is kept that could not be finished, by its first row."""
+  which = f'{row}' + f'.{attempt}' * (attempt > 0)
+  return folders.File(store.path, f'.batch{which}.npz')
+
+
+def read(store: Store, name: str, rows: Any = slice(None)) -> np.ndarray:
+  """Some rows of a field.
+
+  Raises:
+    ValueError: a chunk is damaged.
+    OSError: it cannot be read.
+  """
+  with folders.reading(store.path):
+    return store.arrays[name][rows].read().result()
+
+
+def read_or(store: Store, name: str, default: int) -> np.ndarray:
+  """A field of whole numbers [n], which a store of an older version lacks."""
+  if name in store.arrays:
+    return read(store, name)
+  return np.full(store.count, default)
+
+
+def _damaged(file: folders.File, why: str) -> ValueError:
+  return ValueError(
+    f'{file.path!r} is damaged ({why}): restore that file from a copy, or type '
+    '--workdir=ANOTHER, a new folder'
+  )
+
+
+def _check_alone(path: pathlib.Path) -> None:
+  """Refuses a directory of something else."""
+  # Files of ours, and the locks beside them while another process claims it.
+  if CONFIG in (entries := os.listdir(path)):
+    return
+  others = [name for name in entries if not name.startswith(('.', CONFIG))]
+  if others:
+    raise ValueError(
+      f'workdir {str(path)!r} holds other files ({others[0]}, ...): '
+      'expected a new or empty directory, or one of this program: type '
+      '--workdir=ANOTHER'
+    )
+
+
+def _compare(
+  workdir: str, old: Mapping, new: Mapping, defaults: Mapping, grows: Mapping
+) -> None:
+  differing, typed = [], []
+  free = {*FREE, *(name for name, why in grows.items() if why is None)}
+  for name in sorted({*old['config'], *new['config']} - free):
+    default = defaults.get(name, '(absent)')
+    was, now = (c['config'].get(name, default) for c in (old, new))
+    if was != now:
+      why = f', which cannot grow: {grows[name]}' if name in grows else ''
+      differing.append(f'{name}: {was!r} there, {now!r} here{why}')
+      if isinstance(was, str | int | float) and name in old['config']:
+        typed.append(shlex.quote(f'--config.{name}={was}'))
+      elif was is None and name in old['config']:
+        typed.append(f'--config.{name}=none')
+  whole = len(typed) == len(differing)
+  if old['fingerprint'] != new['fingerprint']:
+    differing.append('the weights or arrays that the config names')
+    whole = False
+  if differing:
+    advice = f'type {" ".join(typed)}, or' if whole else 'type'
+    raise ValueError(
+      f'workdir {workdir!r} was made with another config ('
+      f'{"; ".join(differing)}): {advice} --workdir=ANOTHER, a new folder'
+    )
+
+
+def _agreed(path: str, chunk: int) -> int:
+  """The chunk of the first of several that make the arrays of a layer."""
+  file = folders.File(path, _CHUNK)
+  folders.write(file, str(chunk).encode(), once=True)
+  return int(folders.read(file))
+
+
+def _create_arrays(
+  path: str, metadata: Mapping[str, Any], columns: Mapping[str, np.ndarray]
+) -> None:
+  """Makes arrays, all at a time, and writes those that are known."""
+  specs = {
+    name: _spec(f'{path}/{name}') | {'metadata': each}
+    for name, each in metadata.items()
+  }
+  opening = {
+    name: tensorstore.open(spec, open=True, create=True)
+    for name, spec in specs.items()
+  }
+  writes = []
+  for name, spec in specs.items():
+    try:
+      array = opening[name].result()
+    except ValueError:
+      # Of a creation that was cut, with another chunk.
+      again = tensorstore.open(spec, create=True, delete_existing=True)
+      array = again.result()
+    if name in columns:
+      writes.append(array.write(columns[name]))
+  for write in writes:
+    write.result()
+
+
+def _metadata(
+  shape: tuple[int, ...], chunk: int, dtype: np.dtype
+) -> dict[str, Any]:
+  return {
+    'shape': shape,
+    'data_type': dtype.name,
+    'fill_value': 'NaN' if jnp.issubdtype(dtype, jnp.floating) else 0,
+    'chunk_grid': {
+      'name': 'regular',
+      'configuration': {'chunk_shape': (chunk, *shape[1:])},
+    },
+    'codecs': [
+      {'name': 'bytes', 'configuration': {'endian': 'little'}},
+      {'name': 'zstd', 'configuration': {'level': 3}},
+    ],
+  }
+
+
+def _spec(path: str) -> dict[str, Any]:
+  return {'driver': 'zarr3', 'kvstore': folders.where(path)}
