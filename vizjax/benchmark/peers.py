@@ -231,7 +231,7 @@ def network(
 
 
 def _layer(torch: Any, row: tables_.Layer, below: list, weights: dict) -> Any:
-  """What a layer computes, as the operators of vizjax have it."""
+  """Computes a layer as the operators of vizjax do."""
   functional, x = torch.nn.functional, below[0]
   kernel, bias = weights.get('kernel'), weights.get('bias')
   windows = row.kernel, row.stride, row.pad

@@ -42,7 +42,7 @@ def fields(
     return finish(*recipes, 1, result, keep, state, target) | traces
 
   def alone(recipes, target):
-    # What the images of a unit compare is there for one, too.
+    # A run alone has the axis on which terms compare the images of a unit.
     one = jax.vmap(run, (None, 0), axis_name=metrics.REPLICATE)
     found = one(recipes, jax.tree.map(lambda a: jnp.asarray(a)[None], target))
     return jax.tree.map(lambda a: a[0], found)
@@ -81,7 +81,7 @@ def finish(
   """The arrays of a run that has ended; see `Runner.finish`."""
   snapshot = _snapshot(state, result)
   draw = core.Draw(core.key(0), state.step, target)
-  # Of this nothing is drawn.
+  # `clean` has no random transform, so this key is never used.
   activation, records = core.score(clean, snapshot.params, draw)
   if result == 'next':
     snapshot = snapshot._replace(score=activation)

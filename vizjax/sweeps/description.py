@@ -83,7 +83,7 @@ def plan(config: config_dict.ConfigDict, plans: list[sweep.LayerPlan]) -> str:
 def notes(
   config: config_dict.ConfigDict, plans: list[sweep.LayerPlan]
 ) -> list[str]:
-  """What was chosen for the user and may be worth a look, a line each."""
+  """Choices that were made for the user, a line each."""
   lines = []
   if config.box or '@' in (config.units or ''):
     return lines

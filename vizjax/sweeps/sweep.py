@@ -265,7 +265,7 @@ def _opened(
 
 
 def _made_by(config, plans: list[LayerPlan], source: str) -> dict[str, Any]:
-  """What config.json holds of a workdir that is new."""
+  """The content of config.json of a new workdir."""
   made_by = provenance.of(config, source)
   return made_by | {
     'fingerprint': plans[0].weights,

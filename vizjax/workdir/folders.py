@@ -23,7 +23,7 @@ Path = str | pathlib.Path
 _TAKEN = ('atlas', 'examples', 'export', 'shown')
 _FILES = ('.css', '.html', '.js', '.json', '.py')
 
-# What TensorStore says of an array that it cannot open, or of a chunk that it
+# Errors of TensorStore for an array that it cannot open, or a chunk that it
 # cannot decode.
 _DAMAGED = re.compile(
   '(DATA_LOSS|FAILED_PRECONDITION|INVALID_ARGUMENT|NOT_FOUND): '
@@ -164,7 +164,7 @@ def spelled(layer: str) -> str:
 
 
 def read(file: File) -> bytes | None:
-  """What a file holds; None where there is none.
+  """The content of a file; None where it is missing.
 
   Raises:
     OSError: it cannot be read.
@@ -196,7 +196,7 @@ def write(file: File, content: bytes | None, *, once: bool = False) -> bool:
     found = folder.read(file.name).result()
     if found.state == 'value':
       return False
-    # Of several writers the first one wins.
+    # The first of several writers wins.
     absent = found.stamp.generation
     written = folder.write(file.name, content, if_equal=absent).result()
     return bool(written.generation)
