@@ -9,7 +9,8 @@ A preferred image is made by five verbs, each a plain function:
   project    parameters -> parameters         `Projection`
 
 A `Recipe` is the five bound to a `Model`; `optimize` repeats `step`. Every
-function here is written for one image. `vizjax.parallel` maps it over units.
+function here is written for one image; `vizjax.sweeps.parallel` maps it over
+units.
 """
 
 from collections.abc import Callable, Mapping

@@ -1,6 +1,6 @@
 """A network as a diagram: its layers in rows from the image down, and wires.
 
-  found = atlas_network.draw(rows, made={'conv1', 'conv2'})
+  found = diagram.draw(rows, made={'conv1', 'conv2'})
 
 A layer that changes each number by itself, such as a rectifier, is drawn as
 part of the layer that it reads, unless it has images. Wires that pass a row

@@ -5,7 +5,7 @@
 <layer>/<unit>.png              each picture in full, clipped to 0-255
 <layer>/<unit>_shown.png        the same with its contrast stretched
 <layer>/sheet0.jpg ...          small ones, 256 a sheet, for the grid
-<layer>/strip.jpg               a few of them, for the index
+<layer>/strip.png               a few of them, for the index
 <layer>/examples/<channel>.jpg  photographs that excite it, side by side
 """
 

@@ -4,7 +4,7 @@
   OUT/site.css, site.js ... how it looks and what it does
   OUT/data.js, data.json    what is said of the workdir
   OUT/config.py             a config that makes these images again
-  OUT/<layer>/              of `atlas_layers`: pictures and numbers
+  OUT/<layer>/              of `layers`: pictures and numbers
 
 In an address a layer's name is percent-encoded: #/inception_3a%2F1x1/17; as
 it is, it is understood, too. Static files with relative links, to be opened

@@ -1,9 +1,11 @@
-"""How fast vizjax is: what is measured, and against whom.
+"""How fast vizjax is, and compared to what.
 
 measure    runs a workload and reports time and memory; begin here
-workloads  what is run: networks, layers, recipes
-peers      the same in PyTorch and others
-store      the store alone, by many small runs
+workloads  the networks, layers and recipes that are run
+peers      the same workloads in PyTorch
+store      the speed of the store, measured with many small runs
+
+`random(name)` is a published network with random weights.
 """
 
 from vizjax.benchmark.measure import random

@@ -1,7 +1,7 @@
 """What a suite measures: steps of networks at several batches, and lucid200.
 
-  for table in benchmark_workloads.tables('cpu'):
-    print(benchmark.markdown(table))
+  for table in workloads.tables('cpu'):
+    print(measure.markdown(table))
 
 A case that cannot be measured has a row that says why.
 """

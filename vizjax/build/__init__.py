@@ -4,10 +4,12 @@
   net = build.model(config)
 
 assemble    the knobs, the network, the layers, and the program of a layer
-vocabulary  the knobs that are formulas, and the functions they may call
+vocabulary  the knobs that are formulas, and the functions each may call;
+            `vizjax.formula` parses them
 runs        the table of runs: a row for each unit, sign and replicate
-reach       what a formula reads: whether a unit gets a box
-frames      the box of a unit, its canvas and its view
+reach       how much a formula reads: a position, a channel, a whole map; hence
+            whether a unit is computed on its receptive field alone
+frames      sizes: the image that is optimized, and the part the network sees
 inputs      arrays that differ from run to run: masks, starts, directions
 outputs     the arrays that one run gives
 stages      the sizes that an image is made at, and a program for each

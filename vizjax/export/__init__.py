@@ -1,11 +1,14 @@
-"""A workdir in the formats of other programs.
+"""A workdir as image files, films, plots, and files of other programs.
 
-selecting     the images of a workdir that are asked for; begin here
-pictures      PNG files, and a sheet of them
+selecting     selects layers and units of a workdir; begin here
+pictures      PNG files, contact sheets, strips of frames, GIF and MP4
 plots         curves
 toolbox       the files of the deep-visualization-toolbox
 cnnpref       the files of cnnpref
 synthesizing  the files of Nguyen et al. 2016
-grid          photographs beside what was made of them
-templates     the pages of `grid`
+grid          a page of photographs beside what was made of them, and the
+              files of neural_style
+templates     that page
+
+`experiments/export.py` lists the formats by name.
 """

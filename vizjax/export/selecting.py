@@ -1,13 +1,13 @@
-"""A store becomes files that other programs read: what is taken of it.
+"""The layers and units of a workdir that are to be exported.
 
-  chosen = export.select('DIR', layers='conv*', units='0:16')
-  for path in export_pictures.png(chosen, pathlib.Path('pictures')):
+  chosen = selecting.select('DIR', layers='conv*', units='0:16')
+  for path in pictures.png(chosen, pathlib.Path('pictures')):
     print(path)
 
-The formats are functions of the modules export_*. Each is a generator of the
-paths that it writes; a file is complete or not there. Runs that are not made
-yet are left out. Files of the same name are replaced, unless a format says
-else.
+The formats are functions of the other modules of this package. Each is a
+generator of the paths that it writes; a file is complete or not there. Runs
+that are not made yet are left out. Files of the same name are replaced, unless
+a format says else.
 """
 
 from collections.abc import Iterator, Sequence

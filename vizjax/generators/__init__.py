@@ -1,5 +1,5 @@
-"""Networks that make an image of a code.
+"""Networks that generate an image from a code, a vector of numbers.
 
-networks  the image generators
-codes     how a code starts, moves and is bounded
+networks  the generators; begin here
+codes     initial codes, their bounds, and the codes that are stored
 """

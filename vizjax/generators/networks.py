@@ -1,8 +1,8 @@
 """Generators: upconvolutional networks that make a picture of a code.
 
-  table = generators.table((13, 13, 256), (224, 224), (256, 128, 64, 32))
-  params = generators.init(jax.random.key(0), table, (13, 13, 256))
-  model = generators.trained('DIR')     # what experiments.train_generator made
+  table = networks.table((13, 13, 256), (224, 224), (256, 128, 64, 32))
+  params = networks.init(jax.random.key(0), table, (13, 13, 256))
+  model = networks.trained('DIR')     # what experiments.train_generator made
 
 The code is the network's `image` [h, w, c], the activation of a layer of
 another network, the encoder; that of a fully connected layer is [1, 1, c].
@@ -11,7 +11,7 @@ least as large as the encoder's input, which is the centre of it.
 
 Source: Dosovitskiy and Brox 2016, "Generating images with perceptual
 similarity metrics based on deep networks", https://arxiv.org/abs/1602.02644,
-whose own networks are those of `models.deepsim`.
+whose own networks are in `vizjax.models.networks.deepsim`.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,20 +1,20 @@
-"""Networks: load one by name, cut it to what is asked, box it to one unit.
+"""Networks: load one by name, cut it at a layer, crop it to one unit.
 
 model = load('alexnet_features')
 model(image)['conv5']                    # image [h, w, 3], RGB, 0-255
 
-named             the networks that have a name; begin here
-networks          what each of them is, a file for each family
+named             loads a network by name; begin here
+networks          the description of each, a file for each family
 adapters          networks of Flax, and functions of one's own
 caffe             networks of Caffe: .prototxt and .caffemodel
 formats           files of weights
-download          where published weights are, and how they come here
+download          where weights are published, and how they are downloaded
 labels            names of classes
 means             the mean that is subtracted from images
-finite            tells of weights that are NaN or infinite
-interpreter       a table of layers, computed
-variants          cut, boxed, without padding, in other numbers
-receptive_fields  what a unit sees
+finite            reports weights that are NaN or infinite
+interpreter       runs a network that is described as a table of layers
+variants          truncated, cropped to one unit, unpadded, of another dtype
+receptive_fields  the part of the image that a unit sees
 """
 
 from vizjax.models.adapters import from_function

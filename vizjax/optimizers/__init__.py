@@ -1,9 +1,9 @@
-"""Optimizers: what optax lacks, and L-BFGS-B in batches.
+"""Update rules that optax lacks, and L-BFGS-B for a batch of problems.
 
 rules        updates and schedules as the published programs have them
 lbfgs        L-BFGS-B for many bounded problems at once
 line_search  its line search, of Moré and Thuente 1994
-memory       its compact matrices, of Byrd et al. 1994
+memory       its compact matrices, of Byrd et al. 1995
 """
 
 from vizjax.optimizers.lbfgs import lbfgsb

@@ -1,7 +1,7 @@
 """The limited memory of L-BFGS-B: pairs, and the matrices made of them.
 
 Byrd, Lu, Nocedal, Zhu 1995 [B] and Zhu, Byrd, Lu, Nocedal 1997 [Z], as
-`lbfgsb` cites them. With W = [Y, theta S], the last pairs y and s as columns,
+`lbfgs` cites them. With W = [Y, theta S], the last pairs y and s as columns,
 the Hessian is B = theta I - W M W' [B, eq. 3.2]; V = [Y, S]' has the pairs as
 rows.
 """

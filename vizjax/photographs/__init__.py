@@ -1,10 +1,10 @@
-"""Photographs: files, data sets, how a network wants them, what it says.
+"""Photographs: reading, preprocessing, and a network's predictions.
 
-images          arrays as files, and between numbers of channels
-decoding        one photograph of any format
-files           the photographs that a configuration names
-datasets        folders and TFDS
-preprocessing   size and crop, as each network was trained
-classifiers     scores and best classes
-moments         mean and deviation of each unit over photographs
+files          the photographs that a configuration names; begin here
+decoding       decodes one photograph of any format
+images         reads and writes arrays; grey and RGB, sizes, contact sheets
+datasets       folders and TFDS
+preprocessing  size and crop, as each network was trained
+classifiers    scores and best classes of photographs
+moments        mean and deviation of each unit over photographs
 """

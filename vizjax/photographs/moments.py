@@ -1,7 +1,7 @@
 """The range of each unit of a layer over photographs: mean and deviation.
 
-  moments = ranges.measured(net, 'relu6', data, how)
-  ranges.text(ranges.bounds(moments, 3))      # mean + 3 deviations of each
+  found = moments.measured(net, 'relu6', data, how)
+  moments.text(moments.bounds(found, 3))      # mean + 3 deviations of each
 
 Within such bounds Nguyen et al. 2016 keep the code of an image generator:
 https://arxiv.org/abs/1605.09304, section 2, and the files of act_range in

@@ -1,10 +1,11 @@
-"""How each published program steps; its recipe is configs/NAME.py.
+"""The optimization step of each published program, by its recipe.
 
-cnn_vis         Inceptionism as cnn-vis has it
-cnn_vis_images  its pictures and starts
-cnnpref         Abdelhack and Kamitani 2018
-deepdream       Google's notebook
-neural_style    Gatys et al. 2016
-synthesizing    Nguyen et al. 2016
-toolbox         optimize_image of the deep-visualization-toolbox
+cnn_vis         configs/cnn_vis.py, Johnson 2015
+cnn_vis_images  its initial images, pictures and sizes
+cnnpref         configs/cnnpref.py, Abdelhack and Kamitani 2018
+deepdream       configs/deepdream.py, Google's notebook
+neural_style    configs/gatys2016.py, Gatys et al. 2016
+synthesizing    configs/nguyen2016.py, Nguyen et al. 2016
+toolbox         configs/yosinski2015.py, optimize_image of the
+                deep-visualization-toolbox
 """

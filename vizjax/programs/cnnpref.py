@@ -1,7 +1,7 @@
 """prefer_img_gd of cnnpref (Abdelhack and Kamitani 2018).
 
 Source: cnnpref/prefer_img_gd.py of https://github.com/KamitaniLab/cnnpref,
-version 1. Its L-BFGS-B is an optimizer, `lbfgsb.lbfgsb_pixels`; this is its
+version 1. Its L-BFGS-B is an optimizer, `lbfgs.lbfgsb_pixels`; this is its
 gradient descent, whose jitter moves the momentum in a way of its own.
 """
 

@@ -1,8 +1,8 @@
 """How many images at a time: as many as a device takes, and takes well.
 
-  work = planner.prepared(config, table, stages, rows, mesh)
+  work = capacity.prepared(config, table, stages, rows, mesh)
   ... work.batch rows at a time, by work.runner(program) ...
-  work = planner.halved(work)             # where memory ended all the same
+  work = capacity.halved(work)             # where memory ended all the same
 
 The number changes how long a sweep takes, never what comes out.
 """

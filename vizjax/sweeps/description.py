@@ -1,9 +1,9 @@
 """A plan in words, before anything is made, and what came of it.
 
 plans = sweep.plan(config)
-print(descriptions.plan(config, plans))
+print(description.plan(config, plans))
 sweep.execute(config, plans, workdir)
-print(*descriptions.outcome(config, plans, workdir), sep='\n')
+print(*description.outcome(config, plans, workdir), sep='\n')
 """
 
 import math

@@ -8,7 +8,7 @@
   workdir/checkpoints/STEP/    Orbax's, the last two
   workdir/losses.csv           means of the steps since the row before
   workdir/grids/STEP.png       held-out photographs over their reconstructions
-  workdir/generator.npz        of the last checkpoint: `generators.trained`
+  workdir/generator.npz        of the last checkpoint: `networks.trained`
   workdir/result.json          written last
 
 Executing again after a crash goes on from the last checkpoint, to the same

@@ -1,5 +1,5 @@
-"""The folder of a run: its config, its arrays, its claims.
+"""The folder of a run: its configuration, its arrays, its owner.
 
-store    arrays by layer; which rows are done; who owns the workdir
-folders  directories and buckets
+store    arrays by layer, the rows that are finished, and the owner; begin here
+folders  files on local disks and in cloud buckets
 """

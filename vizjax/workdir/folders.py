@@ -1,6 +1,6 @@
 """Folders of results: directories of this machine, or of a bucket.
 
-  places.write(places.File('gs://bucket/atlas', 'config.json'), b'{}')
+  folders.write(folders.File('gs://bucket/atlas', 'config.json'), b'{}')
 
 A folder is a path, or what TensorStore opens as a key-value store: gs://, s3://.
 """

@@ -8,7 +8,7 @@
   WORKDIR/<layer>/.rows<n>.npz         rows that were added: `growth`
   WORKDIR/<layer>/.chunk               rows of a file, as its maker chose
 
-The folder of a layer is its name, with '--' for '/'; `places.spelled` tells
+The folder of a layer is its name, with '--' for '/'; `folders.spelled` tells
 what other names become. Rows are written together with those of their batch. A
 crash at any moment leaves a row done or not done; the same command does the
 rest. The chunk along the first axis is what a file holds, and what one process

@@ -5,7 +5,7 @@ from typing import Any
 
 from vizjax.models.interpreter import tables
 
-Reader = Any  # caffe_layers.Reader, which imports this module
+Reader = Any  # layers.Reader of this package, which imports this module
 
 
 def placed(reader: Reader, field: str, row: tables.Layer) -> tables.Layer:

@@ -1,6 +1,6 @@
-"""Published weights: where they are, and how they come here.
+"""Where weights are published, and how they are downloaded.
 
-catalogue  files, addresses, sizes and hashes
-transfer   a download that goes on where it was interrupted
+catalogue  files, addresses, sizes and hashes; begin here
+transfer   a download that resumes after an interruption
 archives   files in zips and tars
 """

@@ -1,7 +1,7 @@
 """Where the weights of the published networks are, and how they get here.
 
-  zoo.find('bvlc_caffenet')      # its path, or an error with what to type
-  zoo.fetch('bvlc_caffenet')     # downloads it; what came before is kept
+  catalogue.find('bvlc_caffenet')      # its path, or an error with what to type
+  catalogue.fetch('bvlc_caffenet')     # downloads it; what came before is kept
 
 A download is a hidden file beside its destination, and takes the final name
 once its size and checksum are right. No weights are ever changed here. Bounds

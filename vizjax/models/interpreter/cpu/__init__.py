@@ -1,7 +1,7 @@
-"""Convolutions and poolings that a CPU computes in less time.
+"""Convolutions and poolings, computed faster on a CPU.
 
-strided      convolutions with a stride
-unstrided    convolutions without one: by tiles, or as shifted matmuls
-correlation  convolutions by Fourier transforms
+unstrided    convolutions with stride 1: by tiles, or as shifted matmuls
+strided      convolutions with a larger stride
+correlation  XLA's convolution, with a row of zeros where that is faster
 pooling      maxima over windows
 """
