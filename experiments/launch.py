@@ -375,6 +375,11 @@ def _explain(error: Exception) -> str:
     return _illegal(error)
   if str(error).startswith('Missing value for flag'):  # of absl
     return f'{error}: type {str(error).split()[-1]}=VALUE'
+  if isinstance(error, FileExistsError) and error.filename is not None:
+    return (
+      f'{str(error.filename)!r} is a file: expected a folder, or a path where '
+      'nothing is yet'
+    )
   if isinstance(error, OSError) and error.filename is not None:
     return (
       f'{str(error.filename)!r} cannot be used ({error.strerror}): '

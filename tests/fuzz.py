@@ -143,7 +143,8 @@ class Lines:
 
 def work(form, seeds):
   """Tells of each seed that it begins, and what became of it."""
-  sys.path[:0] = [str(TESTS), str(TESTS.parent)]
+  folders = (TESTS, TESTS / 'models', TESTS.parent)
+  sys.path[:0] = map(str, folders)
   import mutations
 
   out = os.fdopen(os.dup(1), 'w', buffering=1)

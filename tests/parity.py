@@ -16,8 +16,11 @@ import tempfile
 
 import cv2
 from oracles import caffemodel
-import test_caffe
-import test_published
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent / 'models'))
+
+import test_caffe  # noqa: E402
+import test_published  # noqa: E402
 
 HEAD = """
 | network | layers | at its own size | layers | at 243 x 229 |

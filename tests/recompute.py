@@ -29,7 +29,6 @@ from oracles import transforms
 from vizjax import core
 from vizjax.build import assemble
 from vizjax.build import runs as runs_
-from vizjax.build import runs
 from vizjax.examples import search
 from vizjax.workdir import store
 
@@ -181,7 +180,7 @@ def numbers(page, row, all_acts):
   trace = stored['trace/score'][row]
   step = steps - 1 if config.result == 'last' else int(np.nanargmax(trace))
   table = page.runs._replace(seed=stored['seed'])
-  (key,) = runs.keys(table, np.array([row]))
+  (key,) = runs_.keys(table, np.array([row]))
   key = jax.random.fold_in(jax.random.split(key)[1], step)
   _, shown = page.seen(row, program.recipe.transforms, key, step)
   score = page.here(shown[page.layer], row)[channel]

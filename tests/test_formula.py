@@ -407,3 +407,13 @@ def test_a_function_that_ends_the_program_is_an_error(tmp_path, monkeypatch):
     evaluate('my_ending.f()')
   with pytest.raises(ValueError, match='my_end calls sys.exit.3'):
     evaluate('my_end.f()')
+
+
+def test_any_error_of_a_function_of_ones_own_has_its_place(
+  tmp_path, monkeypatch
+):
+  (tmp_path / 'my_fault.py').write_text('def f():\n  return 1 / 0\n')
+  monkeypatch.syspath_prepend(tmp_path)
+  match = r'f\(\) fails at .*my_fault.py:2 \(ZeroDivisionError: division by'
+  with pytest.raises(ValueError, match=match):
+    evaluate('my_fault.f()')

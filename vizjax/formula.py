@@ -206,6 +206,16 @@ class _Evaluator:
         f'{name}() fails at {frame.filename}:{frame.lineno} (TypeError: '
         f'{error}): is each argument of the type that {name}() expects?'
       ) from error
+    except (ValueError, OSError):
+      raise
+    except Exception as error:
+      if function.__module__.split('.')[0] == __name__.split('.')[0]:
+        raise
+      frame = traceback.extract_tb(error.__traceback__)[-1]
+      raise self._error(
+        f'{name}() fails at {frame.filename}:{frame.lineno} '
+        f'({type(error).__name__}: {error}): expected it to return a value'
+      ) from error
 
   def _check_texts(self, name, signature, positional, named) -> None:
     """Refuses anything but a text where a function is annotated with str."""

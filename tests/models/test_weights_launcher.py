@@ -263,7 +263,7 @@ def test_errors_are_one_line_and_status_two(home):
       'vgg16',
       '--traceback=false',
     ): 'fetch vgg16, or put there by hand',
-    ('fetch', 'vgg16'): f"'{home}' cannot be used (File exists)",
+    ('fetch', 'vgg16'): f"'{home}' is a file: expected a folder",
   }
   running = {typed: start('-m', 'experiments.weights', *typed) for typed in bad}
   told = {typed: p.communicate(timeout=60) for typed, p in running.items()}

@@ -77,8 +77,11 @@ def test_files_that_are_made_stay_out_of_the_arrays(tmp_path, monkeypatch):
       ValueError, match="is inside the workdir 'w/', .* for w/export/png$"
     ):
       folders_.output(out, 'w/', *given)
-  for out in ('v', 'w2', 'w/export', 'w/export/png/a', '.'):
+  for out in ('v', 'w2', 'w/export', 'w/export/png/a'):
     assert folders_.output(out, 'w', *given) == pathlib.Path(out)
+  assert folders_.output('.', 'w', *given) == tmp_path  # which has a name
+  with pytest.raises(ValueError, match='^--out is empty: type --out=DIR'):
+    folders_.output('', 'w', *given)
   assert folders_.output(None, 'w', *given) == pathlib.Path('w/export/png')
   assert folders_.output('v', 'gs://b/w', *given) == pathlib.Path('v')
   for out, workdir in ((None, 'gs://b/w'), ('gs://b/v', 'w')):

@@ -49,7 +49,7 @@ def load(
     OSError: a file that cannot be read.
   """
   if name not in NAMES:
-    hint = spelling.hint(name, NAMES)
+    hint = spelling.hint(str(name), NAMES)
     raise ValueError(
       f'{name!r} is not a network of vizjax. Networks: {", ".join(NAMES)}.'
       + hint

@@ -81,6 +81,8 @@ def output(
   """
   if out is None:
     return local(workdir, advice) / subfolder
+  if not out:
+    raise ValueError(f'--out is empty: {advice}, or leave --out out')
   found = local(out, advice)
   if not remote(workdir):
     here = pathlib.Path(workdir).expanduser().resolve()
@@ -92,7 +94,7 @@ def output(
         'type an --out that is not inside, or leave --out out, for '
         f'{workdir.rstrip("/")}/{subfolder}'
       )
-  return found
+  return found if found.name else found.absolute()  # as of '.'
 
 
 def where(path: str) -> str | dict[str, str]:
