@@ -179,7 +179,8 @@ def _count(row, n, kernel, stride, pad, dilation):
   if not row.option('ceil', False):
     return room // stride + 1
   count = -(-room // stride) + 1
-  return count - (pad > 0 and (count - 1) * stride >= n + pad)
+  # Caffe's rule: with any padding, of either axis.
+  return count - (any(row.pad) and (count - 1) * stride >= n + pad)
 
 
 def _interior(table, size):
