@@ -907,3 +907,22 @@ def test_damaged_files_are_refused_in_words(tmp_path):
     except ValueError:
       refused += 1
   assert refused > 400
+
+
+HALVES = """
+name: "halves" input: "data" input_dim: 1 input_dim: 3 input_dim: 9 input_dim: 9
+layer { name: "c" type: "Convolution" bottom: "data" top: "c"
+  convolution_param { num_output: 8 kernel_size: 3 } }
+layer { name: "s" type: "Slice" bottom: "c" top: "a" top: "b" }
+layer { name: "e" type: "Eltwise" bottom: "a" bottom: "b" top: "e"
+  eltwise_param { operation: MAX } }
+"""
+
+
+def test_slices_without_points_are_equal_parts(tmp_path):
+  model, *files = imported(tmp_path, HALVES)
+  assert max(difference(model, *files).values()) < 1e-5
+  acts = model(jnp.zeros((9, 9, 3)))
+  assert acts['a'].shape == acts['b'].shape == (7, 7, 4)
+  with pytest.raises(ValueError, match='7 channels cannot be cut into 2 equal'):
+    imported(tmp_path, HALVES.replace('num_output: 8', 'num_output: 7'))

@@ -299,6 +299,12 @@ class Reader:
     axis = self.get('slice_param', 'slice_dim', 1)
     axis = self.get('slice_param', 'axis', axis)
     points = self.get('slice_param', 'slice_point', [])
+    if not len(points):  # equal parts
+      parts = [(i, len(self.tops)) for i in range(len(self.tops))]
+      return [
+        row._replace(name=top, options=(('axis', axis), ('part', part)))
+        for top, part in zip(self.tops, parts, strict=True)
+      ]
     if len(points) != len(self.tops) - 1:
       raise ValueError(
         f'layer {self.name!r} has {len(points)} slice points for '

@@ -182,8 +182,21 @@ def concat(row: Row, *inputs: Array) -> Array:
 
 
 def slice(row: Row, x: Array) -> Array:
-  """Options 'start' to 'stop' of the channels, or of option 'axis'."""
+  """Options 'start' to 'stop' of the channels, or of option 'axis'.
+
+  Or option 'part', (number, count): one of so many equal parts.
+  """
   axis = _axis(row, x)
+  number, count = row.option('part', (0, 1))
+  if x.shape[axis] % count:
+    raise ValueError(
+      f'{x.shape[axis]} channels cannot be cut into {count} equal parts'
+    )
+  if count > 1:
+    size = x.shape[axis] // count
+    return jax.lax.slice_in_dim(
+      x, number * size, (number + 1) * size, axis=axis
+    )
   stop = row.option('stop', x.shape[axis])
   return jax.lax.slice_in_dim(x, row.option('start', 0), stop, axis=axis)
 
