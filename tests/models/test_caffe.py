@@ -926,3 +926,16 @@ def test_slices_without_points_are_equal_parts(tmp_path):
   assert acts['a'].shape == acts['b'].shape == (7, 7, 4)
   with pytest.raises(ValueError, match='7 channels cannot be cut into 2 equal'):
     imported(tmp_path, HALVES.replace('num_output: 8', 'num_output: 7'))
+
+
+def test_an_input_that_no_layer_reads_is_none():
+  labelled = HALVES.replace(
+    'input: "data" input_dim: 1 input_dim: 3 input_dim: 9 input_dim: 9',
+    'layer { name: "in" type: "Input" top: "data" top: "label" input_param {'
+    ' shape { dim: 1 dim: 3 dim: 9 dim: 9 } shape { dim: 1 } } }',
+  )
+  assert caffe.parse(labelled) == caffe.parse(HALVES)
+  with pytest.raises(
+    ValueError, match=r'2 inputs \(data, label\), expected one'
+  ):
+    caffe.parse(labelled.replace('bottom: "b"', 'bottom: "label"'))

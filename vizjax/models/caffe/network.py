@@ -299,6 +299,11 @@ def _input(net: message.Message, rows: list[layers_.Reader]):
         if not shapes:
           raise ValueError(f'input {row.name!r} has no shape')
         found[top] = list(shapes[min(i, len(shapes) - 1)].dim)
+  # Labels of training, for one, are read by no layer that is left.
+  layers = [row for row in rows if not row.is_data and row.type != 'Silence']
+  read = {bottom for row in layers for bottom in row.bottoms}
+  if len(found) > 1 and len(read & found.keys()) == 1:
+    found = {name: dims for name, dims in found.items() if name in read}
   if len(found) != 1:
     raise ValueError(
       f'the prototxt has {len(found)} inputs ({", ".join(found)}), expected '
