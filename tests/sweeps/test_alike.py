@@ -252,15 +252,20 @@ def test_recipes_make_the_same_images_in_other_batches(name):
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.cpu_count() < 2, reason='one core has no other number')
-def test_images_of_vgg_depend_on_the_number_of_cores(tmp_path):
-  """The exception: XLA divides one convolution of conv5_3's box by the cores.
+@pytest.mark.parametrize('name, most', (
+  ('demo/vgg16/conv5_3', 10), ('demo/vgg16/conv3_3', 4),
+  ('demo/googlenet/4c', 13), ('demo/googlenet/3b', 1e-3), ('gatys2016', 0),
+))  # fmt: skip
+def test_some_networks_depend_on_the_number_of_cores(name, most, tmp_path):
+  """The exception: XLA divides some convolutions by the cores.
 
-  Two cores of an AMD EPYC, JAX 0.10.2, after 6 steps: 4.8 grey levels, and 1.5
-  in the score.
+  On two cores of an AMD EPYC, JAX 0.10.2, after 6 steps: 4.8, 1.9, 6.1, 3e-5
+  and 0 grey levels. `most` is twice that.
   """
-  case = *widths.CASES['demo/vgg16/conv5_3'], 5, 6
-  (several,) = widths.made(tmp_path, case, (8,))
-  (one,) = widths.made(tmp_path, case, (8,), cores=1)
-  image, score = (f'conv5_3:{name}' for name in ('image', 'score'))
-  assert np.abs(several[image] - one[image]).max() < 10
-  np.testing.assert_allclose(several[score], one[score], rtol=0.02)
+  case = *widths.CASES[name], 5, 6
+  (several,) = widths.made(str(tmp_path), case, (8,))
+  (one,) = widths.made(str(tmp_path), case, (8,), cores=1)
+  (layer,) = {key.split(':')[0] for key in one}
+  image, score = (f'{layer}:{array}' for array in ('image', 'score'))
+  assert np.abs(several[image] - one[image]).max() <= most
+  np.testing.assert_allclose(several[score], one[score], rtol=0.05)
