@@ -260,7 +260,7 @@ def test_some_networks_depend_on_the_number_of_cores(name, most, tmp_path):
   """The exception: XLA divides some convolutions by the cores.
 
   On two cores of an AMD EPYC, JAX 0.10.2, after 6 steps: 4.8, 1.9, 6.1, 3e-5
-  and 0 grey levels. `most` is twice that.
+  and 0 grey levels, and up to 6 % of a score. The bounds are twice that.
   """
   case = *widths.CASES[name], 5, 6
   (several,) = widths.made(str(tmp_path), case, (8,))
@@ -268,4 +268,4 @@ def test_some_networks_depend_on_the_number_of_cores(name, most, tmp_path):
   (layer,) = {key.split(':')[0] for key in one}
   image, score = (f'{layer}:{array}' for array in ('image', 'score'))
   assert np.abs(several[image] - one[image]).max() <= most
-  np.testing.assert_allclose(several[score], one[score], rtol=0.05)
+  np.testing.assert_allclose(several[score], one[score], rtol=0.12)
