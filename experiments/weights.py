@@ -61,9 +61,8 @@ def show() -> None:
 
 def fetch(*names: str) -> None:
   """Downloads files, each after its licence; a restriction is told once."""
-  files = [
-    catalogue.get(name) for name in names
-  ]  # all of them, before the first
+  # All of them, before the first is fetched.
+  files = [catalogue.get(name) for name in names]
   told = set()
   for file in files:
     _tell_terms(file, told)

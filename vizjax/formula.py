@@ -98,6 +98,12 @@ def calls(formula: str) -> list[tuple[str, list[tuple[bool, Any]]]]:
   return found
 
 
+def _place(error: BaseException) -> str:
+  """FILE:LINE where an error was raised."""
+  frame = traceback.extract_tb(error.__traceback__)[-1]
+  return f'{frame.filename}:{frame.lineno}'
+
+
 def _dotted(node: ast.expr) -> str:
   """'a.b.c' of a name and its attributes; '' of anything else."""
   parts = []
@@ -195,26 +201,23 @@ class _Evaluator:
     try:
       return function(*positional, **named)
     except SystemExit as error:
-      frame = traceback.extract_tb(error.__traceback__)[-1]
       raise self._error(
-        f'{name}() calls sys.exit({error.code!r}) at {frame.filename}:'
-        f'{frame.lineno}: expected it to return a value; remove that call'
+        f'{name}() calls sys.exit({error.code!r}) at {_place(error)}: expected '
+        'it to return a value; remove that call'
       ) from error
     except TypeError as error:  # an argument of another type, or a fault inside
-      frame = traceback.extract_tb(error.__traceback__)[-1]
       raise self._error(
-        f'{name}() fails at {frame.filename}:{frame.lineno} (TypeError: '
-        f'{error}): is each argument of the type that {name}() expects?'
+        f'{name}() fails at {_place(error)} (TypeError: {error}): is each '
+        f'argument of the type that {name}() expects?'
       ) from error
     except (ValueError, OSError):
       raise
     except Exception as error:
       if function.__module__.split('.')[0] == __name__.split('.')[0]:
         raise
-      frame = traceback.extract_tb(error.__traceback__)[-1]
       raise self._error(
-        f'{name}() fails at {frame.filename}:{frame.lineno} '
-        f'({type(error).__name__}: {error}): expected it to return a value'
+        f'{name}() fails at {_place(error)} ({type(error).__name__}: {error}): '
+        'expected it to return a value'
       ) from error
 
   def _check_texts(self, name, signature, positional, named) -> None:
