@@ -32,6 +32,7 @@ their 1.2-fold contrast.
 from ml_collections import config_dict
 
 from vizjax import build
+from vizjax.errors import UserError
 
 # The grand mean of Caffe's ilsvrc_2012_mean.npy, which the program takes off.
 _MEAN = '114.45155662981172,114.45155662981172,114.45155662981172'
@@ -123,7 +124,7 @@ FORMS = {
 
 def get_config(form='example1'):
   if form not in FORMS:
-    raise ValueError(
+    raise UserError(
       f'cnn_vis.py:{form} is not one of its forms: type cnn_vis.py:'
       f'{", :".join(FORMS)}'
     )

@@ -32,6 +32,7 @@ instead: `dgn_gd_lower`, `dgn_gd_higher`, `dgn_lbfgs_lower`,
 """
 
 from vizjax import build
+from vizjax.errors import UserError
 
 METHODS = ('gd', 'lbfgs', 'dgn_gd', 'dgn_lbfgs')
 FORMS = tuple(f'{m}_{which}' for m in METHODS for which in ('lower', 'higher'))
@@ -39,7 +40,7 @@ FORMS = tuple(f'{m}_{which}' for m in METHODS for which in ('lower', 'higher'))
 
 def get_config(form='gd_lower'):
   if form not in FORMS:
-    raise ValueError(
+    raise UserError(
       f'cnnpref.py:{form} is not one of its forms: type cnnpref.py:'
       f'{", :".join(FORMS)}'
     )

@@ -31,6 +31,7 @@ The film: python -m experiments.export --format=mp4 --workdir=DIR --out=FILMS.
 from ml_collections import config_dict
 
 from vizjax import build
+from vizjax.errors import UserError
 
 FORMS = {
   'plain': {},
@@ -50,7 +51,7 @@ FORMS = {
 
 def get_config(form='plain'):
   if form not in FORMS:
-    raise ValueError(
+    raise UserError(
       f'deepdream.py:{form} is not one of its forms: type deepdream.py:'
       f'{", :".join(FORMS)}'
     )

@@ -23,6 +23,7 @@ between channels of a style at five depths.
 from ml_collections import config_dict
 
 from vizjax import build
+from vizjax.errors import UserError
 
 # Its activations are smaller: of the order of one.
 _OWN = {
@@ -44,7 +45,7 @@ FORMS = {
 
 def get_config(form='vgg19'):
   if form not in FORMS:
-    raise ValueError(
+    raise UserError(
       f'gatys2016.py:{form} is not one of its forms: type gatys2016.py:'
       f'{", :".join(FORMS)}'
     )

@@ -20,6 +20,7 @@ their score.
 """
 
 from vizjax import build
+from vizjax.errors import UserError
 
 _DESCENT = {
   'std': 1.0,  # grey levels of the start
@@ -66,7 +67,7 @@ FORMS = {
 
 def get_config(form='fourier'):
   if form not in FORMS:
-    raise ValueError(
+    raise UserError(
       f'inversion.py:{form} is not one of its forms: type inversion.py:'
       f'{", :".join(FORMS)}'
     )

@@ -22,6 +22,7 @@ CaffeNet has to be fetched once, for all but `own`:
 from ml_collections import config_dict
 
 from vizjax import build
+from vizjax.errors import UserError
 
 PAPER = {
   'rate': 0.004,
@@ -40,7 +41,7 @@ FORMS = {
 
 def get_config(form='library'):
   if form not in FORMS:
-    raise ValueError(
+    raise UserError(
       f'mahendran2015.py:{form} is not one of its forms: type '
       f'mahendran2015.py:{", :".join(FORMS)}'
     )

@@ -42,6 +42,7 @@ Pictures as the scripts make them: experiments.export --format=synthesizing.
 from ml_collections import config_dict
 
 from vizjax import build
+from vizjax.errors import UserError
 
 _CLASSES = '643,624,304,629,437'  # mask, library, leaf beetle, lipstick, beacon
 
@@ -83,7 +84,7 @@ FORMS = {
 
 def get_config(form='activate_output'):
   if form not in FORMS:
-    raise ValueError(
+    raise UserError(
       f'nguyen2016.py:{form} is not one of its forms: type nguyen2016.py:'
       f'{", :".join(FORMS)}'
     )

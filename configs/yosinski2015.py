@@ -23,6 +23,7 @@ gradients: here its decay leaves most units silent.
 """
 
 from vizjax import build
+from vizjax.errors import UserError
 
 # The table: decay; blur; regularizer; steps; learning rate.
 SETS = {
@@ -45,7 +46,7 @@ SETS = {
 
 def get_config(number='3'):
   if number not in SETS:
-    raise ValueError(
+    raise UserError(
       f'yosinski2015.py:{number} is not one of its sets: type yosinski2015.py'
       ':1, :2, :3 or :4'
     )

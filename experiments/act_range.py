@@ -20,6 +20,7 @@ from absl import logging
 from experiments import launch
 from experiments import validate
 from vizjax import files
+from vizjax.errors import UserError
 from vizjax.photographs import classifiers
 from vizjax.photographs import datasets
 from vizjax.photographs import moments as moments_
@@ -111,7 +112,7 @@ def _number(sigmas: str) -> float:
   except ValueError:
     factor = math.nan
   if not math.isfinite(factor):
-    raise ValueError(
+    raise UserError(
       f'--sigmas={sigmas}: expected one number: type --sigmas=3, or '
       '--sigmas=-3 for lower bounds'
     )

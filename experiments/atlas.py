@@ -15,6 +15,7 @@ from absl import flags
 
 from experiments import launch
 from vizjax.atlas import site
+from vizjax.errors import UserError
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Of experiments.run.')
 _CONTRAST = flags.DEFINE_float(
@@ -98,7 +99,7 @@ def _server() -> server.ThreadingHTTPServer:
     return _Server((host, port), _Handler)
   except OSError as error:
     why = 'another program has it' if _taken(error) else error.strerror
-    raise ValueError(
+    raise UserError(
       f'--host={host} --port={port} cannot be listened on ({why}): type '
       'another --port, as --port=8001, or 0 for any'
     ) from None

@@ -28,6 +28,7 @@ from vizjax.benchmark import measure
 from vizjax.benchmark import peers
 from vizjax.benchmark import store
 from vizjax.benchmark import workloads
+from vizjax.errors import UserError
 from vizjax.sweeps import provenance
 
 _SUITE = flags.DEFINE_enum(
@@ -42,7 +43,7 @@ _OUT = flags.DEFINE_string('out', None, 'A .json file for the numbers.')
 def main() -> None:
   out = _OUT.value and pathlib.Path(_OUT.value)
   if out and out.suffix != '.json':
-    raise ValueError(f'--out is {str(out)!r}, expected a .json file')
+    raise UserError(f'--out is {str(out)!r}, expected a .json file')
   suite = _SUITE.value
   if suite is None:
     suite = 'cpu' if jax.default_backend() == 'cpu' else 'gpu'

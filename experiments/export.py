@@ -20,6 +20,7 @@ from absl import flags
 from absl import logging
 
 from experiments import launch
+from vizjax.errors import UserError
 from vizjax.export import cnnpref
 from vizjax.export import grid
 from vizjax.export import pictures
@@ -106,11 +107,11 @@ def main() -> None:
 def _check(f: flags.FlagValues, takes: tuple[str, ...]) -> None:
   """Refuses the flags of another format."""
   if f.out is not None and not f.out:
-    raise ValueError('--out is empty: type --out=DIR, or leave it out')
+    raise UserError('--out is empty: type --out=DIR, or leave it out')
   for name in sorted({n for _, names in FORMATS.values() for n in names}):
     if f[name].present and name not in takes:
       others = [key for key, (_, names) in FORMATS.items() if name in names]
-      raise ValueError(
+      raise UserError(
         f'--{name} is given with --format={f.format}, expected '
         f'--format={" or ".join(others)}: leave one of them out'
       )

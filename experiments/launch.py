@@ -1,12 +1,17 @@
-"""The door of every launcher: flags in, one line and exit status 2 on error.
+"""The door of every launcher: flags in, and whose mistake an error is.
 
-And the bar by which it tells how far it is.
+What the user can mend is one line and exit status 2. An exception of the user's
+own code is its traceback and its place; any other one is a bug of vizjax, and
+its traceback asks for a report; both end with exit status 1.
+
+And the bar by which a launcher tells how far it is.
 """
 
 from collections.abc import Callable, Iterator
 import contextlib
 import importlib.machinery
 import importlib.util
+import inspect
 import logging
 import os
 import signal
@@ -22,7 +27,9 @@ from ml_collections import config_dict
 from ml_collections import config_flags
 import tqdm
 
-from vizjax import spelling
+from vizjax import errors
+from vizjax.errors import UserError
+
 
 # Ctrl-C; a cluster that wants its machine; a terminal that closes; Slurm.
 _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
@@ -38,7 +45,7 @@ def run(
   """Parses the flags, runs `main`, and explains what the user got wrong.
 
   Args:
-    main: reads flags.FLAGS; raises ValueError or OSError for the user.
+    main: reads flags.FLAGS; raises UserError or OSError for the user.
     required: flags without which it cannot run.
     positional: whether `main` takes the list of what is typed besides flags;
       without it that is refused.
@@ -52,19 +59,19 @@ def run(
       argv = [argv[0], *map(_at_home, _expanded(argv[1:]))]
       argv, none = _without_none(argv, _loaded(argv, fields))
       flags.FLAGS.set_gnu_getopt(positional)  # flags after it, too
-      rest = flags.FLAGS(argv)
+      rest = _parsed(argv)
       if len(rest) > 1 and not positional:
-        raise ValueError(f'{rest[1]!r} is no flag: type --FLAG=VALUE')
+        raise UserError(f'{rest[1]!r} is no flag: type --FLAG=VALUE')
       for name in required:
         if flags.FLAGS[name].value is None:
-          raise ValueError(f'--{name} is missing: type --{name}=..., or --help')
+          raise UserError(f'--{name} is missing: type --{name}=..., or --help')
       for knob in none:
         flags.FLAGS.config[knob] = None
       return rest
-    except (flags.Error, AttributeError, ValueError, OSError) as error:
-      _fail(error)
     except KeyboardInterrupt as asked:
       _interrupted(asked, anew)
+    except Exception as error:
+      _fail(error)
 
   def guarded(argv):
     # JAX tells of each kind of device that it does not find.
@@ -77,24 +84,15 @@ def run(
           main(argv[1:])
         else:
           main()
-    except (ValueError, OSError) as error:
-      _fail(error)
-    except (RuntimeError, AssertionError):
-      advice = _no_device()
-      if advice is None:
-        raise
-      _fail(ValueError(advice))
     except KeyboardInterrupt as asked:
       _interrupted(asked, anew)
+    except (RuntimeError, AssertionError) as error:
+      advice = _no_device()
+      _fail(error if advice is None else UserError(advice))
+    except Exception as error:
+      _fail(error)
 
-  def ended(argv):
-    try:
-      guarded(argv)
-    except Exception:
-      traceback.print_exc()
-      _leave(1)
-
-  app.run(ended, flags_parser=parse)
+  app.run(guarded, flags_parser=parse)
 
 
 def define_config() -> flags.FlagHolder:
@@ -106,9 +104,9 @@ def define_config() -> flags.FlagHolder:
       'A file of configs/, and overrides as --config.KNOB=VALUE.',
     )
   except flags.Error as error:  # of a --flagfile, which is read here
-    _fail(error)
+    _fail(UserError(_explain(error)))
   except UnicodeDecodeError:
-    _fail(ValueError('--flagfile is not text: expected a flag a line'))
+    _fail(UserError('--flagfile is not text: expected a flag a line'))
 
 
 @contextlib.contextmanager
@@ -198,7 +196,23 @@ class _Lines:
 
 def _expanded(argv: list[str]) -> list[str]:
   """The arguments, with those of each --flagfile in its place."""
-  return flags.FLAGS.read_flags_from_files(argv, force_gnu=False)
+  try:
+    return flags.FLAGS.read_flags_from_files(argv, force_gnu=False)
+  except (flags.Error, UnicodeDecodeError) as error:
+    raise UserError(_explain(error)) from error
+
+
+def _parsed(argv: list[str]) -> list[str]:
+  """Gives every flag its value; returns what is typed besides flags.
+
+  Raises:
+    UserError: a flag or a knob that is not known, or a value that is not its.
+  """
+  try:
+    return flags.FLAGS(argv)
+  # absl and ml_collections say by these what is wrong with an argument.
+  except (flags.Error, AttributeError, TypeError, ValueError) as error:
+    raise UserError(_explain(error)) from error
 
 
 def _at_home(argument: str) -> str:
@@ -218,7 +232,7 @@ def _loaded(
   read, and reports neither their place nor what is missing.
 
   Raises:
-    ValueError: the file is not there, raises something, or lacks fields.
+    UserError: the file is not there, raises something, or lacks fields.
   """
   path = None
   for before, argument in zip(['', *argv], argv, strict=False):
@@ -232,17 +246,17 @@ def _loaded(
     kind = 'is not there'
     if os.path.exists(file):
       kind = 'is a folder' if os.path.isdir(file) else 'is a pipe or a device'
-    raise ValueError(
+    raise UserError(
       f'config file {path!r} {kind}: type --config=FILE.py, '
       'such as --config=configs/demo.py'
     )
   try:
     config = _get_config(file, *argument)
-  except (Exception, SystemExit) as error:  # of a program of the user's
-    raise ValueError(_at_place(error, file)) from error
+  except (UserError, SyntaxError, SystemExit) as error:
+    raise UserError(_at_place(error, file)) from error
   lacks = _lacks(config, fields) if fields else ''
   if lacks:
-    raise ValueError(
+    raise UserError(
       f'{file}: get_config() returns {lacks}: expected all fields; begin with '
       f'config = {_public(fields)}(), change some, and '
       'type return config'
@@ -265,10 +279,18 @@ def _get_config(file: str, *argument: str) -> Any:
   module = importlib.util.module_from_spec(spec)
   loader.exec_module(module)
   if not hasattr(module, 'get_config'):
-    raise ValueError(
+    raise UserError(
       'the file has no function get_config, which returns the config, as in '
       'configs/demo.py'
     )
+  try:
+    inspect.signature(module.get_config).bind(*argument)
+  except TypeError as error:
+    typed = ':'.join(['', *argument])
+    raise UserError(
+      f'get_config() does not take {typed!r} ({error}): type --config={file}'
+      f'{"" if argument else ":VARIANT"}'
+    ) from error
   return module.get_config(*argument)
 
 
@@ -294,9 +316,7 @@ def _at_place(error: BaseException, file: str) -> str:
       f'{place}: sys.exit({error.code!r}) would end the program: expected '
       'get_config() to return a config; remove this call'
     )
-  if type(error) is ValueError:
-    return f'{place}: {error}'
-  return f'{place}: {type(error).__name__}: {error}'
+  return f'{place}: {error}'
 
 
 def _without_none(
@@ -319,7 +339,7 @@ def _without_none(
         continue
       config[knob] = before
       if not isinstance(before, str):
-        raise ValueError(
+        raise UserError(
           f'{argument} is not possible: expected a value, as {name}={before}'
         )
     rest.append(argument)
@@ -345,11 +365,25 @@ def _warn(message, category, filename, lineno, file=None, line=None):
 
 
 def _fail(error: Exception) -> NoReturn:
-  parsed = flags.FLAGS.is_parsed()
-  if flags.FLAGS.traceback if parsed else '--traceback' in sys.argv:
-    raise error
-  print(' '.join(_explain(error).split()), file=sys.stderr)
-  _leave(2)
+  """Tells what went wrong and whose mistake it is, and ends the process."""
+  if isinstance(error, (UserError, OSError)):
+    parsed = flags.FLAGS.is_parsed()
+    if flags.FLAGS.traceback if parsed else '--traceback' in sys.argv:
+      traceback.print_exception(error)
+    print(' '.join(_explain(error).split()), file=sys.stderr)
+    _leave(2)
+  traceback.print_exception(error)
+  place = errors.place(error, os.path.dirname(os.path.abspath(__file__)))
+  if place is None:
+    print(
+      'This is a bug of vizjax: please report it, with the command and the '
+      'lines above.',
+      file=sys.stderr,
+    )
+  else:
+    said = ' '.join(f'{type(error).__name__}: {error}'.split())
+    print(f'in your {place}: {said}', file=sys.stderr)
+  _leave(1)
 
 
 def _interrupted(asked: KeyboardInterrupt, anew: bool) -> NoReturn:
@@ -412,7 +446,7 @@ def _illegal(error: flags.IllegalFlagValueError) -> str:
     typed = _number(value, kind, parser, flag.default)
   elif kind == 'string enum':
     expected = f'one of {", ".join(parser.enum_values)}'
-    near = spelling.nearest(value, parser.enum_values)
+    near = errors.nearest(value, parser.enum_values)
     typed = near or parser.enum_values[0]
   else:
     return text

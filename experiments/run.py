@@ -22,6 +22,7 @@ import tqdm
 
 from experiments import launch
 from vizjax import build
+from vizjax.errors import UserError
 from vizjax.sweeps import compilation
 from vizjax.sweeps import description
 from vizjax.sweeps import hosts
@@ -55,7 +56,7 @@ _COMPILED = flags.DEFINE_string(
 def main() -> None:
   config = _CONFIG.value
   if not _DRY_RUN.value and not _WORKDIR.value:
-    raise ValueError('--workdir is missing: type --workdir=DIR')
+    raise UserError('--workdir is missing: type --workdir=DIR')
   compilation.keep(_COMPILED.value)
   here = _here()
   plans = hosts.together(here, lambda: sweep.plan(config))
@@ -89,7 +90,7 @@ def _here() -> hosts.Hosts:
   if _DISTRIBUTED.value:
     return hosts.join(*given, patience=_PATIENCE.value)
   if any(value is not None for value in given):
-    raise ValueError(
+    raise UserError(
       '--coordinator, --processes and --process say how several processes '
       'share the work: type --distributed, too'
     )

@@ -17,6 +17,7 @@ from absl import logging
 from ml_collections import config_flags
 
 from experiments import launch
+from vizjax.errors import UserError
 from vizjax.training import plans
 from vizjax.training import runs
 
@@ -29,7 +30,7 @@ def main() -> None:
   logging.set_verbosity(logging.ERROR)  # Orbax tells of every file
   config, workdir = _CONFIG.value, _WORKDIR.value
   if not _DRY_RUN.value and not workdir:
-    raise ValueError('--workdir is missing: type --workdir=DIR')
+    raise UserError('--workdir is missing: type --workdir=DIR')
   plan = plans.plan(config)
   if workdir:
     runs.check(config, plan, workdir)

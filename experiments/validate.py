@@ -26,6 +26,7 @@ from experiments import launch
 from vizjax import build
 from vizjax import core
 from vizjax import files
+from vizjax.errors import UserError
 from vizjax.models.labels import lists as lists_
 from vizjax.models.labels import names as names_
 from vizjax.photographs import classifiers
@@ -118,27 +119,27 @@ def load(model: str) -> core.Model:
   """The network of a name of vizjax.models, or of a formula.
 
   Raises:
-    ValueError: no such network: as config.model.
+    UserError: no such network: as config.model.
     OSError: a file cannot be read.
   """
   config = build.config()
   config.model = f'load({model!r})' if re.fullmatch(r'\w+', model) else model
   try:
     return build.model(config)
-  except ValueError as error:
+  except UserError as error:
     words = str(error).replace('config.model', '--model', 1)
-    raise ValueError(words) from error
+    raise UserError(words) from error
 
 
 def destination(out: str) -> pathlib.Path:
   """Where a file goes that --out names.
 
   Raises:
-    ValueError: it is a folder, or in none that is there.
+    UserError: it is a folder, or in none that is there.
   """
   path = pathlib.Path(out).expanduser()
   if path.is_dir() or not path.parent.is_dir():
-    raise ValueError(f'--out={out}: expected a file in a folder that is there')
+    raise UserError(f'--out={out}: expected a file in a folder that is there')
   return path
 
 
@@ -158,18 +159,18 @@ def known_units(
   """The unit of each class of the data set that the network knows.
 
   Raises:
-    ValueError: the data set has no classes, none is known, or one is the name
+    UserError: the data set has no classes, none is known, or one is the name
       of several units.
   """
   if not data.classes:
-    raise ValueError(
+    raise UserError(
       f'{data.name!r} has no classes: expected a folder of images for each '
       'class, as DIR/tench/x.jpg, or a set with a feature label'
     )
   try:
     found = names_.units(data.classes, classifier.labels, classifier.count)
-  except ValueError as error:
-    raise ValueError(f'in {data.name!r}, {error}') from error
+  except UserError as error:
+    raise UserError(f'in {data.name!r}, {error}') from error
   if not found:
     raise _none_known(data, classifier)
   return found
@@ -230,11 +231,11 @@ def _called(unit: int, classifier: classifiers.Classifier) -> str:
 
 def _none_known(
   data: datasets.Dataset, classifier: classifiers.Classifier
-) -> ValueError:
+) -> UserError:
   like = f'0 to {classifier.count - 1}'
   if classifier.labels:
     like += f', or names as {classifier.labels[0].split(",")[0]!r}'
-  return ValueError(
+  return UserError(
     f'no image of {data.name!r} has a class that the network knows: classes '
     f'{_some(data.classes)}; expected {like}'
   )

@@ -18,7 +18,8 @@ import warnings
 import numpy as np
 
 from experiments import launch
-from vizjax import spelling
+from vizjax import errors
+from vizjax.errors import UserError
 from vizjax.models.download import catalogue
 from vizjax.models.download import transfer
 from vizjax.models.formats import arrays
@@ -33,15 +34,15 @@ _HEAD = (
 def main(arguments: list[str]) -> None:
   command, *rest = arguments or ['']
   if command not in _COMMANDS:
-    hint = spelling.hint(command, _COMMANDS)
-    raise ValueError(
+    hint = errors.hint(command, _COMMANDS)
+    raise UserError(
       f'{command!r} is no command. Commands: {", ".join(_COMMANDS)}; type '
       f'{_usage("list")}.{hint}'
     )
   function, takes = _COMMANDS[command]
   right = rest if '...' in takes else len(rest) == len(takes.split())
   if not right:
-    raise ValueError(
+    raise UserError(
       f'{command} was given {" ".join(rest) or "no more"}, expected '
       f'{takes or "no more"}: type {_usage(command)}'
     )

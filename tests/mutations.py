@@ -6,6 +6,8 @@ import tracemalloc
 
 import pytest
 
+from vizjax.errors import UserError
+
 # Damaged copies of a file; tests/fuzz.py reads 20,000 of each format.
 COUNT = 1000
 
@@ -91,7 +93,7 @@ def refuses(read, path, content, match=None):
   path.write_bytes(content)
   tracemalloc.start()
   try:
-    with pytest.raises(ValueError, match=match) as error:
+    with pytest.raises(UserError, match=match) as error:
       read(path)
     _, peak = tracemalloc.get_traced_memory()
   finally:

@@ -30,7 +30,7 @@ FLOORS = (
   ('parameterizations', 'projections', 'transforms'),
   ('reading',),
   ('core', 'files', 'formula', 'listing'),
-  ('spelling',),
+  ('errors',),
 )
 FLOOR = {name: i for i, names in enumerate(FLOORS) for name in names}
 
@@ -39,6 +39,7 @@ WORLD = {'os', 'time', 'logging', 'shutil', 'pathlib', 'subprocess', 'random'}
 MAY_TOUCH_IT = {
   'vizjax.atlas',
   'vizjax.benchmark',
+  'vizjax.errors',
   'vizjax.export',
   'vizjax.files',
   'vizjax.generators',

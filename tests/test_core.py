@@ -18,6 +18,7 @@ from vizjax import optimizers
 from vizjax import parameterizations
 from vizjax import projections
 from vizjax import transforms
+from vizjax.errors import UserError
 
 pytestmark = pytest.mark.usefixtures('quickly')
 
@@ -420,7 +421,7 @@ def test_layers_that_are_not_read_cost_nothing(model):
 @pytest.mark.parametrize('unit', ((6, 1, 1), (-1, 1, 1), (2, 6, 1), (2, 1, -1)))
 def test_a_unit_that_is_not_there_is_an_error_or_a_score_of_nan(model, unit):
   one = ascend(model)
-  with pytest.raises(ValueError, match="the unit has .* but layer 'conv2' is"):
+  with pytest.raises(UserError, match="the unit has .* but layer 'conv2' is"):
     start(one, {'unit': core.Unit(*unit)})
 
   @jax.jit

@@ -19,6 +19,7 @@ from vizjax import parameterizations
 from vizjax import transforms
 from vizjax.build import assemble
 from vizjax.build import runs
+from vizjax.errors import UserError
 from vizjax.photographs import files
 from vizjax.photographs import images
 from vizjax.sweeps import sweep
@@ -111,7 +112,7 @@ def test_weights_of_the_variation_are_the_published():
   for position, name in enumerate(names.split(), 1):
     assert features.variation_weight(name) == twin.paper_weight(position)
   assert features.variation_weight('mixed', 3) == 3
-  with pytest.raises(ValueError, match="published for layer 'mixed': type"):
+  with pytest.raises(UserError, match="published for layer 'mixed': type"):
     features.variation_weight('mixed')
 
 
@@ -218,7 +219,7 @@ def test_what_a_photograph_shows_is_computed_once_unless_it_moves(photograph):
 
   assert set(target()) == {'unit', 'content'}
   assert set(target(robust='roll(2)')) == {'unit', 'photographs'}
-  with pytest.raises(ValueError, match="layer 'conv9' is not in the network"):
+  with pytest.raises(UserError, match="layer 'conv9' is not in the network"):
     target(data="content = activations(model, 'conv9', photograph)")
 
 
@@ -243,29 +244,27 @@ def test_the_weights_of_styles_are_one_in_sum(photograph):
   close(features.blend(both, '3,1')((), 0), [0.75, 0.25])
   close(features.blend(both)((), 0), [0.5, 0.5])
   with pytest.raises(
-    ValueError, match=r'are blended, of which there are 2: 1,1'
+    UserError, match=r'are blended, of which there are 2: 1,1'
   ):
     features.blend(both, '0.8,0.1,0.1')
-  with pytest.raises(ValueError, match='expected numbers >= 0'):
+  with pytest.raises(UserError, match='expected numbers >= 0'):
     features.blend(both, '-1,1')
-  with pytest.raises(
-    ValueError, match="style_scales is 'a', expected a number"
-  ):
+  with pytest.raises(UserError, match="style_scales is 'a', expected a number"):
     features.grams(conftest.toy(), 'conv1', photograph, 'a')
 
 
 def test_what_is_missing_is_named(photograph, tmp_path):
   model, square = conftest.toy(), str(tmp_path / 'square.png')
   images.write(square, np.zeros((5, 5, 3)))
-  with pytest.raises(ValueError, match='type --config.photograph=FILE'):
+  with pytest.raises(UserError, match='type --config.photograph=FILE'):
     features.activations(model, 'conv1', '')
-  with pytest.raises(ValueError, match="layer 'conv9' is not in the network"):
+  with pytest.raises(UserError, match="layer 'conv9' is not in the network"):
     features.activations(model, 'conv9', photograph)((12, 12, 3), 0)
-  with pytest.raises(ValueError, match='fc3.*without rows and columns'):
+  with pytest.raises(UserError, match='fc3.*without rows and columns'):
     features.grams(model, 'fc3', square)((12, 12, 3), 0)
-  with pytest.raises(ValueError, match='type --config.data="content = activa'):
+  with pytest.raises(UserError, match='type --config.data="content = activa'):
     features.feature_error('conv1')({}, {})
-  with pytest.raises(ValueError, match="reads layer 'conv1', expected one of:"):
+  with pytest.raises(UserError, match="reads layer 'conv1', expected one of:"):
     features.feature_error('conv1')(
       {'conv2': jnp.ones(1)}, {'content': {'conv1': jnp.ones(1)}}
     )
@@ -273,7 +272,7 @@ def test_what_is_missing_is_named(photograph, tmp_path):
 
 @pytest.mark.parametrize('text', ('', '1', '1x0', '1x2,3', 'axb', '1x1.5'))
 def test_a_plan_of_rates_that_does_not_parse_is_refused(text):
-  with pytest.raises(ValueError, match='plan of rates is .*as .1x800,0.1x500'):
+  with pytest.raises(UserError, match='plan of rates is .*as .1x800,0.1x500'):
     optimizers.staged_momentum(1.0, text)
 
 

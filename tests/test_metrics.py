@@ -8,6 +8,7 @@ import pytest
 from oracles import metrics as twin
 from vizjax import core
 from vizjax import metrics
+from vizjax.errors import UserError
 
 pytestmark = pytest.mark.usefixtures('quickly')
 
@@ -92,7 +93,7 @@ def test_silent_layers_and_single_images_have_no_infinities():
 
 @pytest.mark.parametrize('name', ['diversity', 'distance'])
 def test_without_others_on_an_axis_it_says_what_is_missing(name):
-  with pytest.raises(ValueError, match='images of a unit.*experiments.run'):
+  with pytest.raises(UserError, match='images of a unit.*experiments.run'):
     getattr(metrics, name)('conv')({'conv': noise(5, 4, 5, 6)}, {})
 
 
@@ -127,7 +128,7 @@ def test_the_slope_knows_no_brightness_no_contrast_and_no_flat_image():
   )
   for color in (0.0, 118.0, 0.1):
     assert np.isnan(slope({'view': jnp.full((16, 16, 3), color)}, {}))
-  with pytest.raises(ValueError, match='7 x 9 pixels, expected at least 8'):
+  with pytest.raises(UserError, match='7 x 9 pixels, expected at least 8'):
     slope({'view': image[:7, :9]}, {})
-  with pytest.raises(ValueError, match="'params'.*expected 'view' or 'image'"):
+  with pytest.raises(UserError, match="'params'.*expected 'view' or 'image'"):
     metrics.spectrum_slope('params')

@@ -6,6 +6,7 @@ import pytest
 
 import conftest
 from vizjax import scales as scales_
+from vizjax.errors import UserError
 from vizjax.photographs import files
 from vizjax.photographs import images
 
@@ -28,7 +29,7 @@ def test_a_size_is_read_as_cnn_vis_reads_it(text, expected):
   ('', 'x', '7', '7x', 'x-1', '0x5', '7xa', 'axb', 'xnan', 'xinf', '7x9x2'),
 )
 def test_a_size_that_does_not_parse_is_refused(text):
-  with pytest.raises(ValueError, match='initial_size is .*expected HxW'):
+  with pytest.raises(UserError, match='initial_size is .*expected HxW'):
     scales_.size(text, (100, 61), 'initial_size')
 
 
@@ -50,7 +51,7 @@ def test_sizes_by_equal_differences():
   ),
 )
 def test_impossible_sizes_are_refused(arguments, match):
-  with pytest.raises(ValueError, match=match):
+  with pytest.raises(UserError, match=match):
     scales_.between(*arguments)
 
 
@@ -83,14 +84,14 @@ def test_a_name_with_brackets_is_a_name(tmp_path):
 
 def test_photographs_that_are_not_there_are_told(tmp_path):
   assert files.read(None) == ()
-  with pytest.raises(ValueError, match='type --config.photograph=FILE'):
+  with pytest.raises(UserError, match='type --config.photograph=FILE'):
     files.read('')
   with pytest.raises(OSError, match='none.png'):
     files.read(str(tmp_path / 'none.png'))
-  with pytest.raises(ValueError, match='the name of no file'):
+  with pytest.raises(UserError, match='the name of no file'):
     files.read(str(tmp_path / '*.jpg'))
   (tmp_path / 'a.png').write_text('no image')
-  with pytest.raises(ValueError, match='a.png. cannot be decoded'):
+  with pytest.raises(UserError, match='a.png. cannot be decoded'):
     files.read(str(tmp_path / 'a.png'))
 
 

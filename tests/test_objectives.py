@@ -13,6 +13,7 @@ from vizjax import metrics
 from vizjax import objectives
 from vizjax import parameterizations
 from vizjax.build import reach
+from vizjax.errors import UserError
 
 pytestmark = pytest.mark.usefixtures('quickly')
 
@@ -104,7 +105,7 @@ def test_a_unit_that_is_not_in_the_layer_is_an_error_or_nan(name, part, number):
   # Inside `jit`, a unit that is not traced still has known numbers.
   match = rf"the unit has {part}={number}, but layer 'conv' is 4 x 5 x 6"
   for one in (wrong, core.Unit(*map(jnp.array, wrong))):
-    with pytest.raises(ValueError, match=match):
+    with pytest.raises(UserError, match=match):
       jax.jit(lambda a, one=one: a * term(values, {**target, 'unit': one}))(2.0)
   assert np.isnan(traced(wrong))
 
@@ -275,7 +276,7 @@ def test_a_p_norm_below_one_is_that_of_numpy(x64):
   np.testing.assert_allclose(value, 5, rtol=FLOAT64)
   np.testing.assert_allclose(gradient.ravel(), [-1 / 4, 0, 1 / 6], rtol=FLOAT64)
   for power in (0, -1.0, float('nan')):
-    with pytest.raises(ValueError, match='expected a power above 0'):
+    with pytest.raises(UserError, match='expected a power above 0'):
       objectives.p_norm(power)
 
 
@@ -365,12 +366,12 @@ def test_regularizers_read_the_array_that_is_named():
 )
 def test_an_unknown_layer_is_named_with_those_there_are(factory):
   values = {**acts(), 'view': jnp.ones(3), 'params': jnp.ones(3)}
-  with pytest.raises(ValueError, match="'conv9', expected one of: conv, fc$"):
+  with pytest.raises(UserError, match="'conv9', expected one of: conv, fc$"):
     factory('conv9')(values, UNIT)
 
 
 def test_an_unknown_layer_to_read_is_an_error_too():
-  with pytest.raises(ValueError, match="layer 'relu9'"):
+  with pytest.raises(UserError, match="layer 'relu9'"):
     objectives.neuron('conv', read='relu9')(acts(), UNIT)
 
 
@@ -383,7 +384,7 @@ def test_an_unknown_layer_to_read_is_an_error_too():
   ],
 )
 def test_missing_data_says_what_to_set(factory, name):
-  with pytest.raises(ValueError, match=f'set --config.{name}=FILE.npy'):
+  with pytest.raises(UserError, match=f'set --config.{name}=FILE.npy'):
     factory('conv')(acts(), UNIT)
 
 
@@ -398,7 +399,7 @@ def test_missing_data_says_what_to_set(factory, name):
 def test_data_of_the_wrong_shape_is_refused(factory, name, expected):
   target = {**UNIT, name: jnp.ones(5)}
   match = rf'{name} has shape \(5,\), expected {expected}'
-  with pytest.raises(ValueError, match=match):
+  with pytest.raises(UserError, match=match):
     factory('conv')(acts(), target)
 
 
@@ -416,5 +417,5 @@ def test_a_layer_with_a_reserved_name_is_read_as_the_layer(name):
     'view': view, 'centered': view - 100, 'image': view + 1, 'params': view + 2
   }  # fmt: skip
   np.testing.assert_array_equal(acts[name], expected[name])
-  with pytest.raises(ValueError, match=f'expected one of: first, {name}$'):
+  with pytest.raises(UserError, match=f'expected one of: first, {name}$'):
     objectives.neuron('absent')(acts, unit)

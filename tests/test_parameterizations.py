@@ -11,6 +11,7 @@ import pytest
 from oracles import parameterizations as twin
 from vizjax import core
 from vizjax import parameterizations
+from vizjax.errors import UserError
 
 pytestmark = pytest.mark.usefixtures('quickly')
 
@@ -210,7 +211,7 @@ def test_fourier_decorrelates_only_images_of_three_channels(channels):
   params = fourier.init(KEY, {})
   plain = parameterizations.fourier(model, decorrelate=False)
   np.testing.assert_array_equal(fourier.render(params), plain.render(params))
-  with pytest.raises(ValueError, match=f'the model has {channels}: leave'):
+  with pytest.raises(UserError, match=f'the model has {channels}: leave'):
     parameterizations.fourier(model, decorrelate=True)
 
 

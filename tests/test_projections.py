@@ -11,6 +11,7 @@ import pytest
 from oracles import projections as twin
 from vizjax import core
 from vizjax import projections
+from vizjax.errors import UserError
 
 # Float64 sums of some dozen products, relative to the largest pixel.
 FLOAT64 = 1e-12
@@ -320,7 +321,7 @@ def test_clip_box_of_one_bound_leaves_the_other_side(lower, upper):
   'params', [jnp.ones((2, 4, 3, 3)), {'code': jnp.ones((4, 4, 3))}]
 )
 def test_what_needs_pixels_says_so(projection, params):
-  with pytest.raises(ValueError, match=r"'pixels\(model\)', or take the"):
+  with pytest.raises(UserError, match=r"'pixels\(model\)', or take the"):
     projection(params, params, STEP)
 
 
@@ -346,7 +347,7 @@ def test_what_needs_pixels_says_so(projection, params):
   ],
 )
 def test_an_impossible_argument_is_refused(make, match):
-  with pytest.raises(ValueError, match=match):
+  with pytest.raises(UserError, match=match):
     make()
 
 

@@ -7,6 +7,7 @@ import pytest
 from oracles import caffemodel
 from vizjax import core
 from vizjax import targets
+from vizjax.errors import UserError
 from vizjax.models import means
 from vizjax.photographs import files
 from vizjax.photographs import images
@@ -63,7 +64,7 @@ def test_one_hot_is_one_in_its_channel():
 @pytest.mark.parametrize('channel', [-1, 4, 99])
 def test_one_hot_knows_the_channels(channel):
   match = rf'one_hot\({channel}\): expected a channel from 0 to 3'
-  with pytest.raises(ValueError, match=match):
+  with pytest.raises(UserError, match=match):
     targets.one_hot(channel)((4,), 0)
 
 
@@ -77,7 +78,7 @@ def test_a_unit_is_one_at_its_place():
 
 @pytest.mark.parametrize('place', [(3, 0, 0), (0, 4, 0), (0, 0, 5), (0, -1, 0)])
 def test_a_unit_outside_the_layer_is_refused(place):
-  with pytest.raises(ValueError, match=r'of shape \(4, 5, 3\)'):
+  with pytest.raises(UserError, match=r'of shape \(4, 5, 3\)'):
     targets.unit(*place)((4, 5, 3), 0)
 
 
@@ -90,7 +91,7 @@ def test_a_window_is_one_in_its_part():
   'part', [(0, 0, 5, 1), (0, 3, 1, 3), (-1, 0, 1, 1), (0, 0, 0, 2)]
 )
 def test_a_window_outside_the_map_is_refused(part):
-  with pytest.raises(ValueError, match='expected a part of a map'):
+  with pytest.raises(UserError, match='expected a part of a map'):
     targets.window(*part)((4, 5, 3), 0)
 
 
@@ -130,7 +131,7 @@ def test_npy_is_the_array_of_the_file(save):
   array = np.random.RandomState(0).normal(0, 1, (2, 3))
   make = targets.npy(save(array))
   np.testing.assert_array_equal(make((2, 3), 0), array)
-  with pytest.raises(ValueError, match=r'holds \(2, 3\), expected \(3, 2\)'):
+  with pytest.raises(UserError, match=r'holds \(2, 3\), expected \(3, 2\)'):
     make((3, 2), 0)
 
 
@@ -161,7 +162,7 @@ def test_a_missing_file_is_an_os_error(tmp_path):
 def test_what_is_no_array_file_is_named(tmp_path, content):
   path = tmp_path / 'array.npy'
   path.write_bytes(content)
-  with pytest.raises(ValueError, match="array.npy' is not a .npy file"):
+  with pytest.raises(UserError, match="array.npy' is not a .npy file"):
     means.load_npy(str(path))
 
 
@@ -169,19 +170,19 @@ def test_a_file_cut_short_is_named(tmp_path, save):
   path = save(np.ones((20, 20)))
   content = (tmp_path / 'array.npy').read_bytes()
   (tmp_path / 'array.npy').write_bytes(content[:-100])
-  with pytest.raises(ValueError, match="array.npy' is not a .npy file"):
+  with pytest.raises(UserError, match="array.npy' is not a .npy file"):
     means.load_npy(path)
 
 
 def test_an_archive_of_arrays_is_no_array(tmp_path):
   path = tmp_path / 'arrays.npz'
   np.savez(path, a=np.ones(3))
-  with pytest.raises(ValueError, match="arrays.npz' is not a .npy file"):
+  with pytest.raises(UserError, match="arrays.npz' is not a .npy file"):
     means.load_npy(str(path))
 
 
 def test_numbers_that_are_not_finite_are_refused(save):
-  with pytest.raises(ValueError, match='not finite'):
+  with pytest.raises(UserError, match='not finite'):
     means.load_npy(save(np.array([1.0, np.nan])))
 
 
@@ -190,13 +191,13 @@ def test_numbers_that_are_not_finite_are_refused(save):
   [np.array(['a', 'b']), np.ones(3, complex), np.zeros(2, 'datetime64[s]')],
 )
 def test_only_real_numbers_are_read(save, array):
-  with pytest.raises(ValueError, match='not a .npy file of real numbers'):
+  with pytest.raises(UserError, match='not a .npy file of real numbers'):
     means.load_npy(save(array))
 
 
 def test_pickled_objects_are_never_loaded(tmp_path):
   np.save(tmp_path / 'o.npy', np.array([{}], object), allow_pickle=True)
-  with pytest.raises(ValueError, match="o.npy' is not a .npy file"):
+  with pytest.raises(UserError, match="o.npy' is not a .npy file"):
     means.load_npy(str(tmp_path / 'o.npy'))
 
 
@@ -217,13 +218,13 @@ def test_a_mean_is_a_number_for_each_channel():
 )
 def test_other_means_say_what_to_type(text):
   match = f'config.mean is {text!r}, expected 3 numbers, as 118,118,118'
-  with pytest.raises(ValueError, match=match):
+  with pytest.raises(UserError, match=match):
     means.mean(text, (9, 9, 3))
 
 
 @pytest.mark.parametrize('text', ['nan,1,2', '1,inf,2'])
 def test_a_mean_is_finite(text):
-  with pytest.raises(ValueError, match='config.mean'):
+  with pytest.raises(UserError, match='config.mean'):
     means.mean(text, (9, 9, 3))
 
 
@@ -282,7 +283,7 @@ def test_a_damaged_mean_is_named(tmp_path):
   path = tmp_path / 'mean.binaryproto'
   for content in (b'', b'no blob', bytes(range(256))):
     path.write_bytes(content)
-    with pytest.raises(ValueError, match='mean.binaryproto'):
+    with pytest.raises(UserError, match='mean.binaryproto'):
       means.mean(str(path), (7, 7, 3))
 
 
@@ -295,7 +296,7 @@ def test_a_photograph_is_grey_for_a_grey_network(tmp_path):
   np.testing.assert_allclose(found[..., 0], luma, atol=0.51)  # is rounded
   (grey,) = files.read(path, 1)
   np.testing.assert_array_equal(grey.image, found)
-  with pytest.raises(ValueError, match='takes 2 channels'):
+  with pytest.raises(UserError, match='takes 2 channels'):
     files.read(path, 2)
 
 
@@ -313,7 +314,7 @@ def test_a_photograph_is_grey_for_a_grey_network(tmp_path):
   ],
 )
 def test_a_mean_image_that_does_not_fit_is_refused(save, shape):
-  with pytest.raises(ValueError, match=r'expected at least \(7, 7, 3\)'):
+  with pytest.raises(UserError, match=r'expected at least \(7, 7, 3\)'):
     means.mean(save(np.ones(shape)), (7, 7, 3))
 
 
@@ -330,7 +331,7 @@ def test_the_middle_of_a_map_and_a_group_of_its_channels():
     (targets.channels(2, 2), (4,)),
     (targets.channels(0, 5), (4,)),
   ):
-    with pytest.raises(ValueError, match='expected a'):
+    with pytest.raises(UserError, match='expected a'):
       maker(shape, 0)
 
 

@@ -18,6 +18,7 @@ from vizjax import optimizers
 from vizjax import parameterizations
 from vizjax import transforms
 from vizjax.build import stages
+from vizjax.errors import UserError
 from vizjax.models.interpreter import tables
 
 pytestmark = pytest.mark.usefixtures('quickly')
@@ -177,13 +178,13 @@ def test_seamless_windows_are_the_whole_image(table, layer, h, w, x64):
 
 def test_seamless_windows_are_of_whole_units():
   net = models.unpadded(models.cut(conftest.toy(), ('conv2',)))
-  with pytest.raises(ValueError, match='needs windows of at least 8 x 8 pix'):
+  with pytest.raises(UserError, match='needs windows of at least 8 x 8 pix'):
     transforms.seamless(net, 'conv2', 12, 7)
-  with pytest.raises(ValueError, match="'fc3' has no receptive field, or use "):
+  with pytest.raises(UserError, match="'fc3' has no receptive field, or use "):
     transforms.seamless(conftest.toy(), 'fc3', 12, 12)
-  with pytest.raises(ValueError, match="'conv2' is padded: type unpadded"):
+  with pytest.raises(UserError, match="'conv2' is padded: type unpadded"):
     transforms.seamless(conftest.toy(), 'conv2', 12, 12)
-  with pytest.raises(ValueError, match='reads the layer table'):
+  with pytest.raises(UserError, match='reads the layer table'):
     models.unpadded(core.Model((), jnp.zeros(3), lambda p, x: {}, (8, 8, 3)))
 
 
@@ -282,5 +283,5 @@ def test_as_many_tiles_as_fit_go_through_at_once():
 
 
 def test_memory_for_less_than_a_tile_is_refused():
-  with pytest.raises(ValueError, match='one tile of 12 x 12 takes .* GB.*type'):
+  with pytest.raises(UserError, match='one tile of 12 x 12 takes .* GB.*type'):
     planned(memory=1e-6)

@@ -12,6 +12,7 @@ import conftest
 from oracles import transforms as twin
 from vizjax import core
 from vizjax import transforms
+from vizjax.errors import UserError
 
 pytestmark = pytest.mark.usefixtures('quickly')
 
@@ -360,7 +361,7 @@ def test_lucids_five_keep_the_middle_of_the_image():
   ],
 )
 def test_an_impossible_argument_is_refused(make, match):
-  with pytest.raises(ValueError, match=match):
+  with pytest.raises(UserError, match=match):
     make()
 
 
@@ -375,7 +376,7 @@ def test_an_impossible_argument_is_refused(make, match):
   ],
 )
 def test_a_draw_of_nothing_is_refused_before_it_is_made(make):
-  with pytest.raises(ValueError, match='expected'):
+  with pytest.raises(UserError, match='expected'):
     make()
 
 
@@ -388,7 +389,7 @@ def test_a_draw_of_nothing_is_refused_before_it_is_made(make):
   ],
 )
 def test_more_pixels_than_there_are_cannot_be_had(transform):
-  with pytest.raises(ValueError, match='use a larger image or a smaller'):
+  with pytest.raises(UserError, match='use a larger image or a smaller'):
     draws(transform, an_image()[None], 1)
 
 

@@ -32,6 +32,7 @@ from vizjax.core import score
 from vizjax.core import State
 from vizjax.core import step
 from vizjax.core import Unit
+from vizjax.errors import UserError
 from vizjax.models import load
 
 __version__ = '0.1.0'
@@ -42,6 +43,7 @@ __all__ = [
   'Recipe',
   'State',
   'Unit',
+  'UserError',
   'init',
   'load',
   'models',

@@ -25,6 +25,8 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 import numpy as np
 import optax
 
+from vizjax.errors import UserError
+
 Acts = Mapping[str, Array]  # 'h w c' or 'c' by layer, and the reserved names
 RESERVED = ('view', 'centered', 'image', 'params')
 SHADOWED = '\0'  # before the name of a layer that is called as one of these
@@ -210,13 +212,13 @@ def normalization(
     range: (low, high) of the image.
 
   Raises:
-    ValueError: a value is not of that form.
+    UserError: a value is not of that form.
   """
   sizes = input_shape if isinstance(input_shape, tuple) else ()
   kinds = (int, np.integer)
   whole = (isinstance(n, kinds) and n is not True and n >= 1 for n in sizes)
   if len(sizes) != 3 or not all(whole):
-    raise ValueError(
+    raise UserError(
       f'input_shape= is {_shown(input_shape)}, expected (height, width, '
       'channels) of the image, three whole numbers >= 1: type '
       'input_shape=(224, 224, 3)'
@@ -227,12 +229,12 @@ def normalization(
   for name, given in (('mean', mean), ('scale', scale)):
     value = values[name] = _numbers(given)
     if value.shape not in forms[name] or not np.isfinite(value).all():
-      raise ValueError(
+      raise UserError(
         f'{name}= is {_shown(given)}, expected a number or {c} numbers, one '
         f'for each channel: type {name}={[1.0] * c}'
       )
   if not values['scale'].all():
-    raise ValueError(
+    raise UserError(
       f'scale= is {_shown(scale)}, expected numbers other than 0: the network '
       'gets (image - mean) * scale, so type 1 / 255 or 1 / deviation'
     )
@@ -241,7 +243,7 @@ def normalization(
   except (TypeError, ValueError):
     low, high = 0.0, 0.0
   if not -np.inf < low < high < np.inf:
-    raise ValueError(
+    raise UserError(
       f'range= is {_shown(range)}, expected (low, high) of the image, as '
       '(0, 255) or (0, 1)'
     )
@@ -282,11 +284,11 @@ def key(seed: int) -> Key[Array, '']:
     seed: 0 to 4294967295; each gives another key.
 
   Raises:
-    ValueError: another seed. JAX reads 32 bits, so the key of 2**32 would be
+    UserError: another seed. JAX reads 32 bits, so the key of 2**32 would be
       that of 0.
   """
   if not 0 <= seed <= LARGEST_SEED:
-    raise ValueError(
+    raise UserError(
       f'seed is {seed}, expected a whole number from 0 to {LARGEST_SEED}'
     )
   return jax.random.key(seed, impl='threefry2x32')
@@ -296,7 +298,7 @@ def init(recipe: 'Recipe', target: Target, key: Key[Array, '']) -> State:
   """The state before the first evaluation.
 
   Raises:
-    ValueError: the objective reads a unit that is not in its layer. A unit
+    UserError: the objective reads a unit that is not in its layer. A unit
       whose numbers are traced is not checked: its score is NaN.
   """
   params = recipe.parameterization.init(key, target)
@@ -345,7 +347,7 @@ def score(
     records = {name: term(acts, target) for name, term in recipe.trace}
     value = recipe.objective(acts, target)
     if jnp.ndim(value):
-      raise ValueError(
+      raise UserError(
         f'the objective gives an array of {jnp.shape(value)}, expected one '
         'number: type jnp.mean(...) or jnp.sum(...) in the term'
       )

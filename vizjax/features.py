@@ -24,9 +24,10 @@ from jaxtyping import Array, Float
 import numpy as np
 
 from vizjax import core
+from vizjax import errors
 from vizjax import reading
-from vizjax import spelling
 from vizjax import targets
+from vizjax.errors import UserError
 from vizjax.photographs import files
 from vizjax.photographs import images
 
@@ -86,7 +87,7 @@ def activations(
 
   Raises:
     OSError: it cannot be read.
-    ValueError: it is no image, or not one.
+    UserError: it is no image, or not one.
   """
   (found,) = files.read(_given(photograph, 'photograph'), model.input_shape[2])
   image = lambda size: files.fitted(found.image, size, fit, bool(rounded))
@@ -113,7 +114,7 @@ def grams(
 
   Raises:
     OSError: one cannot be read.
-    ValueError: one is no image, or there are other scales than styles.
+    UserError: one is no image, or there are other scales than styles.
   """
   found = files.together(_given(styles, 'style'))
   pictures = [images.channels(f.image, model.input_shape[2]) for f in found]
@@ -138,14 +139,14 @@ def blend(styles: str | None, weights: str | None = None) -> targets.Maker:
     weights: '0.8,0.2'; None for equal ones.
 
   Raises:
-    ValueError: there are other weights than styles, or they are none.
+    UserError: there are other weights than styles, or they are none.
   """
   count = len(files.together(_given(styles, 'style')))
   found = np.array(
     _numbers(weights, count, 'style_blend_weights') or (1.0,) * count
   )
   if not found.sum() > 0 or found.min() < 0:
-    raise ValueError(
+    raise UserError(
       f'style_blend_weights is {weights!r}, expected numbers >= 0, as 0.8,0.2'
     )
   return lambda shape, seed: found / found.sum()
@@ -162,7 +163,7 @@ def content_loss(layers: str, blend: core.Number = 1.0) -> core.Term:
   """
   names = _names(layers)
   if len(names) > 2:
-    raise ValueError(f'content_loss({layers!r}): expected one layer or two')
+    raise UserError(f'content_loss({layers!r}): expected one layer or two')
   shares = (blend, 1 - blend) if len(names) == 2 else (1,)
 
   def term(acts, target):
@@ -242,7 +243,7 @@ def variation_weight(
   for value, names in _VARIATION.items():
     if layer in names.split():
       return value
-  raise ValueError(
+  raise UserError(
     f'no weight of the variation is published for layer {layer!r}: type '
     '--config.tv_weight=10'
   )
@@ -283,9 +284,9 @@ def _named(acts: Mapping[str, Any], names: tuple[str, ...]) -> dict:
   """These layers, or an error that says which there are."""
   for name in names:
     if name not in acts:
-      raise ValueError(
+      raise UserError(
         f'layer {name!r} is not in the network up to what config.objective '
-        f'reads. Layers: {", ".join(acts)}.{spelling.hint(name, acts)}'
+        f'reads. Layers: {", ".join(acts)}.{errors.hint(name, acts)}'
       )
   return {name: acts[name] for name in names}
 
@@ -316,7 +317,7 @@ def _scaled(image: np.ndarray, factor: float, width: int) -> np.ndarray:
   ratio = factor * width / columns
   size = int(rows * ratio), int(columns * ratio)
   if min(size) < 1:
-    raise ValueError(f'style_scales: {factor:g} leaves nothing of a style')
+    raise UserError(f'style_scales: {factor:g} leaves nothing of a style')
   return files.fitted(image, size, 'whole', rounded=True)
 
 
@@ -335,7 +336,7 @@ def _numbers(text: str | None, count: int, name: str) -> tuple[float, ...]:
   if len(found) == 1:
     found *= count
   if len(found) != count or not np.isfinite(found).all():
-    raise ValueError(
+    raise UserError(
       f'{name} is {text!r}, expected a number for each of the styles that are '
       f'blended, of which there are {count}: {",".join(["1"] * count)}'
     )
@@ -344,7 +345,7 @@ def _numbers(text: str | None, count: int, name: str) -> tuple[float, ...]:
 
 def _given(path: str | None, name: str) -> str:
   if path is None or not path.strip():
-    raise ValueError(
+    raise UserError(
       f'expected a photograph: type --config.{name}=FILE, or several, '
       f"'DIR/*.jpg', with --config.each={name}"
     )
@@ -354,7 +355,7 @@ def _given(path: str | None, name: str) -> str:
 def _map(acts: core.Acts, name: str) -> Float[Array, 'h w c']:
   act = reading.layer(acts, name)
   if act.ndim != 3:
-    raise ValueError(
+    raise UserError(
       f'layer {name!r} is {act.shape}, without rows and columns: expected a '
       'convolution or its rectifier for a style, as relu4_1'
     )
@@ -364,7 +365,7 @@ def _map(acts: core.Acts, name: str) -> Float[Array, 'h w c']:
 def _wanted(target: core.Target, what: str, layer: str) -> Array:
   maker = {'content': 'activations', 'style': 'grams'}[what]
   if layer not in target.get(what, {}):
-    raise ValueError(
+    raise UserError(
       f'the objective compares layer {layer!r} with a photograph, but '
       f'{what!r} is not given: type --config.data="{what} = {maker}(model, '
       f"'{layer}', {'photograph' if what == 'content' else 'style'})\""

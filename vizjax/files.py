@@ -9,6 +9,9 @@ import pathlib
 import types
 from typing import BinaryIO
 
+from vizjax import errors
+from vizjax.errors import UserError
+
 # What a file may unfold to: this many times its size, and some room for small
 # ones. Trained weights shrink by a tenth; a file of zeros, by a thousand.
 EXPANSION = 64
@@ -35,13 +38,13 @@ def content(path: Path, size: int = -1) -> bytes:
   """The bytes of a file, or the first so many of them.
 
   Raises:
-    ValueError: it cannot be read.
+    UserError: it cannot be read.
   """
   try:
     with opened(path) as file:
       return file.read(size)
   except OSError as error:
-    raise ValueError(
+    raise UserError(
       f'weights file {str(path)!r} cannot be read ({error.strerror}): '
       'expected the path of a file'
     ) from error
@@ -51,7 +54,7 @@ def length(path: Path) -> int:
   """How many bytes a file has.
 
   Raises:
-    ValueError: it cannot be read.
+    UserError: it cannot be read.
   """
   content(path, 1)  # whose error names it
   return os.path.getsize(path)
@@ -62,24 +65,26 @@ def bound(size: int) -> int:
   return EXPANSION * size + ROOM
 
 
-class NotRead(ValueError):
+class NotRead(UserError):
   """A whole file of a kind that is not read; the message says what to type."""
 
 
 @contextlib.contextmanager
 def reading(path: Path, kind: str) -> Iterator[None]:
-  """Turns whatever is raised within into a ValueError that names the file."""
+  """Turns what a damaged file raises within into a UserError that names it."""
   try:
     yield
   except NotRead as error:
-    raise ValueError(
+    raise UserError(
       f'weights file {str(path)!r} cannot be read: {one_line(str(error))}'
     ) from error
   except Exception as error:  # A parser may raise anything on damaged input.
+    if errors.is_bug(error):
+      raise
     said = one_line(str(error))[:400]
-    if type(error) is not ValueError:
+    if type(error) not in (UserError, ValueError):
       said = f'{type(error).__name__} {said}'
-    raise ValueError(
+    raise UserError(
       f'weights file {str(path)!r} is not a {kind} that can be read: {said}; '
       'if it should be one, take it from its source again'
     ) from error
@@ -124,13 +129,13 @@ def library(
     use: what it is needed for, for the error.
 
   Raises:
-    ValueError: it is not installed.
+    UserError: it is not installed.
   """
   try:
     return importlib.import_module(name)
   except ModuleNotFoundError as error:
     package = name.partition('.')[0]
-    raise ValueError(
+    raise UserError(
       f'{use} the package {package}, which is not installed: '
       f"pip install 'vizjax[{extra}]'"
     ) from error

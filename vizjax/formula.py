@@ -21,7 +21,9 @@ import traceback
 import types
 from typing import Any
 
-from vizjax import spelling
+from vizjax import errors
+from vizjax.errors import UserError
+
 
 LONGEST = 2000  # characters
 
@@ -46,7 +48,7 @@ def evaluate(
     knobs: what names in argument position stand for.
 
   Raises:
-    ValueError: the formula is quoted, with what was expected and, for a
+    UserError: the formula is quoted, with what was expected and, for a
       misspelt name, the nearest that exists.
   """
   return _Evaluator(formula, modules, knobs).value(_parse(formula))
@@ -76,7 +78,7 @@ def records(
   whole = isinstance(call, ast.Call) and _dotted(call.func) == 'record'
   names = [keyword.arg for keyword in call.keywords] if whole else []
   if not whole or call.args or None in names or len({*names}) < len(names):
-    raise ValueError(
+    raise UserError(
       f'{formula!r} is not a list of records: '
       "type name = formula, as 'norm = l2_norm(), std = std()'"
     )
@@ -104,6 +106,11 @@ def _place(error: BaseException) -> str:
   return f'{frame.filename}:{frame.lineno}'
 
 
+def _summary(error: BaseException) -> str:
+  """Its class and the first line of its message."""
+  return f'{type(error).__name__}: {(str(error).splitlines() or [""])[0]}'
+
+
 def _dotted(node: ast.expr) -> str:
   """'a.b.c' of a name and its attributes; '' of anything else."""
   parts = []
@@ -115,7 +122,7 @@ def _dotted(node: ast.expr) -> str:
 
 def _parse(formula: str) -> ast.expr:
   if len(formula) > LONGEST:
-    raise ValueError(
+    raise UserError(
       f'{formula[:40]!r}... has {len(formula)} characters, '
       f'expected a formula of at most {LONGEST}'
     )
@@ -123,7 +130,7 @@ def _parse(formula: str) -> ast.expr:
     return ast.parse(formula.strip(), mode='eval').body
   except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
     why = getattr(error, 'msg', None) or 'too deep'
-    raise ValueError(
+    raise UserError(
       f'{formula!r} is not a formula ({why}): '
       "expected calls and numbers, as 'neuron(layer) - 0.1 * l2()'"
     ) from None
@@ -205,19 +212,18 @@ class _Evaluator:
         f'{name}() calls sys.exit({error.code!r}) at {_place(error)}: expected '
         'it to return a value; remove that call'
       ) from error
-    except TypeError as error:  # an argument of another type, or a fault inside
-      raise self._error(
-        f'{name}() fails at {_place(error)} (TypeError: {error}): is each '
-        f'argument of the type that {name}() expects?'
-      ) from error
-    except (ValueError, OSError):
+    except (UserError, OSError):
       raise
     except Exception as error:
-      if function.__module__.split('.')[0] == __name__.split('.')[0]:
+      ours = function.__module__.split('.')[0] == __name__.split('.')[0]
+      of_type = isinstance(error, TypeError)
+      if errors.place(error) or (ours and not of_type):
         raise
+      expected = 'expected it to return a value'
+      if of_type:  # an argument of another type, or a fault inside
+        expected = f'is each argument of the type that {name}() expects?'
       raise self._error(
-        f'{name}() fails at {_place(error)} ({type(error).__name__}: {error}): '
-        'expected it to return a value'
+        f'{name}() fails at {_place(error)} ({_summary(error)}): {expected}'
       ) from error
 
   def _check_texts(self, name, signature, positional, named) -> None:
@@ -299,8 +305,8 @@ class _Evaluator:
     except ArithmeticError as error:
       raise self._error(f'{error}') from None
 
-  def _error(self, what: str) -> ValueError:
-    return ValueError(f'in the formula {self.formula!r}: {what}')
+  def _error(self, what: str) -> UserError:
+    return UserError(f'in the formula {self.formula!r}: {what}')
 
 
 def _callable(function: Any, package: str) -> bool:
@@ -319,7 +325,7 @@ def _functions(module: types.ModuleType) -> set[str]:
 
 
 def _nearest(name: str, known) -> str:
-  near = spelling.nearest(name, known)
+  near = errors.nearest(name, known)
   return '' if near is None else f'did you mean {near!r}?'
 
 

@@ -7,19 +7,21 @@ from collections.abc import Sequence
 import csv
 import fnmatch
 
+from vizjax.errors import UserError
+
 
 def split(text: str) -> list[str]:
   """The names of a list, without the blanks around them; [''] for none.
 
   Raises:
-    ValueError: a quote is not closed, or a line break is outside quotes.
+    UserError: a quote is not closed, or a line break is outside quotes.
   """
   try:
     if text.count('"') % 2:
       raise csv.Error('a quote is not closed')
     parts = next(csv.reader([text], skipinitialspace=True), [])
   except csv.Error:
-    raise ValueError(
+    raise UserError(
       f'{text!r} cannot be read as a list: type conv3,conv4, and a name with a '
       'comma or a line break in double quotes, as \'"a,b",c\''
     ) from None

@@ -13,6 +13,7 @@ import numpy as np
 
 from vizjax import core
 from vizjax import reading
+from vizjax.errors import UserError
 
 # The axis of `jax.vmap` over the images of one unit.
 REPLICATE = 'replicate'
@@ -57,10 +58,10 @@ def spectrum_slope(of: str = 'view') -> core.Term:
     of: 'view', what the network sees, or 'image'.
 
   Raises:
-    ValueError: it is another, or lower or narrower than 8 pixels.
+    UserError: it is another, or lower or narrower than 8 pixels.
   """
   if of not in ('view', 'image'):
-    raise ValueError(f"spectrum_slope({of!r}): expected 'view' or 'image'")
+    raise UserError(f"spectrum_slope({of!r}): expected 'view' or 'image'")
 
   def term(acts, target):
     del target
@@ -126,7 +127,7 @@ def _rings(h: int, w: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   """
   size = min(h, w)
   if size < SMALLEST:
-    raise ValueError(
+    raise UserError(
       f'spectrum_slope() of {h} x {w} pixels, expected at least {SMALLEST} x '
       f'{SMALLEST}: leave it out of config.metrics for this layer'
     )
@@ -158,7 +159,7 @@ def _likeness(act: Array) -> Float[Array, '']:
     gram = gram / _norm(gram)
     return jnp.sum(gram * (jax.lax.psum(gram, REPLICATE) - gram))
   except NameError:
-    raise ValueError(
+    raise UserError(
       'diversity() and distance() compare the images of a unit: make them by '
       f'experiments.run, or under jax.vmap(..., axis_name={REPLICATE!r})'
     ) from None

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float
 
 from vizjax import core
 from vizjax import reading
+from vizjax.errors import UserError
 
 
 def neuron(layer: str, read: str | None = None) -> core.Term:
@@ -202,10 +203,10 @@ def p_norm(
   up to 1, too, where there is none.
 
   Raises:
-    ValueError: p is not above 0.
+    UserError: p is not above 0.
   """
   if not p > 0:
-    raise ValueError(f'p_norm({p!r}): expected a power above 0, as p_norm(6)')
+    raise UserError(f'p_norm({p!r}): expected a power above 0, as p_norm(6)')
 
   def term(acts, target):
     del target
@@ -306,12 +307,12 @@ def _read(acts: core.Acts, name: str, read: str | None) -> Array:
 
 def _data(target: core.Target, name: str, shape: tuple[int, ...]) -> Array:
   if name not in target:
-    raise ValueError(
+    raise UserError(
       f'the objective reads a {name}, but none is given: '
       f'set --config.{name}=FILE.npy, or an expression'
     )
   if target[name].shape != shape:
-    raise ValueError(f'{name} has shape {target[name].shape}, expected {shape}')
+    raise UserError(f'{name} has shape {target[name].shape}, expected {shape}')
   return target[name]
 
 

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vizjax import core
+from vizjax.errors import UserError
 
 # Square root of the covariance of ImageNet colours, and the factor after the
 # inverse transform: lucid, optvis/param/color.py and spatial.py. Its authors
@@ -81,7 +82,7 @@ def fourier(
   """
   h, w, c = _shape(model, shape)
   if decorrelate and c != 3:
-    raise ValueError(
+    raise UserError(
       f'fourier(decorrelate=True) is for the three channels of RGB, the model '
       f'has {c}: leave decorrelate out'
     )
@@ -163,7 +164,7 @@ def generator(
   if (
     len(found) != 3 or found[2] != size[2] or min(np.subtract(found, size)) < 0
   ):
-    raise ValueError(
+    raise UserError(
       f"the generator's picture {name!r} is {found}, but the image is {size}: "
       'use another generator, or a smaller --config.shape=HxW'
     )
@@ -175,7 +176,7 @@ def generator(
 
   def init(prior, key, target):
     if 'start' in target:
-      raise ValueError(
+      raise UserError(
         'a generator starts from a code, not from config.start: type '
         "--config.data=\"code = encoded(encoder, 'relu6', 'a.jpg', prior)\""
       )
@@ -208,7 +209,7 @@ def _picture(prior: core.Model, layer: str | None) -> str:
   if layer is None:
     return names[-1]
   if layer not in names:
-    raise ValueError(
+    raise UserError(
       f'generator(): layer {layer!r} is not in the generator. Layers: '
       f'{", ".join(names)}'
     )

@@ -19,6 +19,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from vizjax import core
+from vizjax.errors import UserError
 
 _LATEST = 10**9  # a step at which every schedule has come to its end
 
@@ -199,7 +200,7 @@ def every(
   (phase 0), cnnpref from the n-th (phase 1).
   """
   if n < 0:
-    raise ValueError(f'every: n is {n!r}, expected a whole number >= 0')
+    raise UserError(f'every: n is {n!r}, expected a whole number >= 0')
   if n == 0:
     return _NOTHING
 
@@ -249,7 +250,7 @@ def _within(
 ) -> None:
   for value in map(float, _ends(number)):
     if not low <= value <= high:
-      raise ValueError(
+      raise UserError(
         f'{name}({value!r}): expected a number from {low} to {high}'
       )
 
@@ -261,7 +262,7 @@ def _ends(number: core.Scheduled) -> tuple[core.Number | Array, ...]:
 
 def _need_pixels(name: str, params: core.Params) -> None:
   if not isinstance(params, jax.Array) or params.ndim != 3:
-    raise ValueError(
+    raise UserError(
       f'{name} works on pixels [h, w, c], but this parameterization has '
       f'{jax.tree.map(jnp.shape, params)}: use parameterization '
       "'pixels(model)', or take the projection out"

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vizjax import core
+from vizjax.errors import UserError
 
 
 def layer(acts: core.Acts, name: str) -> Array:
@@ -19,14 +20,14 @@ def layer(acts: core.Acts, name: str) -> Array:
   is the image, or the like, only to terms that read `acts` themselves.
 
   Raises:
-    ValueError: there is none of that name.
+    UserError: there is none of that name.
   """
   shadowed = core.SHADOWED + name
   name = shadowed if shadowed in acts else name
   if name not in acts:
     layers = [key for key in acts if key not in core.RESERVED]
     known = ', '.join(layers).replace(core.SHADOWED, '')
-    raise ValueError(
+    raise UserError(
       f'the objective reads layer {name!r}, expected one of: {known}'
     )
   return acts[name]
@@ -42,7 +43,7 @@ def unit(act: Array, unit: core.Unit, name: str) -> Float[Array, '']:
     name: of the layer, for the error.
 
   Raises:
-    ValueError: the layer has no such unit.
+    UserError: the layer has no such unit.
   """
   if act.ndim == 1:
     return channel(act, unit, name)
@@ -86,7 +87,7 @@ def _check(
     if part not in parts or isinstance(number, jax.core.Tracer):
       continue
     if not 0 <= int(number) < size:
-      raise ValueError(
+      raise UserError(
         f'the unit has {part}={int(number)}, but layer {name!r} is '
         f'{" x ".join(map(str, act.shape))} ({", ".join(axes)}): expected '
         f'{part} from 0 to {size - 1}'

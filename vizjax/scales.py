@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vizjax import core
+from vizjax.errors import UserError
 from vizjax.photographs import files
 from vizjax.photographs import images
 
@@ -115,7 +116,7 @@ def size(text: str | None, base: Size, name: str) -> Size:
     name: of the field, for messages.
 
   Raises:
-    ValueError: it does not parse.
+    UserError: it does not parse.
   """
   if text is None:
     return base
@@ -130,7 +131,7 @@ def size(text: str | None, base: Size, name: str) -> Size:
   except (ValueError, OverflowError):
     h = w = 0
   if min(h, w) < 1:
-    raise ValueError(
+    raise UserError(
       f'{name} is {text!r}, expected HxW, as 270x480, or xF, as x0.5, of '
       f'{base[0]}x{base[1]}'
     )
@@ -149,18 +150,18 @@ def between(
     kind: 'geometric', by equal factors, or 'linear', by equal differences.
 
   Raises:
-    ValueError: the number or the kind is none, or the last is the smaller.
+    UserError: the number or the kind is none, or the last is the smaller.
   """
   if not isinstance(number, int) or number < 1:
-    raise ValueError(f'num_sizes is {number!r}, expected a whole number >= 1')
+    raise UserError(f'num_sizes is {number!r}, expected a whole number >= 1')
   if kind not in ('geometric', 'linear'):
-    raise ValueError(
+    raise UserError(
       f"resize_type is {kind!r}, expected 'geometric' or 'linear'"
     )
   if number == 1:
     return (first,)
   if min(np.subtract(last, first)) < 0:
-    raise ValueError(
+    raise UserError(
       f'final_size is {last[0]}x{last[1]}, smaller than initial_size, '
       f'{first[0]}x{first[1]}: expected at least as much'
     )

@@ -14,6 +14,7 @@ from collections.abc import Callable
 import numpy as np
 
 from vizjax import core
+from vizjax.errors import UserError
 from vizjax.models import means
 from vizjax.photographs import images
 
@@ -25,14 +26,14 @@ def npy(path: str) -> Maker:
 
   Raises:
     OSError: it cannot be read.
-    ValueError: it is not such a file, or its shape does not fit.
+    UserError: it is not such a file, or its shape does not fit.
   """
   array = means.load_npy(path)
 
   def make(shape, seed):
     del seed
     if array.shape != shape:
-      raise ValueError(f'{path!r} holds {array.shape}, expected {shape}')
+      raise UserError(f'{path!r} holds {array.shape}, expected {shape}')
     return array
 
   return make
@@ -44,7 +45,7 @@ def one_hot(channel: int) -> Maker:
   def make(shape, seed):
     del seed
     if not 0 <= channel < shape[-1]:
-      raise ValueError(
+      raise UserError(
         f'one_hot({channel}): expected a channel from 0 to {shape[-1] - 1}'
       )
     array = np.zeros(shape)
@@ -61,7 +62,7 @@ def unit(channel: int, y: int = 0, x: int = 0) -> Maker:
     del seed
     index = (channel,) if len(shape) == 1 else (y, x, channel)
     if any(not 0 <= i < n for i, n in zip(index, shape, strict=True)):
-      raise ValueError(
+      raise UserError(
         f'unit({channel}, {y}, {x}): expected channel, row and column of a '
         f'layer of shape {shape}'
       )
@@ -80,7 +81,7 @@ def window(top: int, left: int, height: int, width: int) -> Maker:
     array = np.zeros(shape)
     part = array[top : top + height, left : left + width]
     if min(top, left) < 0 or part.shape[:2] != (height, width) or not part.size:
-      raise ValueError(
+      raise UserError(
         f'window({top}, {left}, {height}, {width}): expected a part of a map '
         f'of shape {shape}'
       )
@@ -95,7 +96,7 @@ def central(size: int) -> Maker:
 
   def make(shape, seed):
     if len(shape) != 3 or not 1 <= size <= min(shape[:2]):
-      raise ValueError(
+      raise UserError(
         f'central({size}): expected a size that fits a map of shape {shape}'
       )
     top, left = (shape[0] - size) // 2, (shape[1] - size) // 2
@@ -110,7 +111,7 @@ def channels(first: int, last: int) -> Maker:
   def make(shape, seed):
     del seed
     if not 0 <= first < last <= shape[-1]:
-      raise ValueError(
+      raise UserError(
         f'channels({first}, {last}): expected a range of 0 to {shape[-1]}'
       )
     array = np.zeros(shape)

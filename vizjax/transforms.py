@@ -21,6 +21,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from vizjax import core
+from vizjax.errors import UserError
 
 # Multiples of these two, less their whole parts, fill a square evenly: powers
 # of 1 / 1.3247..., the root of x^3 = x + 1 (Roberts 2018,
@@ -78,7 +79,7 @@ def scale(
     count: draw one of so many evenly spaced factors (lucid: 11).
   """
   if not 0 < low <= high:
-    raise ValueError(
+    raise UserError(
       f'scale({low!r}, {high!r}): expected 0 < low <= high, as scale(.9, 1.1)'
     )
   _count('scale', count)
@@ -109,11 +110,11 @@ def rotate(
     zeros: and as one of so many further draws, none (lucid: 21 and 5).
   """
   if not 0 <= degrees <= 360:
-    raise ValueError(f'rotate({degrees!r}): expected an angle from 0 to 360')
+    raise UserError(f'rotate({degrees!r}): expected an angle from 0 to 360')
   _count('rotate', count)
   _whole('rotate', 0, zeros=zeros)
   if zeros and count is None:
-    raise ValueError('rotate(zeros=...) needs count, as rotate(10, 21, 5)')
+    raise UserError('rotate(zeros=...) needs count, as rotate(10, 21, 5)')
 
   def draw_view(draw, key, view):
     del draw
@@ -241,16 +242,16 @@ def seamless(model: core.Model, layer: str, h: int, w: int) -> core.Transform:
     w: columns.
 
   Raises:
-    ValueError: no field, a layer that is padded, or a window that is too small.
+    UserError: no field, a layer that is padded, or a window that is too small.
   """
   field = {info.name: info.field for info in model.layers}.get(layer)
   if field is None or min(field.y.start, field.x.start) < 0:
     why = 'is padded: type unpadded(...) around the network'
     why = why if field else 'has no receptive field'
-    raise ValueError(f'seamless: layer {layer!r} {why}, or use tiles({h}, {w})')
+    raise UserError(f'seamless: layer {layer!r} {why}, or use tiles({h}, {w})')
   least = [span.start + span.size for span in field]  # with what none sees
   if h < least[0] or w < least[1]:
-    raise ValueError(
+    raise UserError(
       f'seamless({h}, {w}): a unit of {layer} needs windows of at least '
       f'{least[0]} x {least[1]} pixels'
     )
@@ -397,7 +398,7 @@ def _evenly(step: Int[Array, ''], count: int, ratio: float) -> Int[Array, '']:
 def _whole(name: str, least: int, **values: int) -> None:
   for argument, value in values.items():
     if not isinstance(value, int) or value < least:
-      raise ValueError(
+      raise UserError(
         f'{name}: {argument} is {value!r}, expected a whole number >= {least}'
       )
 
@@ -409,7 +410,7 @@ def _count(name: str, count: int | None) -> None:
 
 def _fits(name: str, height: int, width: int) -> None:
   if height < 1 or width < 1:
-    raise ValueError(
+    raise UserError(
       f'{name} asks for more pixels than the view has: '
       f'use a larger image or a smaller {name}'
     )

@@ -13,6 +13,7 @@ import toysites
 
 from vizjax.atlas import layers
 from vizjax.atlas import site
+from vizjax.errors import UserError
 from vizjax.photographs import images
 from vizjax.sweeps import sweep
 from vizjax.workdir import store
@@ -198,11 +199,11 @@ def test_other_folders_are_left_alone(noise, tmp_path):
   for name, text in (('index.html', 'my page'), ('notes.txt', '')):
     (tmp_path / name).mkdir()
     (tmp_path / name / name).write_text(text)
-    with pytest.raises(ValueError, match='holds other files'):
+    with pytest.raises(UserError, match='holds other files'):
       site.write(str(noise), out=str(tmp_path / name))
     assert [p.name for p in (tmp_path / name).iterdir()] == [name]
   (tmp_path / 'file').touch()
-  with pytest.raises(ValueError, match='holds other files'):
+  with pytest.raises(UserError, match='holds other files'):
     site.write(str(noise), out=str(tmp_path / 'file'))
   (tmp_path / 'empty').mkdir()
   made = site.write(str(noise), out=str(tmp_path / 'empty'))
@@ -247,7 +248,7 @@ def test_sites_that_are_made_at_once_are_each_whole(tmp_path):
 
 def test_a_bucket_needs_a_folder_to_write_to(monkeypatch):
   monkeypatch.setattr(store, 'read_config', lambda workdir: {'config': {}})
-  with pytest.raises(ValueError, match='type --out=DIR'):
+  with pytest.raises(UserError, match='type --out=DIR'):
     site.write('gs://bucket/atlas')
 
 
@@ -284,10 +285,10 @@ def test_a_sweep_cut_in_the_middle_of_a_chunk_shows_what_is_done(tmp_path):
 
 
 def test_a_directory_without_results_is_refused(tmp_path):
-  with pytest.raises(ValueError, match='is not a workdir'):
+  with pytest.raises(UserError, match='is not a workdir'):
     site.write(str(tmp_path))
   path = toysites.workdir(tmp_path / 'w', done=0)
-  with pytest.raises(ValueError, match='no finished images yet'):
+  with pytest.raises(UserError, match='no finished images yet'):
     site.write(str(path))
   assert not list(path.glob('*atlas*')) and not list(path.glob('.atlas*'))
 

@@ -15,6 +15,7 @@ from vizjax import parameterizations
 from vizjax.benchmark import measure
 from vizjax.benchmark import peers
 from vizjax.benchmark import workloads
+from vizjax.errors import UserError
 from vizjax.models.interpreter import tables
 from vizjax.sweeps import capacity
 
@@ -88,10 +89,10 @@ def test_a_network_computes_in_other_numbers():
 
 
 def test_other_numbers_that_are_none_are_refused(model):
-  with pytest.raises(ValueError, match="is 'int8', expected 'float32'"):
+  with pytest.raises(UserError, match="is 'int8', expected 'float32'"):
     models.computed_in(model, 'int8')
   bare = core.Model((), jnp.zeros(3), lambda p, x: {'a': x}, (8, 8, 3))
-  with pytest.raises(ValueError, match='with a layer table'):
+  with pytest.raises(UserError, match='with a layer table'):
     models.computed_in(bare, 'bfloat16')
 
 
@@ -119,7 +120,7 @@ def test_what_does_not_fit_is_not_run(monkeypatch):
 
 def test_a_box_larger_than_the_image_is_not_run():
   case = measure.Case('bvlc_googlenet', 'inception_4c/output', boxed=True)
-  with pytest.raises(ValueError, match='sees 299x299 pixels, the image has 22'):
+  with pytest.raises(UserError, match='sees 299x299 pixels, the image has 22'):
     measure.network(case)
   assert workloads.pixel_ascent(case) is None
 
@@ -162,7 +163,7 @@ def test_a_batch_is_doubled_while_that_gains(
 
 def test_a_network_that_fails_leaves_the_others(monkeypatch):
   def measured(case):
-    raise ValueError(f'{case.network} is not here')
+    raise UserError(f'{case.network} is not here')
 
   monkeypatch.setattr(measure, 'measured', measured)
   suite = workloads.SUITES['gpu']
@@ -202,7 +203,7 @@ def test_pytorch_is_not_needed_but_named(monkeypatch):
   import sys
 
   monkeypatch.setitem(sys.modules, 'torch', None)
-  with pytest.raises(ValueError, match='type pip install torch'):
+  with pytest.raises(UserError, match='type pip install torch'):
     peers.library()
 
 
@@ -290,7 +291,7 @@ def test_other_layers_are_not_there_in_pytorch():
   torch = pytest.importorskip('torch')
   for row in (tables.deconv('up', 2, 3), tables.relu('leaky', 0.1)):
     table = tables.sequence(tables.conv('conv1', 2, 3), row)
-    with pytest.raises(ValueError, match=f'{row.name!r} is of kind'):
+    with pytest.raises(UserError, match=f'{row.name!r} is of kind'):
       peers.network(torch, conftest.toy(table))
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from vizjax import core
 from vizjax.build import assemble
+from vizjax.errors import UserError
 
 pytestmark = pytest.mark.usefixtures('quickly')
 
@@ -51,7 +52,7 @@ def score(recipe, target, seed=0):
 
 def refused(message, c):
   """Building a whole plan fails with an error that says this."""
-  with pytest.raises(ValueError, match=message):
+  with pytest.raises(UserError, match=message):
     net, table, programs = planned(c)
     for program in programs.values():
       target = one_run(program, table)
@@ -99,9 +100,7 @@ def test_a_recipe_is_what_the_formulas_say():
 def test_a_network_whose_outputs_have_no_names_is_refused():
   c = assemble.config()
   c.model = 'odd_networks.unnamed()'
-  with pytest.raises(
-    ValueError, match='^config.model: .*returns a tuple.*type'
-  ):
+  with pytest.raises(UserError, match='^config.model: .*returns a tuple.*type'):
     assemble.model(c)
 
 
@@ -465,7 +464,7 @@ def test_a_file_that_is_not_there_is_an_error(tmp_path):
 )
 def test_an_unknown_layer_is_an_error_that_names_the_nearest(layer, parts):
   c = config(layer=layer)
-  with pytest.raises(ValueError) as error:
+  with pytest.raises(UserError) as error:
     assemble.layers(c, assemble.model(c))
   for part in parts:
     assert part in str(error.value)
@@ -489,7 +488,7 @@ def test_units_that_are_not_there_are_errors(units, message):
 def test_names_of_another_layer_are_told():
   c = config(units='tench')
   net = dataclasses.replace(assemble.model(c), labels=('tench', 'zebra'))
-  with pytest.raises(ValueError, match="'conv2' has 6 units, so the 2 names"):
+  with pytest.raises(UserError, match="'conv2' has 6 units, so the 2 names"):
     assemble.runs(c, net, 'conv2')
 
 
@@ -645,9 +644,9 @@ def test_names_with_commas_are_layers():
     ('""""', ('"',)),
   ):
     assert {*assemble.layers(config(layer=text), net)} == {*layers}, text
-  with pytest.raises(ValueError, match="layer 'b' is not in the network"):
+  with pytest.raises(UserError, match="layer 'b' is not in the network"):
     assemble.layers(config(layer='a,b'), net)
-  with pytest.raises(ValueError, match='double quotes, as'):
+  with pytest.raises(UserError, match='double quotes, as'):
     assemble.layers(config(layer='a\nb'), net)
 
 

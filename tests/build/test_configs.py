@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from vizjax import scales
+from vizjax.errors import UserError
 from vizjax.photographs import images
 from vizjax.sweeps import sweep
 from vizjax.workdir import store
@@ -178,7 +179,7 @@ def test_the_examples_of_cnn_vis_have_their_sizes(number):
 
 
 def test_yosinski_names_its_four_sets():
-  with pytest.raises(ValueError, match=':1, :2, :3 or :4'):
+  with pytest.raises(UserError, match=':1, :2, :3 or :4'):
     load('yosinski2015', '5')
 
 

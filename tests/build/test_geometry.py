@@ -13,6 +13,7 @@ from vizjax import models
 from vizjax import transforms
 from vizjax.build import assemble
 from vizjax.build import frames
+from vizjax.errors import UserError
 from vizjax.models import receptive_fields
 from vizjax.models.interpreter import layers
 from vizjax.models.interpreter import tables
@@ -77,7 +78,7 @@ def test_a_view_is_always_full_of_image(links):
 def test_a_crop_to_less_than_the_view_is_refused():
   links = (JITTER, transforms.crop(8, 20))
   match = r'leave 8 x 20 pixels, the network needs 12 x 12.*--config.shape=HxW'
-  with pytest.raises(ValueError, match=match):
+  with pytest.raises(UserError, match=match):
     frames.made_for(links, (12, 12), 3)
 
 
@@ -147,10 +148,10 @@ def test_a_map_without_a_unit_is_refused_with_the_size_that_is_enough(
     f"sees {size[0]} x {size[1]} pixels, too few for layer 'top', whose input "
     f'is {size[0]} x {size[1]} and whose window is'
   )
-  with pytest.raises(ValueError, match=match):
+  with pytest.raises(UserError, match=match):
     layers.model(table, {}, mean=(0.0,) * 3, input_shape=(*size, 3))
   net = conftest.toy(table, size=20)
-  with pytest.raises(ValueError, match=match) as error:
+  with pytest.raises(UserError, match=match) as error:
     frames.maps(net, size)
   before, _, _ = str(error.value).partition(' pixels are enough')
   h, _, w = before.rpartition('(')[2].partition(' x ')
@@ -170,10 +171,10 @@ def test_a_size_without_units_is_refused_before_anything_is_made():
   config = assemble.config()
   config.model, config.layer, config.shape = 'toynets.net()', 'conv2', '1x5'
   match = "sees 1 x 5 pixels, too few for layer 'pool1'.*--config.shape=HxW"
-  with pytest.raises(ValueError, match=match):
+  with pytest.raises(UserError, match=match):
     sweep.plan(config)
   # A network that is not ours.
   apply = lambda params, image: {'conv': jnp.zeros((0, 3, 4))}
   net = core.Model((), jnp.zeros(3), apply, (1, 5, 3))
-  with pytest.raises(ValueError, match="'conv' has no unit.* sees 1 x 5 pix"):
+  with pytest.raises(UserError, match="'conv' has no unit.* sees 1 x 5 pix"):
     assemble.runs(config, net, 'conv')

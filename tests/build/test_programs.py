@@ -21,6 +21,7 @@ from vizjax import objectives
 from vizjax import projections
 from vizjax import targets
 from vizjax.build import assemble
+from vizjax.errors import UserError
 from vizjax.models import means
 from vizjax.models.interpreter import layers
 from vizjax.models.interpreter import tables
@@ -746,7 +747,7 @@ def test_the_random_numbers_of_cnnpref():
   ],
 )
 def test_bad_knobs_of_the_toolbox(x64, number, field, value, message):
-  with pytest.raises(ValueError, match=message) as found:
+  with pytest.raises(UserError, match=message) as found:
     sweep.plan(toolbox(number, **{field: value}))
   assert '\n' not in str(found.value)
 
@@ -760,12 +761,12 @@ def test_bad_knobs_of_the_toolbox(x64, number, field, value, message):
   ],
 )
 def test_bad_percentiles_of_cnnpref(x64, field, value, message):
-  with pytest.raises(ValueError, match=message):
+  with pytest.raises(UserError, match=message):
     sweep.plan(cnnpref(**{'e_every': 1, field: value}))
 
 
 def test_a_momentum_is_missing(x64):
-  with pytest.raises(ValueError, match='config.procedure.*momentum') as found:
+  with pytest.raises(UserError, match='config.procedure.*momentum') as found:
     sweep.plan(cnnpref(procedure='prefer_img_gd(1.)'))
   assert '\n' not in str(found.value)
 
@@ -779,6 +780,6 @@ def test_a_mask_of_another_shape(x64, tmp_path):
     activation='',
     units=None,
   )
-  with pytest.raises(ValueError, match=r'config.mask.*\(4, 4, 6\)') as found:
+  with pytest.raises(UserError, match=r'config.mask.*\(4, 4, 6\)') as found:
     sweep.plan(config)
   assert '\n' not in str(found.value)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from vizjax.build import runs
+from vizjax.errors import UserError
 from vizjax.models import receptive_fields
 
 FIELD = receptive_fields.Field(
@@ -78,7 +79,7 @@ def test_no_string_is_every_channel_at_the_center():
   ],
 )
 def test_what_cannot_be_read_says_what_to_type(text):
-  with pytest.raises(ValueError, match='cannot be read: type a range as 0:64'):
+  with pytest.raises(UserError, match='cannot be read: type a range as 0:64'):
     units(text)
 
 
@@ -96,7 +97,7 @@ def test_what_cannot_be_read_says_what_to_type(text):
   ],
 )
 def test_units_that_are_not_there_are_named(text, match):
-  with pytest.raises(ValueError, match=match):
+  with pytest.raises(UserError, match=match):
     units(text)
 
 
@@ -200,13 +201,13 @@ def test_classes_are_named():
 
 
 def test_a_class_that_is_not_there_is_told_with_the_nearest():
-  with pytest.raises(ValueError, match="'zebre' is no class.*'zebra'"):
+  with pytest.raises(UserError, match="'zebre' is no class.*'zebra'"):
     named('zebre')
 
 
 def test_a_name_of_several_classes_lists_them():
   labels = ('crane, bird', 'crane, machine')
-  with pytest.raises(ValueError, match='several units: 0 .*, 1 '):
+  with pytest.raises(UserError, match='several units: 0 .*, 1 '):
     runs.units('crane', 'logits', 2, 1, 1, labels)
 
 
@@ -222,7 +223,7 @@ def test_seeds_have_keys_of_their_own_up_to_the_last():
 
 @pytest.mark.parametrize('seed', (-1, 2**32, 2**63 - 1))
 def test_a_seed_that_would_share_the_key_of_another_is_refused(seed):
-  with pytest.raises(ValueError, match='seed is -?[0-9]+, .*0 to 4294967295'):
+  with pytest.raises(UserError, match='seed is -?[0-9]+, .*0 to 4294967295'):
     key_of(seed)
 
 

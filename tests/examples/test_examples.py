@@ -17,6 +17,7 @@ import test_launchers
 from experiments import examples as launcher
 from oracles import metrics
 from vizjax import build
+from vizjax.errors import UserError
 from vizjax.examples import crops
 from vizjax.examples import passes
 from vizjax.examples import search
@@ -324,12 +325,12 @@ def test_another_search_is_refused(at, done, folder, tmp_path, monkeypatch):
     'data': ({'data': str(other)}, f'dataset: .{folder}. there'),
   }.values():
     options = {'data': folder, 'k': 3, **options}
-    with pytest.raises(ValueError, match=words + '.*remove that') as caught:
+    with pytest.raises(UserError, match=words + '.*remove that') as caught:
       searched(path, options.pop('data'), **options)
     assert '\n' not in str(caught.value)
   other = conftest.toy(seed=1)
   monkeypatch.setattr(conftest, 'toy', lambda: other)
-  with pytest.raises(ValueError, match='fingerprint of the weights'):
+  with pytest.raises(UserError, match='fingerprint of the weights'):
     searched(path, folder, k=3)
 
 
@@ -353,7 +354,7 @@ def test_other_data_under_the_same_name_is_refused(tmp_path):
   with pytest.raises(KeyboardInterrupt):
     searched(path, str(data), batch=1, report=report)
   (data / 'b.png').rename(data / 'e.png')
-  with pytest.raises(ValueError, match="1 of .* was 'c.png', and is 'd.png'"):
+  with pytest.raises(UserError, match="1 of .* was 'c.png', and is 'd.png'"):
     searched(path, str(data))
 
 
@@ -437,7 +438,7 @@ BAD = {
 def test_what_is_wrong_is_told_in_one_line(name, folder, tmp_path):
   changed, words = BAD[name]
   options = {'path': workdir(tmp_path / 'w'), 'data': folder, **changed}
-  with pytest.raises(ValueError, match=words) as caught:
+  with pytest.raises(UserError, match=words) as caught:
     searched(options.pop('path'), options.pop('data'), **options)
   assert '\n' not in str(caught.value)
   assert os.listdir(tmp_path / 'w') == ['config.json']
@@ -452,7 +453,7 @@ def test_a_batch_that_does_not_fit_says_what_to_type(
   path = workdir(tmp_path / 'w')
   with monkeypatch.context() as patched:
     patched.setattr(passes, '_numbers', exhausted)
-    with pytest.raises(ValueError, match='^8 photographs .*type --batch=4'):
+    with pytest.raises(UserError, match='^8 photographs .*type --batch=4'):
       searched(path, folder, batch=8)
   assert searched(path, folder, batch=4)['count'] == 8
 
@@ -461,10 +462,10 @@ def test_where_no_photograph_can_be_read_nothing_is_written(tmp_path):
   data = tmp_path / 'data'
   data.mkdir()
   path = workdir(tmp_path / 'w')
-  with pytest.raises(ValueError, match='has no images: expected files'):
+  with pytest.raises(UserError, match='has no images: expected files'):
     searched(path, str(data))
   (data / 'a.png').write_bytes(b'no image')
-  with pytest.raises(ValueError, match='no photograph of .*a.png.* cannot be'):
+  with pytest.raises(UserError, match='no photograph of .*a.png.* cannot be'):
     searched(path, str(data))
   files = [p.name for p in pathlib.Path(path).rglob('*') if p.is_file()]
   assert files == ['config.json']
@@ -488,11 +489,11 @@ def test_damaged_files_are_named(folder, tmp_path):
   root = tmp_path / 'w' / 'examples'
   root.mkdir()
   (root / '.pass.npz').write_bytes(b'damaged')
-  with pytest.raises(ValueError, match='pass.npz.*damaged.*remove it'):
+  with pytest.raises(UserError, match='pass.npz.*damaged.*remove it'):
     searched(path, folder)
   for content in ('damaged', '[]', '{}'):
     (root / 'examples.json').write_text(content)
-    with pytest.raises(ValueError, match='examples.json.*damaged.*remove'):
+    with pytest.raises(UserError, match='examples.json.*damaged.*remove'):
       search.read(path, 'conv1')
 
 

@@ -12,6 +12,7 @@ import toynets
 from oracles import metrics
 from vizjax import models
 from vizjax.build import frames
+from vizjax.errors import UserError
 from vizjax.examples import passes
 from vizjax.examples import top
 from vizjax.photographs import datasets
@@ -27,7 +28,7 @@ def photographs(count=11, bad=(4,)):
 
   def example(number):
     if number in bad:
-      raise ValueError(f'{number} is\ndamaged')
+      raise UserError(f'{number} is\ndamaged')
     draw = np.random.RandomState(number)
     image = draw.randint(0, 256, (15, 14 + number, 3)).astype(np.uint8)
     return datasets.Example(f'{number}.png', image, '')
@@ -158,7 +159,7 @@ def test_what_is_damaged_is_no_state():
   one = through()
   content = passes.content(one, passes.begin(one), {})
   for part in (b'', b'damaged', content[:-40], content[:100]):
-    with pytest.raises(ValueError, match='it is damaged'):
+    with pytest.raises(UserError, match='it is damaged'):
       passes.restored(part)
 
 

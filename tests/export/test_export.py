@@ -12,6 +12,7 @@ import pytest
 
 from experiments import export as launcher
 from vizjax import build
+from vizjax.errors import UserError
 from vizjax.export import pictures
 from vizjax.export import plots
 from vizjax.export import selecting
@@ -155,7 +156,7 @@ def test_channels_that_are_no_colours_stand_side_by_side(tmp_path):
 @pytest.mark.parametrize('name', ['toolbox', 'cnnpref', 'synthesizing'])
 def test_other_programs_have_no_such_channels(workdir, tmp_path, name):
   fabricate(workdir, channels=2, decay=0.01, rate_start=8.0)
-  with pytest.raises(ValueError, match='2 channels, expected 1 or 3'):
+  with pytest.raises(UserError, match='2 channels, expected 1 or 3'):
     write(workdir, name, tmp_path / 'out')
   assert not (tmp_path / 'out').exists()
 
@@ -184,7 +185,7 @@ def test_units_are_chosen_as_in_a_config(workdir, text, channels):
   ({'layers': 'conv6'}, "'conv6' is not in .* it holds conv5"),
 ])  # fmt: skip
 def test_what_is_not_there_is_refused(workdir, made, options, words):
-  with pytest.raises(ValueError, match=words):
+  with pytest.raises(UserError, match=words):
     write(workdir, 'png', workdir / 'out', **options)
   assert not (workdir / 'out').exists()
 
@@ -214,9 +215,9 @@ def test_a_class_is_a_unit_of_the_layers_that_have_names(workdir):
   assert chosen('stork') == {'fc8': [1]}
   assert chosen('stork,3') == {'a,b': [3], 'conv5': [3], 'fc8': [1, 3]}
   assert chosen('*', '"a,b",fc*') == {'a,b': [0, 1, 2, 3], 'fc8': [0, 1, 2, 3]}
-  with pytest.raises(ValueError, match="'storck' is no class.*'stork'"):
+  with pytest.raises(UserError, match="'storck' is no class.*'stork'"):
     chosen('storck')
-  with pytest.raises(ValueError, match="layer 'a' is not in"):
+  with pytest.raises(UserError, match="layer 'a' is not in"):
     chosen('0', 'a,b')
 
 
@@ -258,7 +259,7 @@ def test_an_unfinished_run_gives_what_is_made(workdir, tmp_path):
   assert names(tmp_path / 'png') == ['conv5_0002.png', 'conv5_0003.png']
   assert names(tmp_path / 'montage') == ['conv5.png']
   assert names(tmp_path / 'plots')[-1] == 'conv5_scores.png'
-  with pytest.raises(ValueError, match='no finished images yet'):
+  with pytest.raises(UserError, match='no finished images yet'):
     selecting.select(str(workdir), units='0')
 
 
@@ -366,7 +367,7 @@ def test_a_mosaic_aligns_tiles_of_several_sizes():
 @pytest.mark.parametrize('name', ['gif', 'mp4', 'strip'])
 def test_without_frames_there_is_no_film(workdir, tmp_path, name):
   fabricate(workdir)
-  with pytest.raises(ValueError, match="'frames'.*--config.save_every=10"):
+  with pytest.raises(UserError, match="'frames'.*--config.save_every=10"):
     write(workdir, name, tmp_path / 'out')
   assert not (tmp_path / 'out').exists()
 
@@ -397,7 +398,7 @@ def test_a_plot_has_the_traces_and_their_units():
 def test_what_is_not_clipped_cannot_come_from_bytes(workdir, tmp_path, name):
   knobs = {'decay': 0.01, 'rate_start': 8.0}  # of the last
   fabricate(workdir, image_dtype='uint8', **knobs)
-  with pytest.raises(ValueError, match='image_dtype=float32'):
+  with pytest.raises(UserError, match='image_dtype=float32'):
     write(workdir, name, tmp_path / 'out')
 
 
@@ -428,7 +429,7 @@ def test_what_is_not_installed_is_named(
   monkeypatch.setitem(sys.modules, module, None)
   package = module.split('.')[0]
   words = rf"package {package}, which.*pip install 'vizjax\[export\]'"
-  with pytest.raises(ValueError, match=words):
+  with pytest.raises(UserError, match=words):
     write(workdir, name, tmp_path / 'out')
   assert not (tmp_path / 'out').exists()
 

@@ -8,6 +8,7 @@ import pytest
 
 from oracles import neural_style as twin
 from test_neural_style import config, made, paths
+from vizjax.errors import UserError
 from vizjax.export import grid
 from vizjax.export import selecting
 from vizjax.photographs import images
@@ -85,7 +86,7 @@ def test_a_file_that_is_there_stays(workdir, tmp_path):
   out = tmp_path / 'out'
   out.mkdir()
   (out / 'b_c.jpg').write_text('mine')
-  with pytest.raises(ValueError, match='b_c.jpg.*type --overwrite'):
+  with pytest.raises(UserError, match='b_c.jpg.*type --overwrite'):
     written(workdir, 'neural_style', out)
   assert [path.name for path in out.iterdir()] == ['b_c.jpg']
   assert (out / 'b_c.jpg').read_text() == 'mine'
@@ -106,10 +107,10 @@ def test_colors_of_every_grey_level():
 def test_other_runs_are_refused(workdir, tmp_path):
   selection = selecting.select(str(workdir))
   alone = selection._replace(config=selection.config | {'each': ''})
-  with pytest.raises(ValueError, match='config.each is blank'):
+  with pytest.raises(UserError, match='config.each is blank'):
     list(grid.grid(alone, tmp_path / 'out'))
   other = selection._replace(config=selection.config | {'each': 'content'})
-  with pytest.raises(ValueError, match='--config=configs/gatys2016.py'):
+  with pytest.raises(UserError, match='--config=configs/gatys2016.py'):
     list(grid.neural_style(other, tmp_path / 'out'))
   assert not (tmp_path / 'out').exists()
 

@@ -8,6 +8,7 @@ from PIL import Image
 import pytest
 import test_export
 
+from vizjax.errors import UserError
 from vizjax.export import synthesizing
 from vizjax.models.labels import imagenet
 from vizjax.models.labels import places205
@@ -207,7 +208,7 @@ def test_a_sheet_is_no_higher_than_a_jpeg_can_be():
 
 def test_another_recipe_is_refused_with_what_to_type(tmp_path):
   test_export.fabricate(tmp_path / 'w', decay=0.1)
-  with pytest.raises(ValueError, match='no rate_start.*nguyen2016.py') as told:
+  with pytest.raises(UserError, match='no rate_start.*nguyen2016.py') as told:
     write(tmp_path / 'w', tmp_path / 'out')
   assert '\n' not in str(told.value)
   assert not (tmp_path / 'out').exists()

@@ -10,6 +10,7 @@ import pytest
 import test_configs
 import test_export
 
+from vizjax.errors import UserError
 from vizjax.export import toolbox
 from vizjax.sweeps import sweep
 
@@ -224,7 +225,7 @@ def test_the_toolbox_policies(optimizer, policy, rates):
 def test_the_toolbox_replaces_nothing_unless_brave(yosinski, tmp_path):
   there = tmp_path / 'opt_fc3_0001_1_info.txt'
   there.write_text('mine')
-  with pytest.raises(ValueError, match=r"info.txt' is there \(1 such.*--brave"):
+  with pytest.raises(UserError, match=r"info.txt' is there \(1 such.*--brave"):
     test_export.write(yosinski, 'toolbox', tmp_path)
   assert test_export.names(tmp_path) == [there.name]
   assert there.read_text() == 'mine'
@@ -236,7 +237,7 @@ def test_the_toolbox_replaces_nothing_unless_brave(yosinski, tmp_path):
 
 def test_the_toolbox_wants_its_own_recipe(tmp_path):
   test_export.fabricate(tmp_path / 'w')
-  with pytest.raises(ValueError, match="'trace/obj'.*yosinski2015.py:3"):
+  with pytest.raises(UserError, match="'trace/obj'.*yosinski2015.py:3"):
     test_export.write(tmp_path / 'w', 'toolbox', tmp_path / 'out')
   assert not (tmp_path / 'out').exists()
 

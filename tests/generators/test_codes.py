@@ -10,6 +10,7 @@ import toynets
 from vizjax import core
 from vizjax import parameterizations
 from vizjax.build import assemble
+from vizjax.errors import UserError
 from vizjax.generators import codes
 from vizjax.models.download import catalogue
 from vizjax.photographs import images
@@ -135,7 +136,7 @@ def test_a_photograph_that_cannot_be_read_is_refused(tmp_path):
       sweep.plan(c)
   c = config(**given)
   c.photograph = None
-  with pytest.raises(ValueError, match='--config.photograph=FILE'):
+  with pytest.raises(UserError, match='--config.photograph=FILE'):
     sweep.plan(c)
 
 
@@ -160,7 +161,7 @@ def test_a_number_bounds_all(given, expected):
 def test_a_file_without_bounds_is_refused(text, tmp_path):
   path = tmp_path / 'b.txt'
   path.write_text(text)
-  with pytest.raises(ValueError, match='b.txt.* holds no bounds'):
+  with pytest.raises(UserError, match='b.txt.* holds no bounds'):
     codes.bound(str(path), toynets.prior())
 
 
@@ -169,13 +170,13 @@ def test_bounds_of_the_wrong_length_are_refused(tmp_path):
   path.write_text('1 2 3 4')
   c = config(projections='clip_box(0., bound(bounds, prior))')
   c.bounds = str(path)
-  with pytest.raises(ValueError, match='are 4 numbers, .* generator has 5'):
+  with pytest.raises(UserError, match='are 4 numbers, .* generator has 5'):
     sweep.plan(c)
 
 
 def test_published_bounds_are_looked_for_in_the_zoo(tmp_path, monkeypatch):
   monkeypatch.setenv(catalogue.VARIABLE, str(tmp_path))
-  with pytest.raises(ValueError, match='fetch act_range_3x_fc6'):
+  with pytest.raises(UserError, match='fetch act_range_3x_fc6'):
     codes.bound('act_range_3x_fc6', of_shape(1, 1, 4096))
 
 
@@ -279,7 +280,7 @@ def test_another_generator_is_another_run(tmp_path, monkeypatch):
   prior.params['deconv0']['bias'] += 1
   monkeypatch.setattr(toynets, 'prior', lambda: prior)
   toynets.prior.__module__ = 'toynets'
-  with pytest.raises(ValueError, match='the weights or arrays'):
+  with pytest.raises(UserError, match='the weights or arrays'):
     made(tmp_path / 'w')
 
 
@@ -296,7 +297,7 @@ def test_other_bounds_are_another_run(tmp_path):
     if same:
       sweep.execute(c, sweep.plan(c), str(tmp_path / 'w'))
       continue
-    with pytest.raises(ValueError, match='the weights or arrays'):
+    with pytest.raises(UserError, match='the weights or arrays'):
       sweep.execute(c, sweep.plan(c), str(tmp_path / 'w'))
 
 
@@ -306,5 +307,5 @@ def test_a_code_is_read_from_a_file(tmp_path):
   code = codes.saved(path, toynets.prior())((), 0)
   assert code.tolist() == [0, 1, 2, 3, 4]
   np.save(path, np.arange(6.0))
-  with pytest.raises(ValueError, match=r'holds \(6,\), .* is \(5,\)'):
+  with pytest.raises(UserError, match=r'holds \(6,\), .* is \(5,\)'):
     codes.saved(path, toynets.prior())

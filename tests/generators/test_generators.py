@@ -8,6 +8,7 @@ import numpy as np
 from oracles import upconvolution
 import pytest
 
+from vizjax.errors import UserError
 from vizjax.generators import networks
 from vizjax.models.formats import arrays
 from vizjax.models.interpreter import layers
@@ -82,7 +83,7 @@ BAD = {
 @pytest.mark.parametrize('name', BAD)
 def test_what_cannot_be_a_generator_is_refused(name):
   *arguments, words = BAD[name]
-  with pytest.raises(ValueError, match=words):
+  with pytest.raises(UserError, match=words):
     networks.table(*arguments)
 
 
@@ -183,7 +184,7 @@ def test_a_file_is_there_whole_or_not_at_all(written, tmp_path):
   _, table, params, code = written
   path = tmp_path / 'generator.npz'
   path.write_text('from before')
-  with pytest.raises(ValueError, match='colon'):
+  with pytest.raises(UserError, match='colon'):
     networks.write(path, table, {'a': {'b:c': 1}}, code.shape, 0.0, {})
   assert path.read_text() == 'from before'
   assert [p.name for p in tmp_path.iterdir()] == ['generator.npz']
@@ -226,7 +227,7 @@ def test_a_damaged_description_is_told_in_one_line(name, written, tmp_path):
   text = np.frombuffer(json.dumps(told).encode(), np.uint8)
   content['generator']['description'] = text
   arrays.write(tmp_path / 'generator.npz', content)
-  with pytest.raises(ValueError, match=words) as caught:
+  with pytest.raises(UserError, match=words) as caught:
     networks.trained(str(tmp_path))
   assert '\n' not in str(caught.value)
   assert 'generator.npz' in str(caught.value)
@@ -235,14 +236,14 @@ def test_a_damaged_description_is_told_in_one_line(name, written, tmp_path):
 def test_what_is_no_generator_is_told_in_one_line(written, tmp_path):
   folder, *_ = written
   path = tmp_path / 'generator.npz'
-  with pytest.raises(ValueError, match='is not there.*experiments.train_gen'):
+  with pytest.raises(UserError, match='is not there.*experiments.train_gen'):
     networks.trained(str(tmp_path))
   arrays.write(path, {'conv': {'kernel': np.zeros(3)}})
-  with pytest.raises(ValueError, match='holds no generator.*experiments.train'):
+  with pytest.raises(UserError, match='holds no generator.*experiments.train'):
     networks.trained(str(path))
   whole = (folder / 'generator.npz').read_bytes()
   for content in (b'', b'PK', whole[: len(whole) // 2], whole[:-30]):
     path.write_bytes(content)
-    with pytest.raises(ValueError, match='generator.npz') as caught:
+    with pytest.raises(UserError, match='generator.npz') as caught:
       networks.trained(str(tmp_path))
     assert '\n' not in str(caught.value)

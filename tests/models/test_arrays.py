@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from safetensors import numpy as safetensors
 
+from vizjax.errors import UserError
 from vizjax.models.formats import arrays
 
 ENDINGS = ('npz', 'safetensors')
@@ -125,7 +126,7 @@ def test_a_write_that_fails_leaves_what_was_there(
   ],
 )
 def test_what_cannot_be_stored_is_an_error(name, params, match, tmp_path):
-  with pytest.raises(ValueError, match=match):
+  with pytest.raises(UserError, match=match):
     arrays.write(tmp_path / name, params)
   assert not os.listdir(tmp_path)
 
@@ -270,7 +271,7 @@ def test_a_missing_library_is_an_error_that_tells_what_to_install(
   path = tmp_path / 'w.safetensors'
   arrays.write(path, PARAMS)
   monkeypatch.setitem(sys.modules, 'safetensors', None)
-  with pytest.raises(ValueError, match=r"pip install 'vizjax\[weights\]'"):
+  with pytest.raises(UserError, match=r"pip install 'vizjax\[weights\]'"):
     arrays.read(path)
 
 

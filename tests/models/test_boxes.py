@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from vizjax import models
+from vizjax.errors import UserError
 from vizjax.models import receptive_fields
 from vizjax.models.interpreter import layers
 from vizjax.models.interpreter import tables
@@ -326,7 +327,7 @@ def test_random_networks(seed):
 def test_what_has_no_form_without_padding_is_refused(row):
   table = (STEM, row if row.inputs else row._replace(inputs=('stem',)))
   bare = models.unpadded(network(table, (12, 12)))
-  with pytest.raises(ValueError, match="'top'.*cannot be computed without pad"):
+  with pytest.raises(UserError, match="'top'.*cannot be computed without pad"):
     jax.eval_shape(lambda image: bare(image), image_of((12, 12)))
   cut = models.cut(bare, ('stem',))
   assert cut(image_of((12, 12)))['stem'].shape == (10, 10, 3)
@@ -335,7 +336,7 @@ def test_what_has_no_form_without_padding_is_refused(row):
 def test_weights_for_each_position_have_no_box():
   options = (('shape', (3, 12, 12)),)
   table = (STEM, tables.Layer('top', 'scale', ('stem',), options=options))
-  with pytest.raises(ValueError, match="'top' has no receptive field"):
+  with pytest.raises(UserError, match="'top' has no receptive field"):
     models.boxed(network(table, (12, 12)), 'top')
 
 

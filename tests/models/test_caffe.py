@@ -12,6 +12,7 @@ from oracles import caffemodel
 import pytest
 
 from vizjax import models
+from vizjax.errors import UserError
 from vizjax.models import caffe
 from vizjax.models import receptive_fields
 from vizjax.models.caffe import schema
@@ -544,7 +545,7 @@ UNKNOWN = {
 @pytest.mark.parametrize('name', UNKNOWN)
 def test_what_is_not_read_is_refused(name):
   layers, words = UNKNOWN[name]
-  with pytest.raises(ValueError, match=words) as error:
+  with pytest.raises(UserError, match=words) as error:
     caffe.parse(net(layers))
   assert '\n' not in str(error.value)
 
@@ -608,7 +609,7 @@ EXTRA = {
 def test_a_blob_that_the_definition_does_not_take_is_refused(name):
   text, shapes, words = EXTRA[name]
   blobs = [np.ones(shape, np.float32) for shape in shapes]
-  with pytest.raises(ValueError, match=words):
+  with pytest.raises(UserError, match=words):
     caffe.model(*caffe.parse(net(text)), {'c': blobs})
 
 
@@ -691,7 +692,7 @@ UNFIT = {
 @pytest.mark.parametrize('name', UNFIT)
 def test_shapes_that_do_not_fit_name_the_layer(name):
   layers, words = UNFIT[name]
-  with pytest.raises(ValueError, match=words) as error:
+  with pytest.raises(UserError, match=words) as error:
     caffe.model(*caffe.parse(net(layers)), {})
   assert '\n' not in str(error.value)
 
@@ -711,7 +712,7 @@ def test_what_is_no_text_is_said(tmp_path):
   _, prototxt, weights = imported(tmp_path, V2)
   for content in (weights.read_bytes(), V2.encode('utf-16')):
     prototxt.write_bytes(content)
-    with pytest.raises(ValueError, match='is not text'):
+    with pytest.raises(UserError, match='is not text'):
       caffe.load(str(prototxt), str(weights))
 
 
@@ -793,7 +794,7 @@ def test_another_mean_or_scale_than_the_files_is_refused(name, tmp_path):
   parameters, arguments, words = OTHERWISE[name]
   _, prototxt, weights = imported(tmp_path, net(CONV))
   prototxt.write_text(transformed(parameters))
-  with pytest.raises(ValueError, match=words):
+  with pytest.raises(UserError, match=words):
     caffe.load(str(prototxt), str(weights), **arguments)
 
 
@@ -848,7 +849,7 @@ BAD = {
 @pytest.mark.parametrize('name', BAD)
 def test_a_bad_prototxt_is_named(name):
   text, words = BAD[name]
-  with pytest.raises(ValueError, match=words):
+  with pytest.raises(UserError, match=words):
     caffe.parse(text)
 
 
@@ -857,19 +858,17 @@ def test_weights_of_nvidias_caffe_are_named(tmp_path):
   blob = net.layer.add(name='c').blobs.add(raw_data=bytes(16))
   blob.shape.dim.append(8)
   (tmp_path / 'half.caffemodel').write_bytes(net.SerializeToString())
-  with pytest.raises(
-    ValueError, match='NVIDIA.*: type store_blobs_in_old_form'
-  ):
+  with pytest.raises(UserError, match='NVIDIA.*: type store_blobs_in_old_form'):
     caffe.read_weights(str(tmp_path / 'half.caffemodel'))
 
 
 def test_weights_that_do_not_fit_name_the_layer():
   found = caffemodel.blobs(V2)
   found['f'][0] = found['f'][0][:, :-1]
-  with pytest.raises(ValueError, match="layer 'f' is .575, 2.*expected .576"):
+  with pytest.raises(UserError, match="layer 'f' is .575, 2.*expected .576"):
     caffe.model(*caffe.parse(V2), found)
   del found['c']
-  with pytest.raises(ValueError, match="nothing for 'c'"):
+  with pytest.raises(UserError, match="nothing for 'c'"):
     caffe.model(*caffe.parse(V2), found)
 
 
@@ -879,9 +878,7 @@ def test_labels_come_from_a_list_or_a_file(tmp_path):
   names.write_text('red\ngreen\n')
   model = caffe.load(str(prototxt), str(weights), labels=str(names))
   assert model.labels == ('red', 'green')
-  with pytest.raises(
-    ValueError, match="1000 names .* expected 2, for layer 'f"
-  ):
+  with pytest.raises(UserError, match="1000 names .* expected 2, for layer 'f"):
     caffe.load(str(prototxt), str(weights), labels='imagenet')
 
 
@@ -924,7 +921,7 @@ def test_slices_without_points_are_equal_parts(tmp_path):
   assert max(difference(model, *files).values()) < 1e-5
   acts = model(jnp.zeros((9, 9, 3)))
   assert acts['a'].shape == acts['b'].shape == (7, 7, 4)
-  with pytest.raises(ValueError, match='7 channels cannot be cut into 2 equal'):
+  with pytest.raises(UserError, match='7 channels cannot be cut into 2 equal'):
     imported(tmp_path, HALVES.replace('num_output: 8', 'num_output: 7'))
 
 
@@ -936,6 +933,6 @@ def test_an_input_that_no_layer_reads_is_none():
   )
   assert caffe.parse(labelled) == caffe.parse(HALVES)
   with pytest.raises(
-    ValueError, match=r'2 inputs \(data, label\), expected one'
+    UserError, match=r'2 inputs \(data, label\), expected one'
   ):
     caffe.parse(labelled.replace('bottom: "b"', 'bottom: "label"'))

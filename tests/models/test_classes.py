@@ -4,6 +4,7 @@ import pathlib
 
 import pytest
 
+from vizjax.errors import UserError
 from vizjax.models.labels import imagenet
 from vizjax.models.labels import lists as lists_
 from vizjax.models.labels import names as names_
@@ -62,7 +63,7 @@ def test_a_class_that_is_not_known_is_left_out():
   [('crane', '134 .* 517'), ('maillot', '638 .* 639'), ('Missile', '657')],
 )
 def test_a_name_of_several_is_refused(name, several):
-  with pytest.raises(ValueError, match=f'{name}.*several units: {several}'):
+  with pytest.raises(UserError, match=f'{name}.*several units: {several}'):
     units('tench', name)
 
 
@@ -108,7 +109,7 @@ def test_a_file_without_names_is_refused(tmp_path):
   path = tmp_path / 'labels.txt'
   for content in (b'', b'\n \n', b'\xef\xbb\xbf'):
     path.write_bytes(content)
-    with pytest.raises(ValueError, match='has no names of classes'):
+    with pytest.raises(UserError, match='has no names of classes'):
       lists_.read(str(path))
 
 
@@ -116,14 +117,12 @@ def test_a_file_in_latin_1_is_refused_with_what_to_type(tmp_path):
   path = tmp_path / 'labels.txt'
   path.write_bytes('cat\nété\n'.encode('latin-1'))
   with pytest.raises(
-    ValueError, match=r'not text in UTF-8 \(line 2\).*iconv -f latin1'
+    UserError, match=r'not text in UTF-8 \(line 2\).*iconv -f latin1'
   ):
     lists_.read(str(path))
 
 
 def test_without_names_only_numbers_will_do():
   assert units('7', '0', '8', labels=(), count=8) == {'7': 7, '0': 0}
-  with pytest.raises(
-    ValueError, match="'zebra' is no number.*0 to 7.*--labels"
-  ):
+  with pytest.raises(UserError, match="'zebra' is no number.*0 to 7.*--labels"):
     units('7', 'zebra', labels=(), count=8)

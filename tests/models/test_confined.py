@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import test_keras
 
+from vizjax.errors import UserError
 from vizjax.models.formats import confined
 from vizjax.models.formats import hdf5
 from vizjax.models.formats import keras
@@ -72,7 +73,7 @@ def test_a_reader_that_hangs_or_dies_is_replaced(
   with monkeypatch.context() as patch:
     patch.setattr(confined, 'SECONDS', 1)
     for _ in range(2):
-      with pytest.raises(ValueError, match=f'weights.h5.*{match}') as raised:
+      with pytest.raises(UserError, match=f'weights.h5.*{match}') as raised:
         keras.read(path)
   assert '\n' not in str(raised.value)
   monkeypatch.setattr(hdf5, '__file__', program)
@@ -86,7 +87,7 @@ def test_one_process_reads_file_after_file(path):
   for _ in range(3):
     test_keras.check(path)
     path.write_bytes(b'damaged')
-    with pytest.raises(ValueError, match='signature not found'):
+    with pytest.raises(UserError, match='signature not found'):
       keras.read(path)
     test_keras.save(path)
   assert confined._processes[os.getpid()] is first
@@ -103,7 +104,7 @@ def test_memory_is_limited(path, monkeypatch):
   assert keras.read(path)['a']['w'].nbytes == 2**25
   monkeypatch.setattr(confined, 'MEMORY', 2**20)
   monkeypatch.setattr(confined, 'COPIES', 0)
-  with pytest.raises(ValueError, match='MemoryError|[Uu]nable to'):
+  with pytest.raises(UserError, match='MemoryError|[Uu]nable to'):
     keras.read(path)
 
 
@@ -112,7 +113,7 @@ def test_threads_may_read_at_once(tmp_path):
     path = tmp_path / f'{number}.h5'
     if number % 2:
       path.write_bytes(b'damaged')
-      with pytest.raises(ValueError, match=f'{number}.h5'):
+      with pytest.raises(UserError, match=f'{number}.h5'):
         keras.read(path)
     else:
       test_keras.save(path)
@@ -151,6 +152,6 @@ def test_files_that_end_libhdf5_are_one_line(name, monkeypatch):
   if not (FILES / name).exists():
     pytest.skip('the cases are not here')
   monkeypatch.setattr(confined, 'SECONDS', 2)
-  with pytest.raises(ValueError, match=name) as raised:
+  with pytest.raises(UserError, match=name) as raised:
     keras.read(FILES / name)
   assert '\n' not in str(raised.value)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import vizjax
+from vizjax.errors import UserError
 from vizjax.models.formats import torch
 from vizjax.models.interpreter import operators
 from vizjax.models.networks import efficientnet_lite0
@@ -65,5 +66,5 @@ def test_a_depthwise_convolution_is_a_grouped_one(stride, kernel, size):
 def test_a_wrong_file_is_refused(tmp_path):
   path = tmp_path / 'weights.pth'
   path.write_bytes(b'nothing')
-  with pytest.raises(ValueError, match='SHA-256.*expected 5793'):
+  with pytest.raises(UserError, match='SHA-256.*expected 5793'):
     vizjax.load('efficientnet_lite0', str(path))

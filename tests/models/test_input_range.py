@@ -16,6 +16,7 @@ from vizjax import projections
 from vizjax import targets
 from vizjax import transforms
 from vizjax.atlas import site as site_
+from vizjax.errors import UserError
 from vizjax.examples import search
 from vizjax.export import pictures as pictures_
 from vizjax.export import selecting
@@ -166,7 +167,7 @@ def test_a_photograph_is_grey_for_a_network_of_one_channel(folder):
   )
   start = targets.photograph(path)((16, 20, 1), 0)
   np.testing.assert_array_equal(start[..., 0], grey)
-  with pytest.raises(ValueError, match='but the network takes 5'):
+  with pytest.raises(UserError, match='but the network takes 5'):
     targets.photograph(path)((16, 20, 5), 0)
 
 
@@ -180,7 +181,7 @@ def test_networks_of_other_channels_are_run(channels, folder, tmp_path):
   assert image.shape[-1] == channels
   assert np.isfinite(image).all() and image.std() > 0.1
   if channels != 1:
-    with pytest.raises(ValueError, match='expected 3 channels .* or 1'):
+    with pytest.raises(UserError, match='expected 3 channels .* or 1'):
       search.plan(str(workdir), str(folder))
     return
   how = 'warp:12:bilinear'

@@ -8,6 +8,7 @@ import mutations
 import numpy as np
 import pytest
 
+from vizjax.errors import UserError
 from vizjax.models.formats import keras
 
 DRAW = np.random.RandomState(0)
@@ -172,14 +173,14 @@ def test_a_missing_library_is_an_error_that_tells_what_to_install(
   path, monkeypatch
 ):
   monkeypatch.setitem(sys.modules, 'h5py', None)
-  with pytest.raises(ValueError, match=r"pip install 'vizjax\[weights\]'"):
+  with pytest.raises(UserError, match=r"pip install 'vizjax\[weights\]'"):
     keras.read(path)
 
 
 def test_other_files_are_an_error(path):
   mutations.refuses(keras.read, path, b'', 'not a Keras HDF5 file')
   mutations.refuses(keras.read, path, b'x' * 10**4, 'signature not found')
-  with pytest.raises(ValueError, match='absent.h5'):
+  with pytest.raises(UserError, match='absent.h5'):
     keras.read(path.with_name('absent.h5'))
 
 

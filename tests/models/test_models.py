@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from vizjax import models
+from vizjax.errors import UserError
 from vizjax.models import receptive_fields
 from vizjax.models.interpreter import layers
 from vizjax.models.interpreter import tables
@@ -282,13 +283,13 @@ def test_a_model_without_a_table_is_cut_to_itself(model):
     model.params, model.mean, lambda *a: from_a_function(*a), (12, 12, 3)
   )
   assert models.cut(plain, ('conv1',)) is plain
-  with pytest.raises(ValueError, match="'conv1' has no receptive field"):
+  with pytest.raises(UserError, match="'conv1' has no receptive field"):
     models.boxed(plain, 'conv1')
 
 
 @pytest.mark.parametrize('layer', ['fc3', 'nothing'])
 def test_a_layer_without_a_field_is_not_boxed(model, layer):
-  with pytest.raises(ValueError, match=f'{layer!r} has no receptive field'):
+  with pytest.raises(UserError, match=f'{layer!r} has no receptive field'):
     models.boxed(model, layer)
 
 
@@ -299,11 +300,11 @@ def test_a_network_is_equal_to_one_that_is_loaded_again():
 
 
 def test_an_unknown_network_is_an_error_that_names_the_nearest():
-  with pytest.raises(ValueError) as error:
+  with pytest.raises(UserError) as error:
     models.load('alexnet_feature')
   assert "'alexnet_feature' is not a network" in str(error.value)
   assert "Did you mean 'alexnet_features'?" in str(error.value)
-  with pytest.raises(ValueError, match='vgg16_features'):
+  with pytest.raises(UserError, match='vgg16_features'):
     models.load('resnet')
 
 
@@ -312,7 +313,7 @@ def test_weights_with_another_checksum_are_refused(tmp_path):
   content = pickle.dumps({'AlexNet_0': {}})
   file.write_bytes(content)
   found = hashlib.sha256(content).hexdigest()
-  with pytest.raises(ValueError) as error:
+  with pytest.raises(UserError) as error:
     models.load('alexnet_features', str(file))
   for part in (str(file), found, alexnet_features.SHA256):
     assert part in str(error.value)
@@ -360,7 +361,7 @@ def test_a_pickle_that_names_a_function_is_refused(
   file = tmp_path / 'evil.ckpt'
   content = pickle.dumps({'AlexNet_0': Command(function, *arguments)})
   file.write_bytes(content)
-  with pytest.raises(ValueError, match=f'the pickle names {named}'):
+  with pytest.raises(UserError, match=f'the pickle names {named}'):
     # Even with a checksum that vouches for it.
     lpips.read(file, hashlib.sha256(content).hexdigest())
   assert not mark.exists()
@@ -392,13 +393,13 @@ def test_weights_that_do_not_fit_name_layer_found_and_expected():
 
   assert make(good).params['conv2']['kernel'].shape == (3, 3, 4, 6)
   kernel = {**good['conv2'], 'kernel': np.zeros((3, 3, 4, 5))}
-  with pytest.raises(ValueError) as error:
+  with pytest.raises(UserError) as error:
     make({**good, 'conv2': kernel})
   for part in ("kernel of layer 'conv2'", '(3, 3, 4, 5)', '(3, 3, 4, 6)'):
     assert part in str(error.value)
-  with pytest.raises(ValueError, match="nothing for 'conv2'"):
+  with pytest.raises(UserError, match="nothing for 'conv2'"):
     make({'conv1': good['conv1']})
-  with pytest.raises(ValueError, match="no bias for layer 'conv1'"):
+  with pytest.raises(UserError, match="no bias for layer 'conv1'"):
     make({**good, 'conv1': {'kernel': good['conv1']['kernel']}})
 
 
@@ -425,7 +426,7 @@ def test_weights_that_are_not_finite_are_told_where_a_network_is_loaded():
 
 def test_an_unknown_kind_of_layer_is_an_error():
   rows = tables.sequence(tables.Layer('odd', 'swish'))
-  with pytest.raises(ValueError, match="'odd' is of unknown kind 'swish'"):
+  with pytest.raises(UserError, match="'odd' is of unknown kind 'swish'"):
     layers.model(rows, {}, mean=(0.0, 0.0, 0.0), input_shape=(9, 9, 3))
 
 

@@ -6,6 +6,7 @@ import mutations
 import numpy as np
 import pytest
 
+from vizjax.errors import UserError
 from vizjax.models import means
 from vizjax.models.formats import npy
 
@@ -60,7 +61,7 @@ def test_headers_of_python_2_and_of_other_programs_are_read():
 def test_other_headers_are_one_line_for_the_user(header, tmp_path):
   path = tmp_path / 'mean.npy'
   path.write_bytes(written(header) + bytes(24))
-  with pytest.raises(ValueError, match='mean.npy') as raised:
+  with pytest.raises(UserError, match='mean.npy') as raised:
     means.load_npy(str(path))
   assert '\n' not in str(raised.value) and len(str(raised.value)) < 400
 

@@ -9,6 +9,7 @@ import pytest
 import test_caffe
 
 from vizjax import models
+from vizjax.errors import UserError
 from vizjax.models import caffe
 from vizjax.models import named
 from vizjax.models.download import catalogue
@@ -327,7 +328,7 @@ def test_the_order_of_a_file_changes_nothing_where_names_tell(case, ordered):
 @pytest.mark.parametrize('case', NOT_TOLD_APART)
 def test_weights_that_nothing_tells_apart_are_refused(case):
   content = alike(NOT_TOLD_APART[case])
-  with pytest.raises(ValueError, match='names do not tell .* give its weights'):
+  with pytest.raises(UserError, match='names do not tell .* give its weights'):
     layouts.matched(ALIKE, content, [NAMING])
 
 
@@ -336,7 +337,7 @@ def test_the_order_counts_where_a_format_keeps_it():
     content = alike(NOT_TOLD_APART[case])
     found = layouts.matched(ALIKE, content, [NAMING], ordered=True)
     assert [found[row]['weight'].flat[0] for row in ROWS] == [0, 1, 2, 3, 4]
-  with pytest.raises(ValueError, match='names do not tell'):
+  with pytest.raises(UserError, match='names do not tell'):
     content = alike(NOT_TOLD_APART['another count'])
     layouts.matched(ALIKE, content, [NAMING], ordered=True)
 
@@ -432,16 +433,16 @@ def test_transform_input_must_be_told_of_a_file_that_is_not_the_published(
   googlenet_file, monkeypatch
 ):
   file = str(googlenet_file[0])
-  with pytest.raises(ValueError, match='transform_input=True.* if .*=False if'):
+  with pytest.raises(UserError, match='transform_input=True.* if .*=False if'):
     models.load(googlenet.TORCHVISION, file)
-  with pytest.raises(ValueError, match="is 'no', expected True or False"):
+  with pytest.raises(UserError, match="is 'no', expected True or False"):
     googlenet.transforms(file, 'no')
-  with pytest.raises(ValueError, match='alone: leave it out'):
+  with pytest.raises(UserError, match='alone: leave it out'):
     models.load('vgg16', file, transform_input=True)
   monkeypatch.setattr(catalogue, 'vouches', lambda name, path: True)
   model = models.load(googlenet.TORCHVISION, file)
   np.testing.assert_array_equal(model.mean, 127.5)
-  with pytest.raises(ValueError, match='that torchvision published'):
+  with pytest.raises(UserError, match='that torchvision published'):
     models.load(googlenet.TORCHVISION, file, transform_input=False)
 
 
@@ -477,7 +478,7 @@ def test_weights_that_do_not_fit_are_told_of(name, tmp_path):
   change, told = BAD[name]
   file = tmp_path / 'toy.npz'
   arrays.write(file, wrong(change))
-  with pytest.raises(ValueError, match=told) as raised:
+  with pytest.raises(UserError, match=told) as raised:
     published.load('toy', TOY, str(file))
   assert str(file) in str(raised.value)
   assert "not 'toy'" in str(raised.value)
@@ -487,14 +488,14 @@ def test_the_file_of_another_network_is_refused(tmp_path):
   file = tmp_path / 'vgg16-397923af.pth'
   file.touch()
   told = r"is the file of 'torchvision_vgg16', not of 'vgg16': type load\("
-  with pytest.raises(ValueError, match=told):
+  with pytest.raises(UserError, match=told):
     models.load('vgg16', str(file))
 
 
 def test_weights_that_are_not_here_tell_what_to_type(tmp_path, monkeypatch):
   monkeypatch.setenv(catalogue.VARIABLE, str(tmp_path))
   for name in NAMES:
-    with pytest.raises(ValueError) as raised:
+    with pytest.raises(UserError) as raised:
       models.load(name)
     for part in (
       f'weights fetch {name}',

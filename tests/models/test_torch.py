@@ -12,6 +12,7 @@ import mutations
 import numpy as np
 import pytest
 
+from vizjax.errors import UserError
 from vizjax.models.formats import signatures
 from vizjax.models.formats import torch
 from vizjax.models.formats import unpickle
@@ -235,7 +236,7 @@ def test_what_does_not_fit_is_an_error(form, bad, match, path):
 
 def test_what_a_file_says_is_one_line_without_control_letters(path):
   path.write_bytes(legacy(name('torch', 'A\x1b[31m\tB'), {}))
-  with pytest.raises(ValueError, match=r'names torch.A \[31m B: ') as raised:
+  with pytest.raises(UserError, match=r'names torch.A \[31m B: ') as raised:
     torch.read(path)
   assert str(raised.value).isprintable()
 
@@ -267,9 +268,9 @@ def test_other_files_are_an_error(content, match, path):
 
 
 def test_a_file_that_is_not_there_is_an_error(tmp_path):
-  with pytest.raises(ValueError, match='absent.pth.*No such file'):
+  with pytest.raises(UserError, match='absent.pth.*No such file'):
     torch.read(tmp_path / 'absent.pth')
-  with pytest.raises(ValueError, match='directory'):
+  with pytest.raises(UserError, match='directory'):
     torch.read(tmp_path)
 
 

@@ -13,6 +13,7 @@ import pytest
 import scipy.io
 
 from vizjax import files
+from vizjax.errors import UserError
 from vizjax.models import caffe
 from vizjax.models import means
 from vizjax.models.formats import arrays
@@ -115,7 +116,7 @@ def test_other_files_are_an_error_that_says_what_they_are(
   path.write_bytes(content)
   if read is caffe.read_weights and content[:2] == b'PK':
     match = 'it is a zip'
-  with pytest.raises(ValueError, match=match) as error:
+  with pytest.raises(UserError, match=match) as error:
     read(str(path))
   assert str(path) in str(error.value)
   assert '\n' not in str(error.value)
@@ -125,9 +126,7 @@ def test_other_files_are_an_error_that_says_what_they_are(
 def test_weights_of_other_formats_are_no_caffemodel(form, tmp_path):
   path = tmp_path / 'net.caffemodel'
   WRITERS[form](path)
-  with pytest.raises(
-    ValueError, match='cannot be read as a .caffemodel: it is'
-  ):
+  with pytest.raises(UserError, match='cannot be read as a .caffemodel: it is'):
     caffe.read_weights(str(path))
 
 
@@ -139,14 +138,14 @@ def test_weights_of_other_names_are_listed():
   )
   blobs = {f'conv{i}': [np.zeros((2, 3, 3, 3)), np.zeros(2)] for i in range(15)}
   told = "nothing for 'c': they have 'conv0', 'conv1', .*'conv11' and 3 more"
-  with pytest.raises(ValueError, match=told):
+  with pytest.raises(UserError, match=told):
     caffe.model(table, shape, blobs)
 
 
 def test_bytes_without_a_mark_are_damaged_or_no_caffemodel(tmp_path):
   path = tmp_path / 'net.caffemodel'
   path.write_bytes(b'\xff' * 600)
-  with pytest.raises(ValueError, match='damaged, or no .caffemodel'):
+  with pytest.raises(UserError, match='damaged, or no .caffemodel'):
     detect.read(path)
 
 
@@ -167,7 +166,7 @@ def test_what_is_not_read_yet_says_what_to_type(file, match):
   path = CASES / folder / file
   if not path.exists():
     pytest.skip('the cases are not here')
-  with pytest.raises(ValueError, match=match):
+  with pytest.raises(UserError, match=match):
     detect.read(path)
 
 
@@ -210,7 +209,7 @@ EMPTY = {
 def test_a_file_without_weights_is_refused(form, tmp_path):
   make, match = EMPTY[form]
   make(tmp_path / 'weights')
-  with pytest.raises(ValueError, match=match):
+  with pytest.raises(UserError, match=match):
     detect.read(tmp_path / 'weights')
 
 
@@ -218,9 +217,9 @@ def test_another_zip_is_an_error_that_lists_it(tmp_path):
   path = tmp_path / 'weights.zip'
   with zipfile.ZipFile(path, 'w') as archive:
     archive.writestr('release/generator.caffemodel', b'')
-  with pytest.raises(ValueError, match='release/generator.caffemodel'):
+  with pytest.raises(UserError, match='release/generator.caffemodel'):
     detect.read(path)
-  with pytest.raises(ValueError, match='absent'):
+  with pytest.raises(UserError, match='absent'):
     detect.read(tmp_path / 'absent')
 
 

@@ -12,6 +12,7 @@ import pytest
 import test_zoo
 
 from experiments import weights
+from vizjax.errors import UserError
 from vizjax.models.download import catalogue
 from vizjax.models.download import transfer
 from vizjax.models.formats import arrays
@@ -112,7 +113,7 @@ def test_bounds_are_fetched_and_verified_as_weights_are(
 
 def test_all_names_are_known_before_the_first_is_fetched(server, home):
   for command in ('fetch', 'verify'):
-    with pytest.raises(ValueError, match="'fre' is not .* mean 'free'"):
+    with pytest.raises(UserError, match="'fre' is not .* mean 'free'"):
       weights.main([command, 'one', 'fre'])
   assert not server.log and not home.exists()
 
@@ -123,9 +124,9 @@ def test_verify_tells_what_is_right_and_what_is_not(server, home, capsys):
   weights.main(['verify', 'one'])
   assert capsys.readouterr().out.endswith(', as published\n')
   (home / '1.zip').write_bytes(test_zoo.OTHER)
-  with pytest.raises(ValueError, match=test_zoo.sha256(CONTENT)):
+  with pytest.raises(UserError, match=test_zoo.sha256(CONTENT)):
     weights.main(['verify', 'one'])
-  with pytest.raises(ValueError, match='fetch two'):
+  with pytest.raises(UserError, match='fetch two'):
     weights.main(['verify', 'two'])
 
 
@@ -141,7 +142,7 @@ def test_verify_tells_what_is_right_and_what_is_not(server, home, capsys):
   ],
 )
 def test_what_cannot_be_run_is_told_with_what_to_type(typed, told):
-  with pytest.raises(ValueError, match=told) as raised:
+  with pytest.raises(UserError, match=told) as raised:
     weights.main(typed)
   assert 'type python -m experiments.weights ' in str(raised.value)
 
@@ -178,7 +179,7 @@ def test_one_format_of_vizjax_becomes_the_other(tmp_path):
   arrays.write(first, params)
   weights.main(['convert', str(first), str(second)])
   jax.tree.map(np.testing.assert_array_equal, arrays.read(second), params)
-  with pytest.raises(ValueError, match='expected .* .npz or .safetensors'):
+  with pytest.raises(UserError, match='expected .* .npz or .safetensors'):
     weights.main(['convert', str(first), str(tmp_path / 'c.txt')])
 
 
@@ -198,7 +199,7 @@ def test_numbers_that_are_not_finite_are_told_of(tmp_path):
 def test_nothing_is_written_for_a_file_that_is_refused(tmp_path, monkeypatch):
   monkeypatch.setenv('HOME', str(tmp_path))
   (tmp_path / 'a.pth').write_bytes(b'')
-  with pytest.raises(ValueError, match='a.pth.* it is empty'):
+  with pytest.raises(UserError, match='a.pth.* it is empty'):
     weights.main(['convert', '~/a.pth', '~/b.npz'])
   assert os.listdir(tmp_path) == ['a.pth']
   arrays.write(tmp_path / 'a.npz', {'a': {'b': np.ones(1)}})

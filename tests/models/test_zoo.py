@@ -16,6 +16,7 @@ import zipfile
 import pytest
 
 from vizjax import models
+from vizjax.errors import UserError
 from vizjax.models.download import catalogue
 from vizjax.models.download import transfer
 
@@ -160,7 +161,7 @@ PARTIAL = ['.toy.npz.json', '.toy.npz.partial']
 def break_off(server, home, after):
   """A fetch of which so many bytes arrive, and no more."""
   server.cuts = [after] + [0] * (transfer.TRIES - 1)
-  with pytest.raises(ValueError, match='broke off'):
+  with pytest.raises(UserError, match='broke off'):
     catalogue.fetch('toy')
   assert left(home) == PARTIAL
   assert (home / '.toy.npz.partial').read_bytes() == server.content[:after]
@@ -192,7 +193,7 @@ def test_every_kind_of_checksum_is_compared(server, home, put, checksum):
   if checksum is None:
     assert catalogue.verify(file, home / 'toy.npz') != found
     return
-  with pytest.raises(ValueError, match=checksum.value):
+  with pytest.raises(UserError, match=checksum.value):
     catalogue.verify(file, home / 'toy.npz')
 
 
@@ -350,7 +351,7 @@ def test_a_part_from_another_address_is_not_gone_on_from(server, home, put):
 
 def test_a_wrong_file_is_refused_with_both_checksums(server, home, put):
   server.content = OTHER
-  with pytest.raises(ValueError) as raised:
+  with pytest.raises(UserError) as raised:
     catalogue.fetch('toy')
   for words in (
     sha256(OTHER),
@@ -365,7 +366,7 @@ def test_a_file_of_another_size_is_refused_before_it_is_fetched(
   server, home, put
 ):
   put(size=len(CONTENT) + 1)
-  with pytest.raises(ValueError, match='512000 bytes: expected 512001'):
+  with pytest.raises(UserError, match='512000 bytes: expected 512001'):
     catalogue.fetch('toy')
   assert left(home) == []
 
@@ -383,7 +384,7 @@ def test_a_truncated_file_is_refused_and_its_part_kept(
 
 def test_a_file_short_by_its_checksum_is_refused(server, home, put):
   server.content = CONTENT[:-1]
-  with pytest.raises(ValueError, match=f'{sha256(CONTENT[:-1])}, 511999 bytes'):
+  with pytest.raises(UserError, match=f'{sha256(CONTENT[:-1])}, 511999 bytes'):
     catalogue.fetch('toy')
   assert left(home) == []
 
@@ -393,7 +394,7 @@ def test_a_server_without_the_file_is_told_of_at_once(
   server, home, put, status
 ):
   server.statuses = [status]
-  with pytest.raises(ValueError, match=f'answers {status} .*by hand'):
+  with pytest.raises(UserError, match=f'answers {status} .*by hand'):
     catalogue.fetch('toy')
   assert len(server.log) == 1
   assert left(home) == []
@@ -411,7 +412,7 @@ def test_a_refused_connection_says_so_and_keeps_the_part(server, home, put):
     taken.bind(('127.0.0.1', 0))  # and does not listen
     address = f'http://127.0.0.1:{taken.getsockname()[1]}/weights'
     put(address=address)
-    with pytest.raises(ValueError, match='cannot be reached .*refused'):
+    with pytest.raises(UserError, match='cannot be reached .*refused'):
       catalogue.fetch('toy')
   assert left(home) == []
 
@@ -421,7 +422,7 @@ def test_a_server_that_falls_silent_is_given_up(server, home, put, monkeypatch):
   monkeypatch.setattr(transfer, 'TRIES', 2)
   server.stalls.clear()
   server.cuts = [1000, 1000]
-  with pytest.raises(ValueError, match='broke off 2 times .*timed out'):
+  with pytest.raises(UserError, match='broke off 2 times .*timed out'):
     catalogue.fetch('toy')
   assert (home / PARTIAL[1]).read_bytes() == CONTENT[:2000]
 
@@ -433,7 +434,7 @@ def test_redirections_lead_to_the_web_and_nowhere_else(server, home, put):
   (home / 'toy.npz').unlink()
   for location in ('file:///etc/passwd', 'ftp://127.0.0.1/weights'):
     server.statuses, server.location = [302], location
-    with pytest.raises(ValueError, match='302|unknown url type'):
+    with pytest.raises(UserError, match='302|unknown url type'):
       catalogue.fetch('toy')
     assert left(home) == []
 
@@ -441,7 +442,7 @@ def test_redirections_lead_to_the_web_and_nowhere_else(server, home, put):
 @pytest.mark.parametrize('address', ['file:///etc/passwd', 'ftp://a/b', 'a/b'])
 def test_only_addresses_of_the_web_are_fetched(home, put, address):
   put(address=address)
-  with pytest.raises(ValueError, match='no address of http or https'):
+  with pytest.raises(UserError, match='no address of http or https'):
     catalogue.fetch('toy')
   assert left(home) == []
 
@@ -450,7 +451,7 @@ def test_two_processes_do_not_write_one_file(server, home, put):
   home.mkdir()
   with open(home / PARTIAL[1], 'ab') as other:
     fcntl.flock(other, fcntl.LOCK_EX)
-    with pytest.raises(ValueError, match='in use'):
+    with pytest.raises(UserError, match='in use'):
       catalogue.fetch('toy')
   catalogue.fetch('toy')
   assert catalogue.find('toy').read_bytes() == CONTENT
@@ -472,7 +473,7 @@ def test_nothing_half_written_has_the_final_name(server, home, put):
 
 def test_a_missing_file_tells_command_address_and_destination(home):
   for file in catalogue.FILES:
-    with pytest.raises(ValueError) as raised:
+    with pytest.raises(UserError) as raised:
       catalogue.find(file.name)
     for words in (
       f'python -m experiments.weights fetch {file.name}',
@@ -495,7 +496,7 @@ def test_published_bounds_are_found_and_verified(home, times):
   found = catalogue.verify(catalogue.get(name), catalogue.find(name))
   assert found == f'SHA-256 {sha256(content)}'
   catalogue.path(name).write_bytes(content[::-1])
-  with pytest.raises(ValueError, match=f'expected SHA-256 {sha256(content)}'):
+  with pytest.raises(UserError, match=f'expected SHA-256 {sha256(content)}'):
     catalogue.verify(catalogue.get(name), catalogue.find(name))
 
 
@@ -504,13 +505,13 @@ def test_bounds_are_no_weights_of_a_network(home):
   assert len(bounds) == 3
   home.mkdir()
   for file in bounds:
-    with pytest.raises(ValueError, match=f'bounds of .*fetch {file.name}'):
+    with pytest.raises(UserError, match=f'bounds of .*fetch {file.name}'):
       catalogue.find(file.name)
     catalogue.path(file.name).write_text('12 11 13')
     assert catalogue.owner(file.file) is None
-    with pytest.raises(ValueError, match=f"'{file.name}' is not a network of"):
+    with pytest.raises(UserError, match=f"'{file.name}' is not a network of"):
       models.load(file.name)
-    with pytest.raises(ValueError, match=f"{file.file}' cannot be read"):
+    with pytest.raises(UserError, match=f"{file.file}' cannot be read"):
       models.load('bvlc_caffenet', str(catalogue.path(file.name)))
 
 
@@ -527,11 +528,11 @@ def test_a_file_put_by_hand_is_found_and_verified(home, put):
   assert catalogue.vouches('toy', home / 'toy.npz')
   (home / 'toy.npz').write_bytes(CONTENT[:-1])
   assert not catalogue.vouches('toy', home / 'toy.npz')
-  with pytest.raises(ValueError, match='511999 bytes; expected .* 512000'):
+  with pytest.raises(UserError, match='511999 bytes; expected .* 512000'):
     catalogue.find('toy')
   (home / 'toy.npz').write_bytes(OTHER)
   with pytest.raises(
-    ValueError, match=f'delete it and type {catalogue.COMMAND}'
+    UserError, match=f'delete it and type {catalogue.COMMAND}'
   ):
     catalogue.fetch('toy')
   assert (home / 'toy.npz').read_bytes() == OTHER  # left to its owner
@@ -588,13 +589,13 @@ def test_a_bad_archive_leaves_nothing_behind(home, put, content, told):
   put(member='*.caffemodel')
   home.mkdir()
   (home / 'toy.npz').write_bytes(content)
-  with pytest.raises(ValueError, match=told):
+  with pytest.raises(UserError, match=told):
     catalogue.find('toy')
   assert [p.name for p in home.iterdir()] == ['toy.npz']
 
 
 def test_an_unknown_name_is_refused_with_the_nearest():
-  with pytest.raises(ValueError, match="Did you mean 'bvlc_caffenet'"):
+  with pytest.raises(UserError, match="Did you mean 'bvlc_caffenet'"):
     catalogue.path('bvlc_cafenet')
 
 

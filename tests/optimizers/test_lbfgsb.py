@@ -13,6 +13,7 @@ from vizjax import core
 from vizjax import models
 from vizjax import objectives
 from vizjax import parameterizations
+from vizjax.errors import UserError
 from vizjax.optimizers import lbfgs
 
 pytestmark = pytest.mark.usefixtures('quickly')
@@ -361,7 +362,7 @@ def test_trees_and_dtypes_are_kept(x64, dtype):
   ],
 )
 def test_a_wrong_argument_is_an_error(kwargs, expected):
-  with pytest.raises(ValueError, match=expected):
+  with pytest.raises(UserError, match=expected):
     lbfgs.lbfgsb(**kwargs)
 
 

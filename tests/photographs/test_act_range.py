@@ -10,6 +10,7 @@ import pytest
 import test_launchers
 
 from experiments import act_range
+from vizjax.errors import UserError
 from vizjax.photographs import images
 from vizjax.photographs import preprocessing
 
@@ -106,7 +107,7 @@ BAD = {
 def test_what_is_wrong_is_told_in_one_line(name, folder, tmp_path):
   changed, words = BAD[name]
   arguments = {'folder': folder, 'out': tmp_path / 'out.txt', **changed}
-  with pytest.raises(ValueError, match=words) as caught:
+  with pytest.raises(UserError, match=words) as caught:
     make(**arguments)
   assert '\n' not in str(caught.value).strip()
   assert not [path for path in tmp_path.iterdir() if 'out' in path.name]
@@ -114,7 +115,7 @@ def test_what_is_wrong_is_told_in_one_line(name, folder, tmp_path):
 
 def test_an_empty_folder_is_refused(tmp_path):
   (tmp_path / 'data').mkdir()
-  with pytest.raises(ValueError, match='has no images: expected files'):
+  with pytest.raises(UserError, match='has no images: expected files'):
     make(tmp_path / 'data', tmp_path / 'out.txt')
 
 
@@ -122,7 +123,7 @@ def test_a_file_is_there_whole_or_not_at_all(folder, tmp_path):
   (folder / 'cat' / 'd.png').write_bytes(b'damaged')
   out = tmp_path / 'out.txt'
   out.write_text('from before')
-  with pytest.raises(ValueError, match='cat/d.png.*cannot be decoded'):
+  with pytest.raises(UserError, match='cat/d.png.*cannot be decoded'):
     make(folder, out, batch=1)
   assert out.read_text() == 'from before'
   assert sorted(path.name for path in tmp_path.iterdir()) == ['data', 'out.txt']

@@ -9,6 +9,7 @@ from PIL import Image
 import pytest
 
 from vizjax import models
+from vizjax.errors import UserError
 from vizjax.models.interpreter import tables
 from vizjax.photographs import classifiers
 from vizjax.photographs import datasets
@@ -109,7 +110,7 @@ def test_of_equal_scores_the_first_unit_is_better():
 @pytest.mark.filterwarnings('ignore:.*weights are NaN or infinite')
 def test_nan_is_an_error_and_not_a_right_answer():
   classifier = classifiers.of(linear([0, 1], [0, np.nan]))
-  with pytest.raises(ValueError, match="layer 'a' is NaN for '0'"):
+  with pytest.raises(UserError, match="layer 'a' is NaN for '0'"):
     list(classifiers.answers(classifier, photographs(), HOW, {'a': 0}))
 
 
@@ -144,17 +145,17 @@ def test_labels_belong_to_the_layer_with_as_many_units():
   assert classifiers.of(net, labels=tuple('vwxyz')).labels == tuple('vwxyz')
   net = dataclasses.replace(net, labels=('a', 'b'))
   assert classifiers.of(net).labels == ()
-  with pytest.raises(ValueError, match="2 labels, expected 5: layer 'fc3'"):
+  with pytest.raises(UserError, match="2 labels, expected 5: layer 'fc3'"):
     classifiers.of(net, labels=('a', 'b'))
 
 
 def test_a_layer_that_is_no_vector_is_refused():
-  with pytest.raises(ValueError, match=r"'conv2' is \(6, 6, 6\).*: fc3$"):
+  with pytest.raises(UserError, match=r"'conv2' is \(6, 6, 6\).*: fc3$"):
     classifiers.of(conftest.toy(), 'conv2')
-  with pytest.raises(ValueError, match="'fc4' is not.*Did you mean 'fc3'"):
+  with pytest.raises(UserError, match="'fc4' is not.*Did you mean 'fc3'"):
     classifiers.of(conftest.toy(), 'fc4')
   cut = models.cut(conftest.toy(), ('conv2',))
-  with pytest.raises(ValueError, match='but the network has none'):
+  with pytest.raises(UserError, match='but the network has none'):
     classifiers.of(cut)
 
 
@@ -162,7 +163,7 @@ def test_a_network_of_neither_color_nor_grey_is_refused():
   net = models.from_function(
     lambda params, image: image.sum((0, 1)), (), input_shape=(8, 8, 2)
   )
-  with pytest.raises(ValueError, match=r'\(8, 8, 2\), expected 3 channels'):
+  with pytest.raises(UserError, match=r'\(8, 8, 2\), expected 3 channels'):
     classifiers.of(net)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 import pytest
 
+from vizjax.errors import UserError
 from vizjax.photographs import datasets
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -83,7 +84,7 @@ def test_what_cannot_be_decoded_has_an_id(tmp_path):
     'a.png',
     'cat/b.png',
   ]
-  with pytest.raises(ValueError, match='b.png.*cannot be decoded'):
+  with pytest.raises(UserError, match='b.png.*cannot be decoded'):
     data[1]
 
 
@@ -225,7 +226,7 @@ def test_a_file_that_is_no_image_is_named(tmp_path):
   paths = list(damaged(tmp_path))
   assert len(paths) == 5
   for path in paths:
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(UserError) as caught:
       only(path.parent)
     words = str(caught.value)
     assert repr(str(path)) in words and 'cannot be decoded' in words
@@ -235,7 +236,7 @@ def test_a_file_that_is_no_image_is_named(tmp_path):
 def test_what_pillow_holds_for_a_bomb_is_refused(tmp_path, monkeypatch):
   path = save(tmp_path / 'bomb.png', draw(40, 50))
   monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 900)  # refused from twice that
-  with pytest.raises(ValueError, match='bomb.png.*too large.*1800 pixels'):
+  with pytest.raises(UserError, match='bomb.png.*too large.*1800 pixels'):
     only(path.parent)
 
 
@@ -248,7 +249,7 @@ def test_a_folder_that_is_none_is_refused(tmp_path):
     '': 'is not a folder',
     str(tmp_path / 'empty'): 'has no images: expected files .*jpg',
   }.items():
-    with pytest.raises(ValueError, match=words) as caught:
+    with pytest.raises(UserError, match=words) as caught:
       datasets.open(spec)
     assert repr(spec) in str(caught.value)
 
@@ -391,7 +392,7 @@ def test_a_set_that_is_not_there_says_what_to_type(sets, tmp_path, monkeypatch):
     ('tfds:', 'is no data set', 'tfds:NAME'),
     ('tfds:a b', 'is no data set'),
   ):
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(UserError) as caught:
       datasets.open(spec)
     for part in (repr(spec), *words):
       assert part in str(caught.value), (spec, str(caught.value))
@@ -408,7 +409,7 @@ def test_a_set_in_another_format_is_refused(prepared, tmp_path, monkeypatch):
       content = content.replace(b'"array_record"', b'"tfrecord"')
     (folder / path.name).write_bytes(content)
   monkeypatch.setenv('TFDS_DATA_DIR', str(tmp_path))
-  with pytest.raises(ValueError, match='as tfrecord, expected array_record'):
+  with pytest.raises(UserError, match='as tfrecord, expected array_record'):
     datasets.open('tfds:toy_test')
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 import pytest
 
+from vizjax.errors import UserError
 from vizjax.photographs import datasets
 from vizjax.photographs import decoding
 from vizjax.photographs import files
@@ -131,7 +132,7 @@ def test_twelve_bits_are_taken_by_their_own_largest_number(tmp_path):
 def test_depths_of_an_unknown_range_are_refused(pixels, words, tmp_path):
   path = tmp_path / 'a.tif'
   Image.fromarray(pixels).save(path)
-  with pytest.raises(ValueError, match=f'a.tif.*cannot be decoded.*{words}'):
+  with pytest.raises(UserError, match=f'a.tif.*cannot be decoded.*{words}'):
     decoding.of_file(str(path))
 
 
@@ -143,7 +144,7 @@ def test_what_is_no_file_is_refused_at_once(tmp_path):
     'gone.png': 'is a link that leads to no file',
     '': 'is a folder, expected an image file',
   }.items():
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(UserError, match=words):
       decoding.of_file(str(tmp_path / name))
   with pytest.raises(FileNotFoundError):
     decoding.of_file(str(tmp_path / 'missing.png'))
@@ -154,5 +155,5 @@ def test_both_readers_refuse_as_many_pixels(tmp_path, monkeypatch):
   Image.new('L', (50, 40)).save(path)
   monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 900)  # refused from twice that
   for read in (files.read, lambda _: datasets.open(str(tmp_path))[0]):
-    with pytest.raises(ValueError, match='too large, expected at most 1800'):
+    with pytest.raises(UserError, match='too large, expected at most 1800'):
       read(str(path))

@@ -4,6 +4,7 @@ import numpy as np
 from PIL import Image
 import pytest
 
+from vizjax.errors import UserError
 from vizjax.photographs import images
 
 # Grey levels: float32 sums of a dozen weights, of numbers up to 255.
@@ -60,14 +61,14 @@ def test_the_home_directory_is_known(tmp_path, monkeypatch):
 def test_a_missing_image_cannot_be_read(tmp_path):
   with pytest.raises(FileNotFoundError, match='none.png'):
     images.read(str(tmp_path / 'none.png'))
-  with pytest.raises(ValueError, match='is a folder, expected an image file'):
+  with pytest.raises(UserError, match='is a folder, expected an image file'):
     images.read(str(tmp_path))
 
 
 def test_what_is_no_image_is_named(tmp_path):
   path = tmp_path / 'text.png'
   path.write_text('not an image')
-  with pytest.raises(ValueError, match="text.png' cannot be decoded"):
+  with pytest.raises(UserError, match="text.png' cannot be decoded"):
     images.read(str(path))
 
 
@@ -75,9 +76,7 @@ def test_half_an_image_is_an_error(tmp_path):
   images.write(tmp_path / 'whole.png', an_image(64, 64))
   whole = (tmp_path / 'whole.png').read_bytes()
   (tmp_path / 'half.png').write_bytes(whole[: len(whole) // 2])
-  with pytest.raises(
-    ValueError, match="half.png' cannot be decoded.*truncated"
-  ):
+  with pytest.raises(UserError, match="half.png' cannot be decoded.*truncated"):
     images.read(str(tmp_path / 'half.png'))
 
 
@@ -113,7 +112,7 @@ def test_a_file_that_cannot_be_renamed_is_removed(tmp_path):
 
 
 def test_an_unknown_ending_is_refused(tmp_path):
-  with pytest.raises(ValueError, match='.xyz'):
+  with pytest.raises(UserError, match='.xyz'):
     images.write(tmp_path / 'image.xyz', an_image())
   assert not list(tmp_path.iterdir())
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from test_configs import load
+from vizjax.errors import UserError
 from vizjax.photographs import files
 from vizjax.photographs import images
 from vizjax.sweeps import sweep
@@ -52,9 +53,9 @@ def test_a_plus_of_a_file_name_does_not_split_it(here):
 
 def test_no_name_at_all_is_refused(here):
   for text in ('', ' ', ' , '):
-    with pytest.raises(ValueError, match='expected a file: type --config.phot'):
+    with pytest.raises(UserError, match='expected a file: type --config.phot'):
       files.listed(text)
-  with pytest.raises(ValueError, match="'z.[.]jpg' is the name of no file"):
+  with pytest.raises(UserError, match="'z.[.]jpg' is the name of no file"):
     files.listed('1.jpg,z*.jpg')
 
 

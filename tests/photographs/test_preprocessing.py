@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from vizjax.errors import UserError
 from vizjax.photographs import datasets
 from vizjax.photographs import preprocessing
 
@@ -87,7 +88,7 @@ def test_an_image_of_the_right_size_is_only_cut():
 
 
 def test_the_input_may_not_be_larger_than_what_it_is_cut_from():
-  with pytest.raises(ValueError, match='short:9:bicubic leaves 9.*at least 11'):
+  with pytest.raises(UserError, match='short:9:bicubic leaves 9.*at least 11'):
     preprocessing.apply(HOW(9, False, 'bicubic'), draw(30, 30), (9, 11))
 
 
@@ -136,15 +137,13 @@ def test_the_size_is_in_proportion_to_the_input(model, sizes):
 
 
 def test_a_network_that_is_no_formula_is_refused():
-  with pytest.raises(ValueError, match='not a formula'):
+  with pytest.raises(UserError, match='not a formula'):
     preprocessing.own('load(', (227, 227))
 
 
 def test_a_strip_is_refused_by_its_name():
   example = datasets.Example('a/b.png', draw(3, 301), '')
-  with pytest.raises(
-    ValueError, match="'a/b.png' is 301 x 3 pixels, .* 100 ti"
-  ):
+  with pytest.raises(UserError, match="'a/b.png' is 301 x 3 pixels, .* 100 ti"):
     preprocessing.prepared(HOW(14, False, 'bilinear'), example, (12, 12))
   example = example._replace(image=draw(3, 300))
   found = preprocessing.prepared(HOW(14, False, 'bilinear'), example, (12, 12))
@@ -165,9 +164,7 @@ def test_a_batch_is_no_larger_than_what_there_is_and_what_fits():
   assert preprocessing.together(1, 9, (30000, 30000)) == 1
   largest = 2**30 // (3 * 224 * 224)
   assert preprocessing.together(largest, 10**6, (224, 224)) == largest
-  with pytest.raises(
-    ValueError, match=f'--batch=30000: .*--batch={largest} or'
-  ):
+  with pytest.raises(UserError, match=f'--batch=30000: .*--batch={largest} or'):
     preprocessing.together(30000, 10**6, (224, 224))
 
 
@@ -184,6 +181,6 @@ def test_what_is_printed_can_be_typed():
    'short:a:bicubic', 'a:b:c:d'],
 )  # fmt: skip
 def test_what_cannot_be_read_is_told(text):
-  with pytest.raises(ValueError, match='cannot be read.*type short:') as caught:
+  with pytest.raises(UserError, match='cannot be read.*type short:') as caught:
     preprocessing.parse(text)
   assert repr(text) in str(caught.value)

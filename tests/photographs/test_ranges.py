@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from vizjax import models
+from vizjax.errors import UserError
 from vizjax.photographs import datasets
 from vizjax.photographs import moments as moments_
 from vizjax.photographs import preprocessing
@@ -125,10 +126,10 @@ def test_an_activation_that_is_no_number_is_told_with_its_image(wrong, told):
   net = models.from_function(
     function, np.float32(pixels.mean() - 5), input_shape=(12, 12, 3)
   )
-  with pytest.raises(ValueError, match=told):
+  with pytest.raises(UserError, match=told):
     moments_.measured(net, 'a', data, HOW)
 
 
 def test_an_unknown_layer_is_refused_with_the_nearest():
-  with pytest.raises(ValueError, match="'pool2' is not.*Did you mean 'pool1'"):
+  with pytest.raises(UserError, match="'pool2' is not.*Did you mean 'pool1'"):
     moments_.measured(conftest.toy(), 'pool2', photographs(), HOW)

@@ -14,6 +14,7 @@ import test_datasets
 import test_launchers
 
 from experiments import validate
+from vizjax.errors import UserError
 from vizjax.models.labels import imagenet
 from vizjax.photographs import classifiers
 from vizjax.photographs import datasets
@@ -203,7 +204,7 @@ BAD = {
 def test_what_is_wrong_is_told_in_one_line(name, colours, folder, capsys):
   changed, words = BAD[name]
   arguments = {'model': 'colours.net()', 'dataset': folder, **changed}
-  with pytest.raises(ValueError, match=words) as caught:
+  with pytest.raises(UserError, match=words) as caught:
     validate.validate(**arguments)
   assert '\n' not in str(caught.value).strip()
 
@@ -211,13 +212,13 @@ def test_what_is_wrong_is_told_in_one_line(name, colours, folder, capsys):
 def test_a_data_set_without_known_classes_is_refused(colours, tmp_path):
   paint(tmp_path / 'data' / 'stray.png', 'red')
   data = str(tmp_path / 'data')
-  with pytest.raises(ValueError, match='has no classes: expected a folder of'):
+  with pytest.raises(UserError, match='has no classes: expected a folder of'):
     validate.validate('colours.net()', data)
   paint(tmp_path / 'data' / 'cat' / '1.png', 'red')
-  with pytest.raises(ValueError, match="no image.*'cat'; expected 0 to 6, or"):
+  with pytest.raises(UserError, match="no image.*'cat'; expected 0 to 6, or"):
     validate.validate('colours.net()', data)
   paint(tmp_path / 'data' / 'red' / '1.png', 'red')
-  with pytest.raises(ValueError, match="no image.*'cat', 'red'"):
+  with pytest.raises(UserError, match="no image.*'cat', 'red'"):
     validate.validate('colours.net()', data, limit=1)
 
 
@@ -225,7 +226,7 @@ def test_a_file_is_there_whole_or_not_at_all(colours, folder, tmp_path):
   pathlib.Path(folder, 'yellow', '1.png').write_bytes(b'damaged')
   path = tmp_path / 'out.csv'
   path.write_text('from before')
-  with pytest.raises(ValueError, match='yellow/1.png'):
+  with pytest.raises(UserError, match='yellow/1.png'):
     validate.validate('colours.net()', folder, out=str(path), batch=1)
   assert path.read_text() == 'from before'
   assert [p.name for p in tmp_path.glob('*out.csv*')] == ['out.csv']
@@ -333,5 +334,5 @@ def test_squeezenet_says_what_opencv_says_of_the_same_pixels():
 
 @pytest.mark.parametrize('model', ('', ' '))
 def test_a_model_that_is_empty_is_refused(model):
-  with pytest.raises(ValueError, match='^--model is empty.*alexnet_features'):
+  with pytest.raises(UserError, match='^--model is empty.*alexnet_features'):
     validate.load(model)

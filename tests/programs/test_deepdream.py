@@ -13,6 +13,7 @@ from test_configs import load
 from vizjax.build import assemble
 from vizjax.build import runs
 from vizjax.build import stages
+from vizjax.errors import UserError
 from vizjax.photographs import images
 from vizjax.programs import deepdream
 from vizjax.sweeps import sweep
@@ -171,7 +172,7 @@ def test_photographs_of_other_sizes_are_brought_to_that_of_the_first(tmp_path):
 )
 def test_octaves_that_cannot_be_are_refused(arguments, match, photographs):
   first, second, *others = arguments
-  with pytest.raises(ValueError, match=match):
+  with pytest.raises(UserError, match=match):
     deepdream.octaves(first, second, photographs[0], *others)
 
 

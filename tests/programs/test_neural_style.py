@@ -10,6 +10,7 @@ from test_configs import load
 from vizjax import build
 from vizjax import optimizers
 from vizjax.build import stages
+from vizjax.errors import UserError
 from vizjax.photographs import images
 from vizjax.programs import neural_style
 from vizjax.sweeps import sweep
@@ -236,7 +237,7 @@ def test_the_photographs_are_part_of_the_results(paths, tmp_path):
   c = config(paths, iterations=1)
   made(c, tmp_path)
   images.write(paths['c'], np.zeros((50, 40, 3)))
-  with pytest.raises(ValueError, match='made with another config'):
+  with pytest.raises(UserError, match='made with another config'):
     made(c, tmp_path)
   assert stages.scales(c, build.model(c)).sizes == ((17, 24),)
 
@@ -251,7 +252,7 @@ def test_runs_that_blend_other_numbers_of_styles_go_one_by_one(paths, tmp_path):
     iterations=1,
     batch=2,
   )
-  with pytest.raises(ValueError, match='type --config.batch=1'):
+  with pytest.raises(UserError, match='type --config.batch=1'):
     made(c, tmp_path)
   c.batch = 1
   assert np.isfinite(made(c, tmp_path, 'single')['score']).all()

@@ -6,6 +6,7 @@ import pytest
 
 from test_configs import load
 from vizjax import build
+from vizjax.errors import UserError
 from vizjax.models.formats import arrays
 from vizjax.photographs import images
 from vizjax.sweeps import batches
@@ -178,7 +179,7 @@ def test_what_is_kept_is_damaged(tmp_path):
   with pytest.raises(KeyboardInterrupt):
     execute(c, tmp_path / 'w', interrupting(2))
   (tmp_path / 'w' / 'conv2' / '.batch0.npz').write_bytes(b'PK nothing')
-  with pytest.raises(ValueError, match='batch0.npz.*damaged: remove it'):
+  with pytest.raises(UserError, match='batch0.npz.*damaged: remove it'):
     execute(c, tmp_path / 'w')
 
 

@@ -8,6 +8,7 @@ import pytest
 import test_sweep
 
 from vizjax import build
+from vizjax.errors import UserError
 from vizjax.sweeps import compilation
 
 pytestmark = pytest.mark.usefixtures('quickly')
@@ -67,7 +68,7 @@ def test_where_programs_are_kept(monkeypatch, kept, tmp_path):
   assert jax.config.jax_compilation_cache_dir == str(tmp_path / 'told')
   compilation.keep('gs://bucket/told')
   assert jax.config.jax_compilation_cache_dir == 'gs://bucket/told'
-  with pytest.raises(ValueError, match='gs:/told.* type gs://BUCKET/PATH'):
+  with pytest.raises(UserError, match='gs:/told.* type gs://BUCKET/PATH'):
     compilation.keep('gs:/told')
   monkeypatch.delenv(compilation.VARIABLE)
   compilation.keep()

@@ -11,6 +11,7 @@ import test_sweep
 
 from vizjax import listing
 from vizjax.build import runs as runs_
+from vizjax.errors import UserError
 from vizjax.export import selecting
 from vizjax.sweeps import growth
 from vizjax.sweeps import hosts
@@ -141,10 +142,10 @@ def test_the_config_holds_all_of_it_and_says_what_was_asked(tmp_path):
 def test_anything_else_is_refused_with_what_to_type(tmp_path, changes, words):
   execute(few(), tmp_path)
   before = (tmp_path / 'config.json').read_bytes()
-  with pytest.raises(ValueError, match=words):
+  with pytest.raises(UserError, match=words):
     execute(few(units='0:4', **changes), tmp_path)
   c = few(units='0:4', **changes)
-  with pytest.raises(ValueError, match=words):
+  with pytest.raises(UserError, match=words):
     sweep.check(c, sweep.plan(c), str(tmp_path))
   assert (tmp_path / 'config.json').read_bytes() == before
   assert store.open_(tmp_path / 'conv1').count == 1
@@ -166,7 +167,7 @@ def test_replicates_that_depend_on_their_number_cannot_grow(
 ):
   execute(few(replicates=2, **changes), tmp_path)
   for replicates in (1, 4):
-    with pytest.raises(ValueError, match=f'2 there, .*{words}.*=2, or --work'):
+    with pytest.raises(UserError, match=f'2 there, .*{words}.*=2, or --work'):
       execute(few(replicates=replicates, **changes), tmp_path)
   found = execute(few(units='0:3', replicates=2, **changes), tmp_path)['conv1']
   whole = execute(few(units='0:3', replicates=2, **changes), tmp_path / 'b')
@@ -195,11 +196,11 @@ def test_a_workdir_of_an_older_version_goes_on_but_does_not_grow(tmp_path):
   found['fingerprint'] = sweep._fingerprint(c, sweep.plan(c))
   (tmp_path / 'config.json').write_text(json.dumps(found))
   test_sweep.assert_same(before, execute(c, tmp_path))
-  with pytest.raises(ValueError, match='units.*cannot grow.*older version'):
+  with pytest.raises(UserError, match='units.*cannot grow.*older version'):
     execute(few(units='0:4'), tmp_path)
   found['fingerprint'] = 'ab12'
   (tmp_path / 'config.json').write_text(json.dumps(found))
-  with pytest.raises(ValueError, match='the weights or arrays'):
+  with pytest.raises(UserError, match='the weights or arrays'):
     execute(c, tmp_path)
 
 
@@ -209,7 +210,7 @@ def test_other_weights_add_no_layer(tmp_path, monkeypatch):
   execute(few(), tmp_path)
   other = conftest.toy(seed=1)
   monkeypatch.setattr(conftest, 'toy', lambda: other)
-  with pytest.raises(ValueError, match='the weights'):
+  with pytest.raises(UserError, match='the weights'):
     execute(few(layer='conv1,conv2'), tmp_path)
   assert read(tmp_path)['layers'] == ['conv1']
 
@@ -374,7 +375,7 @@ def test_a_damaged_record_of_rows_is_named(tmp_path):
   path = tmp_path / 'a'
   begin(str(path), table([3, 1]))
   (path / '.rows2.npz').write_bytes(b'PK')
-  with pytest.raises(ValueError, match=r'rows2.npz. is damaged: remove it'):
+  with pytest.raises(UserError, match=r'rows2.npz. is damaged: remove it'):
     begin(str(path), table([4]))
 
 
@@ -387,5 +388,5 @@ def test_lists_of_names():
   assert listing.matching('"a,b",c*', known) == ({'a,b', 'c', 'cc'}, None)
   assert listing.matching('[0]', known) == ({'[0]'}, None)
   assert listing.matching('c,x', known) == ({'c'}, 'x')
-  with pytest.raises(ValueError, match='in double quotes'):
+  with pytest.raises(UserError, match='in double quotes'):
     listing.split('"conv5')

@@ -9,6 +9,7 @@ import time
 import numpy as np
 import pytest
 
+from vizjax.errors import UserError
 from vizjax.sweeps import hosts
 
 
@@ -67,11 +68,11 @@ def others(monkeypatch, *theirs):
 
 def test_what_fails_elsewhere_is_not_begun_here(monkeypatch):
   here = others(monkeypatch, [True])
-  with pytest.raises(ValueError, match='process 1 of 2 could not begin'):
+  with pytest.raises(UserError, match='process 1 of 2 could not begin'):
     hosts.together(here, lambda: 1)
   here = others(monkeypatch, [False])
-  with pytest.raises(ValueError, match='mine'):
-    hosts.together(here, lambda: _raise(ValueError('mine')))
+  with pytest.raises(UserError, match='mine'):
+    hosts.together(here, lambda: _raise(UserError('mine')))
 
 
 def said(facts, length=None):
@@ -87,7 +88,7 @@ def test_processes_that_would_not_do_the_same_are_refused(monkeypatch):
   theirs = {'config.seed': 2, 'jax': '0.10.2'}
   longest = len(said(mine))
   here = others(monkeypatch, [len(said(theirs))], said(theirs, longest))
-  with pytest.raises(ValueError) as error:
+  with pytest.raises(UserError) as error:
     hosts.agree(here, mine)
   assert 'process 1 of 2' in str(error.value)
   assert '(config.seed: 2 there, 1 here)' in str(error.value)
@@ -103,7 +104,7 @@ def test_processes_that_do_the_same_agree(monkeypatch):
   'name', ['SLURM_STEP_NUM_TASKS', 'OMPI_COMM_WORLD_SIZE', 'PMI_SIZE']
 )
 def test_several_processes_by_accident_are_refused(name):
-  with pytest.raises(ValueError, match=f'one of 8 processes .{name}.*--distr'):
+  with pytest.raises(UserError, match=f'one of 8 processes .{name}.*--distr'):
     hosts.alone({name: '8'})
   assert hosts.alone({name: '1'}) == hosts.alone({}) == hosts.ALONE
 
@@ -120,7 +121,7 @@ def test_several_processes_by_accident_are_refused(name):
   ],
 )
 def test_a_start_that_cannot_be_is_refused(arguments, said):
-  with pytest.raises(ValueError, match=said):
+  with pytest.raises(UserError, match=said):
     hosts.join(*arguments)
 
 

@@ -6,6 +6,7 @@ import test_sweep
 
 from vizjax import build
 from vizjax.build import runs as runs_
+from vizjax.errors import UserError
 from vizjax.sweeps import sweep
 from vizjax.workdir import store
 
@@ -71,7 +72,7 @@ def test_the_greatest_is_the_same_without_the_least(both, tmp_path):
   ],
 )  # fmt: skip
 def test_what_cannot_be_is_refused(changes, words):
-  with pytest.raises(ValueError, match=words):
+  with pytest.raises(UserError, match=words):
     sweep.plan(few(**changes))
 
 

@@ -13,6 +13,7 @@ import toynets
 from vizjax import core
 from vizjax.build import assemble
 from vizjax.build import frames
+from vizjax.errors import UserError
 from vizjax.sweeps import description
 from vizjax.sweeps import sweep
 from vizjax.workdir import store
@@ -261,7 +262,7 @@ def test_reports_count_units_and_steps(tmp_path):
 
 def test_another_plan_is_refused(workdir):
   before = everything(workdir)
-  with pytest.raises(ValueError, match='steps: 4 there, 2 here'):
+  with pytest.raises(UserError, match='steps: 4 there, 2 here'):
     execute(mixed(steps=2), workdir)
   assert_same(before, everything(workdir))
 
@@ -269,7 +270,7 @@ def test_another_plan_is_refused(workdir):
 def test_other_weights_are_refused(workdir, monkeypatch):
   other = conftest.toy(seed=1)
   monkeypatch.setattr(conftest, 'toy', lambda: other)
-  with pytest.raises(ValueError, match='the weights'):
+  with pytest.raises(UserError, match='the weights'):
     execute(mixed(), workdir)
 
 
@@ -282,7 +283,7 @@ def test_other_directions_are_refused(tmp_path, row):
   execute(c, tmp_path / 'work')
   directions[row] *= -1
   np.save(file, directions)
-  with pytest.raises(ValueError, match='the weights or arrays'):
+  with pytest.raises(UserError, match='the weights or arrays'):
     execute(c, tmp_path / 'work')
 
 
@@ -462,9 +463,9 @@ def test_a_plan_has_the_fields_that_a_run_gives(swept):
 
 
 def test_what_does_not_run_is_an_error_of_the_plan():
-  with pytest.raises(ValueError, match='conv9'):
+  with pytest.raises(UserError, match='conv9'):
     sweep.plan(config(objective="layer('conv9')"))
-  with pytest.raises(ValueError, match='gaussian_blur works on pixels'):
+  with pytest.raises(UserError, match='gaussian_blur works on pixels'):
     sweep.plan(
       config(parameterization='fourier(model)', projections='gaussian_blur(1.)')
     )
@@ -525,7 +526,7 @@ def test_a_workdir_is_checked_without_writing(tmp_path):
   sweep.check(c, plans, str(tmp_path / 'new'))
   assert not list(tmp_path.iterdir())
   (tmp_path / 'other.txt').touch()
-  with pytest.raises(ValueError, match='holds other files.*workdir=ANOTHER'):
+  with pytest.raises(UserError, match='holds other files.*workdir=ANOTHER'):
     sweep.check(c, plans, str(tmp_path))
   with pytest.raises(NotADirectoryError):
     sweep.check(c, plans, str(tmp_path / 'other.txt'))
@@ -593,7 +594,7 @@ def test_any_recipe_grows(tmp_path):
   ends = found['trace/score'][:, [0, 4, 5, 9]]
   assert (ends[:, 1] > ends[:, 0]).all()
   assert (ends[:, 3] > ends[:, 2]).all()
-  with pytest.raises(ValueError, match='config.shape is .20x20.*config.scales'):
+  with pytest.raises(UserError, match='config.shape is .20x20.*config.scales'):
     sweep.plan(config(shape='20x20', scales=c.scales))
 
 
@@ -615,9 +616,9 @@ def test_layers_called_as_what_a_term_reads_are_the_layers(tmp_path):
 def test_a_term_of_the_users_does_not_read_such_a_layer():
   model = "odd_networks.named('image', 'a')"
   terms = {'objective': 'test_sweep.own(layer)', 'model': model}
-  with pytest.raises(ValueError, match=r"own\(\) cannot read layer 'image'"):
+  with pytest.raises(UserError, match=r"own\(\) cannot read layer 'image'"):
     sweep.plan(few(**terms, layer='image'))
-  with pytest.raises(ValueError, match="cannot read layer 'image'.*neuron"):
+  with pytest.raises(UserError, match="cannot read layer 'image'.*neuron"):
     terms['objective'] = "test_sweep.own('image')"
     sweep.plan(few(**terms, layer='a'))
   assert sweep.plan(
@@ -637,5 +638,5 @@ def vector(layer):
 
 def test_a_term_of_several_numbers_is_refused():
   c = config(objective='test_sweep.vector(layer)', activation='neuron(layer)')
-  with pytest.raises(ValueError, match=r'an array of \(6,\), expected one num'):
+  with pytest.raises(UserError, match=r'an array of \(6,\), expected one num'):
     sweep.plan(c)

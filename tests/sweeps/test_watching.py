@@ -8,6 +8,7 @@ from PIL import Image
 import pytest
 
 from test_configs import load
+from vizjax.errors import UserError
 from vizjax.programs import cnn_vis_images
 from vizjax.sweeps import sweep
 from vizjax.sweeps import watching
@@ -95,7 +96,7 @@ def test_without_a_display_there_is_no_window(tmp_path, capsys, monkeypatch):
 )
 def test_what_cannot_be_shown_is_refused(knobs, match):
   c = config(**knobs)
-  with pytest.raises(ValueError, match=match):
+  with pytest.raises(UserError, match=match):
     watching.watcher(c, sweep.plan(c), 'nowhere')
 
 

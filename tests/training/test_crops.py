@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from vizjax.errors import UserError
 from vizjax.photographs import datasets
 from vizjax.photographs import preprocessing
 from vizjax.training import crops
@@ -34,7 +35,7 @@ def test_the_split_is_always_the_same():
   kept, held = crops.split(20, 5)
   assert sorted(kept + held) == list(range(20)) and len(held) == 5
   assert held == HELD
-  with pytest.raises(ValueError, match='5 photographs, of which 5 are held'):
+  with pytest.raises(UserError, match='5 photographs, of which 5 are held'):
     crops.split(5, 5)
 
 

@@ -14,6 +14,7 @@ import pytest
 import test_configs
 import test_launchers
 
+from vizjax.errors import UserError
 from vizjax.generators import networks
 from vizjax.photographs import datasets
 from vizjax.training import crops
@@ -227,13 +228,13 @@ def test_another_config_is_refused(planned, undisturbed, folder):
   config, plan = planned
   other = configured(folder, **config.to_dict())
   other.update(rate=0.5, steps=9, every=2)
-  with pytest.raises(ValueError, match='rate: 0.01 there, 0.5 here; steps: 7'):
+  with pytest.raises(UserError, match='rate: 0.01 there, 0.5 here; steps: 7'):
     run((other, plan), workdir)
-  with pytest.raises(ValueError, match='rate: 0.01 there, 0.5 here; steps: 7'):
+  with pytest.raises(UserError, match='rate: 0.01 there, 0.5 here; steps: 7'):
     runs.check(other, plan, str(workdir))
   runs.check(config, plan, str(workdir))
   fewer = plan._replace(held=plan.held._replace(images=plan.held.images[:3]))
-  with pytest.raises(ValueError, match='weights or arrays'):
+  with pytest.raises(UserError, match='weights or arrays'):
     run((config, fewer), workdir)
 
 
@@ -246,7 +247,7 @@ def test_a_bucket_is_refused_before_anything_is_made(
     ('gs:/b', 'no bucket'),
   ):
     for use in (run, lambda both, workdir: runs.check(*both, workdir)):
-      with pytest.raises(ValueError, match=words):
+      with pytest.raises(UserError, match=words):
         use(planned, name)
   assert not list(tmp_path.iterdir())
 
@@ -261,9 +262,7 @@ def test_a_damaged_checkpoint_is_told(planned, tmp_path):
   for path in (tmp_path / 'w' / 'checkpoints' / '3').rglob('*'):
     if path.is_file():
       path.write_bytes(b'damaged')
-  with pytest.raises(
-    ValueError, match="checkpoints/3' cannot be read"
-  ) as error:
+  with pytest.raises(UserError, match="checkpoints/3' cannot be read") as error:
     run(planned, tmp_path / 'w')
   assert '\n' not in str(error.value)
 
@@ -271,7 +270,7 @@ def test_a_damaged_checkpoint_is_told(planned, tmp_path):
 def test_losses_that_are_no_numbers_end_it(planned, tmp_path, monkeypatch):
   constants = plans.constants(*planned)._replace(image_variance=np.nan)
   monkeypatch.setattr(plans, 'constants', lambda config, plan: constants)
-  with pytest.raises(ValueError, match='before 3 are not finite.*config.rate'):
+  with pytest.raises(UserError, match='before 3 are not finite.*config.rate'):
     run(planned, tmp_path / 'w')
   assert not (tmp_path / 'w' / 'generator.npz').exists()
 
@@ -285,12 +284,12 @@ def test_a_damaged_photograph_is_named(folder, tmp_path):
   config = configured(tmp_path)
   plan = plans.plan(config)
   (tmp_path / kept).write_bytes(b'damaged')
-  with pytest.raises(ValueError, match=f"{kept}' cannot be decoded") as error:
+  with pytest.raises(UserError, match=f"{kept}' cannot be decoded") as error:
     run((config, plan), tmp_path / 'w')
   assert '\n' not in str(error.value)
   assert not (tmp_path / 'w').exists()
   (tmp_path / names[held[0]]).write_bytes(b'damaged')
-  with pytest.raises(ValueError, match=f"{names[held[0]]}' cannot be decoded"):
+  with pytest.raises(UserError, match=f"{names[held[0]]}' cannot be decoded"):
     plans.plan(config)
 
 
@@ -322,7 +321,7 @@ BAD = {
 @pytest.mark.parametrize('name', BAD)
 def test_what_is_wrong_is_told_in_one_line(name, folder):
   fields, words = BAD[name]
-  with pytest.raises(ValueError, match=words) as error:
+  with pytest.raises(UserError, match=words) as error:
     plans.plan(configured(folder, **fields))
   assert '\n' not in str(error.value)
 
@@ -330,7 +329,7 @@ def test_what_is_wrong_is_told_in_one_line(name, folder):
 @pytest.mark.parametrize('library', ['grain', 'orbax.checkpoint'])
 def test_a_missing_extra_is_told(library, folder, monkeypatch):
   monkeypatch.setitem(sys.modules, library, None)
-  with pytest.raises(ValueError, match=r"pip install 'vizjax\[train\]'"):
+  with pytest.raises(UserError, match=r"pip install 'vizjax\[train\]'"):
     plans.plan(configured(folder))
 
 

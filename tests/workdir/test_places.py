@@ -8,6 +8,7 @@ import bucket
 import pytest
 import test_sweep
 
+from vizjax.errors import UserError
 from vizjax.workdir import folders as folders_
 from vizjax.workdir import store
 
@@ -50,7 +51,7 @@ def test_a_scheme_that_is_unknown_is_an_os_error():
 
 def test_files_beside_the_arrays_need_a_directory(tmp_path):
   assert folders_.local(str(tmp_path), 'type --out=DIR') == tmp_path
-  with pytest.raises(ValueError, match="'gs://b/c' is no directory.*--out=DIR"):
+  with pytest.raises(UserError, match="'gs://b/c' is no directory.*--out=DIR"):
     folders_.local('gs://b/c', 'type --out=DIR')
 
 
@@ -63,7 +64,7 @@ def test_a_bucket_that_is_misspelt_makes_no_folder(tmp_path, monkeypatch):
       lambda name=name: folders_.read(folders_.File(name, 'a')),
       lambda name=name: folders_.local(name, 'advice'),
     ):
-      with pytest.raises(ValueError, match=re.escape(said)):
+      with pytest.raises(UserError, match=re.escape(said)):
         use()
   assert not list(tmp_path.iterdir())
   assert folders_.read(folders_.File('./gs:', 'a')) is None
@@ -74,18 +75,18 @@ def test_files_that_are_made_stay_out_of_the_arrays(tmp_path, monkeypatch):
   given = ('export/png', 'type --out=DIR')
   for out in ('w', 'w/conv5', './w/pictures', 'v/../w/export/../conv5'):
     with pytest.raises(
-      ValueError, match="is inside the workdir 'w/', .* for w/export/png$"
+      UserError, match="is inside the workdir 'w/', .* for w/export/png$"
     ):
       folders_.output(out, 'w/', *given)
   for out in ('v', 'w2', 'w/export', 'w/export/png/a'):
     assert folders_.output(out, 'w', *given) == pathlib.Path(out)
   assert folders_.output('.', 'w', *given) == tmp_path  # which has a name
-  with pytest.raises(ValueError, match='^--out is empty: type --out=DIR'):
+  with pytest.raises(UserError, match='^--out is empty: type --out=DIR'):
     folders_.output('', 'w', *given)
   assert folders_.output(None, 'w', *given) == pathlib.Path('w/export/png')
   assert folders_.output('v', 'gs://b/w', *given) == pathlib.Path('v')
   for out, workdir in ((None, 'gs://b/w'), ('gs://b/v', 'w')):
-    with pytest.raises(ValueError, match='is no directory.*type --out=DIR'):
+    with pytest.raises(UserError, match='is no directory.*type --out=DIR'):
       folders_.output(out, workdir, *given)
 
 
@@ -103,7 +104,7 @@ def test_a_sweep_into_a_bucket_is_that_into_a_directory(tmp_path, monkeypatch):
     kept = store.open_(path)
     there = {name: store.read(kept, name) for name in kept.arrays}
     test_sweep.assert_same({'conv2': here}, {'conv2': there})
-    with pytest.raises(ValueError, match='steps: 4 there, 2 here'):
+    with pytest.raises(UserError, match='steps: 4 there, 2 here'):
       other = test_sweep.config(units='0:4', batch=2, steps=2)
       test_sweep.sweep.execute(other, test_sweep.sweep.plan(other), workdir)
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from vizjax.errors import UserError
 from vizjax.sweeps import results
 from vizjax.workdir import store
 
@@ -196,7 +197,7 @@ def test_a_layer_is_a_group_that_names_its_arrays(tmp_path):
   assert group['node_type'] == 'group'
   assert set(group['attributes']['arrays']) == {*FIELDS, 'done'}
   (tmp_path / 'conv1' / 'zarr.json').write_text('{"zarr_format": 3}')
-  with pytest.raises(ValueError, match="conv1' is damaged: remove that fol"):
+  with pytest.raises(UserError, match="conv1' is damaged: remove that fol"):
     store.open_(tmp_path / 'conv1')
 
 
@@ -210,7 +211,7 @@ def test_a_creation_that_was_cut_is_made_again(tmp_path):
       shutil.copytree(tmp_path / 'other' / name, cut / name)
       assert other.chunk == chunk
       shutil.rmtree(tmp_path / 'other')
-      with pytest.raises(ValueError, match='holds no results'):
+      with pytest.raises(UserError, match='holds no results'):
         store.open_(cut)
       kept = store.create(cut, FIELDS, COUNT, CHUNK)
       fill(kept)
@@ -314,7 +315,7 @@ def test_a_disk_that_is_full_is_an_os_error(tmp_path, monkeypatch):
 
 def test_a_directory_with_other_files_is_refused(tmp_path):
   (tmp_path / 'thesis.tex').write_text('years')
-  with pytest.raises(ValueError, match=r"holds other files \('?thesis.tex"):
+  with pytest.raises(UserError, match=r"holds other files \('?thesis.tex"):
     store.claim(str(tmp_path), PROVENANCE)
   assert [entry.name for entry in tmp_path.iterdir()] == ['thesis.tex']
 
@@ -333,7 +334,7 @@ def test_another_config_is_refused_by_its_fields(tmp_path):
     'config': {'rate': 2.0, 'seed': 3, 'new': None},
     'fingerprint': 'ab12',
   }
-  with pytest.raises(ValueError) as error:
+  with pytest.raises(UserError) as error:
     store.claim(str(tmp_path), other)
   message = str(error.value)
   assert 'rate: 1.0 there, 2.0 here' in message
@@ -348,13 +349,13 @@ def test_a_field_that_is_new_was_its_default(tmp_path):
   later = PROVENANCE['config'] | {'new': None, 'newer': 1}
   assert store.claim(str(tmp_path), PROVENANCE | {'config': later}, defaults)
   later['newer'] = 2
-  with pytest.raises(ValueError, match='config .newer: 1 there, 2 here.:'):
+  with pytest.raises(UserError, match='config .newer: 1 there, 2 here.:'):
     store.claim(str(tmp_path), PROVENANCE | {'config': later}, defaults)
 
 
 def test_other_weights_are_refused(tmp_path):
   store.claim(str(tmp_path), PROVENANCE)
-  with pytest.raises(ValueError, match='the weights or arrays'):
+  with pytest.raises(UserError, match='the weights or arrays'):
     store.claim(str(tmp_path), PROVENANCE | {'fingerprint': 'cd34'})
 
 
@@ -385,25 +386,25 @@ def test_a_damaged_config_is_said_to_be_damaged(tmp_path, text):
     store.read_config,
     lambda workdir: store.claim(workdir, PROVENANCE),
   ):
-    with pytest.raises(ValueError, match='config.json.* is damaged'):
+    with pytest.raises(UserError, match='config.json.* is damaged'):
       use(str(tmp_path))
 
 
 @pytest.mark.parametrize('text', ['[]', '{}', '{"config": {}}', 'null'])
 def test_a_config_of_something_else_is_said_to_be_damaged(tmp_path, text):
   (tmp_path / 'config.json').write_text(text)
-  with pytest.raises(ValueError, match='is damaged'):
+  with pytest.raises(UserError, match='is damaged'):
     store.claim(str(tmp_path), PROVENANCE)
 
 
 def test_a_directory_that_is_no_workdir_is_said_to_be_none(tmp_path):
-  with pytest.raises(ValueError, match='is not a workdir'):
+  with pytest.raises(UserError, match='is not a workdir'):
     store.read_config(str(tmp_path))
 
 
 def test_a_layer_that_is_not_there_holds_no_results(tmp_path):
   for path in (tmp_path, tmp_path / 'absent'):
-    with pytest.raises(ValueError, match='holds no results'):
+    with pytest.raises(UserError, match='holds no results'):
       store.open_(path)
 
 
@@ -420,7 +421,7 @@ def test_a_damaged_chunk_is_a_line_that_says_what_to_remove(tmp_path, content):
     lambda: store.read(again, 'score'),
     lambda: store.write(again, rows[:1], {'score': np.ones(1, np.float32)}),
   ):
-    with pytest.raises(ValueError) as error:
+    with pytest.raises(UserError) as error:
       use()
     assert str(error.value) == (
       f"'{tmp_path}/conv1' is damaged: remove that folder, and the same "
@@ -431,7 +432,7 @@ def test_a_damaged_chunk_is_a_line_that_says_what_to_remove(tmp_path, content):
 def test_a_damaged_array_is_named(tmp_path):
   make(tmp_path)
   (tmp_path / 'conv1' / 'score' / 'zarr.json').write_text('{"zarr')
-  with pytest.raises(ValueError, match="conv1' is damaged: remove that fol"):
+  with pytest.raises(UserError, match="conv1' is damaged: remove that fol"):
     store.open_(tmp_path / 'conv1')
 
 

@@ -33,6 +33,7 @@ import psutil
 from vizjax import listing
 from vizjax.atlas import diagram
 from vizjax.atlas import layers as layers_
+from vizjax.errors import UserError
 from vizjax.workdir import folders
 from vizjax.workdir import store
 
@@ -67,7 +68,7 @@ def write(
     The path of the index.
 
   Raises:
-    ValueError: the directory holds no results, or `out` holds other files.
+    UserError: the directory holds no results, or `out` holds other files.
     OSError: it cannot be written.
   """
   provenance = store.read_config(workdir)
@@ -82,7 +83,7 @@ def write(
       told = functools.partial(report, name)
       layers.append(layers_.write(name, kept, folder, source, told))
     if not any(layer['done'] for layer in layers):
-      raise ValueError(
+      raise UserError(
         f'{workdir!r} holds no finished images yet: run the same command of '
         'experiments.run to its end, or for longer'
       )
@@ -99,10 +100,10 @@ def _replacing(out: pathlib.Path) -> Iterator[pathlib.Path]:
   """A folder to write into that takes the place of an old site at the end.
 
   Raises:
-    ValueError: there is something else.
+    UserError: there is something else.
   """
   if out.exists() and not _ours(out):
-    raise ValueError(
+    raise UserError(
       f'{str(out)!r} holds other files: expected a new or empty folder, or '
       'that of an atlas'
     )

@@ -25,6 +25,7 @@ from vizjax import models
 from vizjax import objectives
 from vizjax import parameterizations
 from vizjax.build import frames
+from vizjax.errors import UserError
 from vizjax.models.interpreter import layers
 from vizjax.models.interpreter import tables
 from vizjax.sweeps import capacity
@@ -118,7 +119,7 @@ def network(case: Case) -> core.Model:
   """The network of a case, with its own weights or, if need be, random ones.
 
   Raises:
-    ValueError: the layer has no box, or one larger than the image, which is
+    UserError: the layer has no box, or one larger than the image, which is
       then not used.
   """
   packaged = case.network in ('alexnet_features', 'vgg16_features')
@@ -128,7 +129,7 @@ def network(case: Case) -> core.Model:
     whole, net = net, models.boxed(net, case.layer)
     (h, w, _), (height, width, _) = net.input_shape, whole.input_shape
     if h > height or w > width:
-      raise ValueError(
+      raise UserError(
         f'a unit sees {h}x{w} pixels, the image has {height}x{width}'
       )
   elif case.size is not None:
@@ -182,7 +183,7 @@ def measured(case: Case) -> Row:
   """Time, memory and rate of a case.
 
   Raises:
-    ValueError: the layer is not in the network or not to be boxed, or there
+    UserError: the layer is not in the network or not to be boxed, or there
       is not enough memory.
   """
   recipe, units = prepared(case)
@@ -190,7 +191,7 @@ def measured(case: Case) -> Row:
   memory = _memory(recipe, units)
   free = capacity.available()
   if None not in (memory, free) and memory > free:
-    raise ValueError(
+    raise UserError(
       f'takes {memory / 1e9:.3g} GB of memory, {free / 1e9:.3g} GB are free'
     )
   step = ascent(recipe, recipe, units)
@@ -211,7 +212,7 @@ def prepared(case: Case) -> tuple[core.Recipe, core.Unit]:
   """Ascent on pixels, and a unit in the middle of the layer for each image.
 
   Raises:
-    ValueError: the layer is not in the network, or not to be boxed.
+    UserError: the layer is not in the network, or not to be boxed.
   """
   net = network(case)
   recipe = core.Recipe(

@@ -20,6 +20,7 @@ from vizjax import models
 from vizjax import parameterizations
 from vizjax.benchmark import measure
 from vizjax.benchmark import workloads
+from vizjax.errors import UserError
 from vizjax.models.interpreter import tables as tables_
 from vizjax.models.networks import published
 
@@ -51,7 +52,7 @@ def tables() -> Iterator[measure.Table]:
   """The comparisons, as they are made.
 
   Raises:
-    ValueError: PyTorch is not installed, or sees no GPU where JAX does.
+    UserError: PyTorch is not installed, or sees no GPU where JAX does.
   """
   torch = library()
   torch.set_num_threads(len(os.sched_getaffinity(0)))
@@ -72,12 +73,12 @@ def library() -> types.ModuleType:
   """PyTorch.
 
   Raises:
-    ValueError: it is not installed.
+    UserError: it is not installed.
   """
   try:
     import torch
   except ImportError:
-    raise ValueError(
+    raise UserError(
       'the suite of peers is measured beside PyTorch: type pip install torch'
     ) from None
   return torch
@@ -87,14 +88,14 @@ def device(torch: Any) -> str:
   """What PyTorch calls the device that JAX uses.
 
   Raises:
-    ValueError: PyTorch does not see it.
+    UserError: PyTorch does not see it.
   """
   backend = jax.default_backend()
   if backend == 'cpu':
     return 'cpu'
   if backend == 'gpu' and torch.cuda.is_available():
     return 'cuda'
-  raise ValueError(
+  raise UserError(
     f'JAX runs on {backend!r}, which PyTorch does not see: install PyTorch '
     'for it, or type JAX_PLATFORMS=cpu before the command'
   )
@@ -197,12 +198,12 @@ def network(
     learned: whether a backward pass has slopes of the weights, too.
 
   Raises:
-    ValueError: it has a layer of another kind, or with another option.
+    UserError: it has a layer of another kind, or with another option.
   """
   inside, table = getattr(torch, dtype), net.apply.network.table
   for row in table:
     if row.kind not in _KINDS or _FOREIGN & dict(row.options).keys():
-      raise ValueError(
+      raise UserError(
         f'layer {row.name!r} is of kind {row.kind!r} with {row.options}, '
         f'expected one of {_KINDS} and none of {sorted(_FOREIGN)}'
       )

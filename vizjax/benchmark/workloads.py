@@ -17,6 +17,7 @@ import numpy as np
 from vizjax import core
 from vizjax.benchmark import measure
 from vizjax.build import assemble
+from vizjax.errors import UserError
 from vizjax.sweeps import capacity
 
 # Lucid's image, transforms and optimizer: configs/olah2017.py.
@@ -172,7 +173,7 @@ def tried(case: measure.Case) -> measure.Row | Left:
   """A measurement, or why there is none: the next case may have one."""
   try:
     return measure.measured(case)
-  except (ValueError, jax.errors.JaxRuntimeError) as error:
+  except (UserError, jax.errors.JaxRuntimeError) as error:
     return Left(case, f'not run: {_first_line(error)}')
 
 
@@ -244,7 +245,7 @@ def pixel_ascent(case: measure.Case) -> Callable[[], Any] | None:
   """A step on pixels; None where a box would be larger than the image."""
   try:
     recipe, units = measure.prepared(case)
-  except ValueError:
+  except UserError:
     return None
   return measure.ascent(recipe, recipe, units)
 

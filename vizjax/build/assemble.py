@@ -7,7 +7,7 @@
     program = build.program(config, net, layer, boxed=True)
 
 Everything that a configuration can get wrong is found here, before an image
-is computed. Errors are ValueError, or OSError for files.
+is computed. Errors are UserError, or OSError for files.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -21,15 +21,16 @@ import numpy as np
 import optax
 
 from vizjax import core
+from vizjax import errors
 from vizjax import listing
 from vizjax import models
-from vizjax import spelling
 from vizjax import transforms
 from vizjax.build import frames as frames_
 from vizjax.build import inputs
 from vizjax.build import reach
 from vizjax.build import runs as runs_
 from vizjax.build import vocabulary
+from vizjax.errors import UserError
 from vizjax.models import means
 from vizjax.models import receptive_fields
 
@@ -128,7 +129,7 @@ def check(config: config_dict.ConfigDict) -> None:
   """Refuses values that no network is needed to refuse.
 
   Raises:
-    ValueError: with the field, its value, and what was expected.
+    UserError: with the field, its value, and what was expected.
   """
   counts = (
     'steps', 'batch', 'replicates', 'save_every', 'every', 'tile_batch',
@@ -137,7 +138,7 @@ def check(config: config_dict.ConfigDict) -> None:
   for name in counts:
     most = runs_.APART if name == 'replicates' else core.LARGEST_STEP
     if config[name] is not None and not 1 <= config[name] <= most:
-      raise ValueError(
+      raise UserError(
         f'config.{name} is {config[name]!r}, expected a whole number from 1 to '
         f'{most}'
       )
@@ -145,19 +146,19 @@ def check(config: config_dict.ConfigDict) -> None:
     if (
       isinstance(value, float) and name != 'memory' and not math.isfinite(value)
     ):
-      raise ValueError(f'config.{name} is {value}, expected a finite number')
+      raise UserError(f'config.{name} is {value}, expected a finite number')
   if not config.memory > 0:
-    raise ValueError(
+    raise UserError(
       f'config.memory is {config.memory:g}, expected gigabytes, more than 0'
     )
   if config.retries < 0:
-    raise ValueError(
+    raise UserError(
       f'config.retries is {config.retries}, expected a whole number >= 0'
     )
   # Replicates and retries draw from the seeds that follow this one.
   following = config.retries * runs_.APART + config.replicates - 1
   if not 0 <= config.seed <= core.LARGEST_SEED - following:
-    raise ValueError(
+    raise UserError(
       f'config.seed is {config.seed}, expected a whole number from 0 to '
       f'{core.LARGEST_SEED - following}'
     )
@@ -168,11 +169,11 @@ def check(config: config_dict.ConfigDict) -> None:
   }
   for name, known in choices.items():
     if config[name] not in known:
-      raise ValueError(
+      raise UserError(
         f'config.{name} is {config[name]!r}, expected one of {known}'
       )
   if config.units is not None and not config.units.strip():
-    raise ValueError(
+    raise UserError(
       "config.units is empty: no units. Type --config.units='*' for the "
       'whole layer, or 0:64, or 3,7, or 3@6x6'
     )
@@ -194,7 +195,7 @@ def networks(config: config_dict.ConfigDict) -> dict[str, core.Model]:
   found = {}
   for name in sorted(vocabulary.networks(config)):
     if not config[name].strip():
-      raise ValueError(
+      raise UserError(
         f'config.{name} is {config[name]!r}, but a formula names it: expected '
         f'a network, as --config.{name}="{_NETWORKS[name]}"'
       )
@@ -208,8 +209,8 @@ def layers(config: config_dict.ConfigDict, net: core.Model) -> tuple[str, ...]:
   weighted = [info.name for info in net.layers if info.weighted] or known
   chosen, unknown = listing.matching(config.layer, known, weighted)
   if unknown is not None:
-    hint = spelling.hint(unknown, known)
-    raise ValueError(
+    hint = errors.hint(unknown, known)
+    raise UserError(
       f'layer {unknown!r} is not in the network. '
       f'Layers: {", ".join(known)}.{hint}'
     )
@@ -235,7 +236,7 @@ def runs(
   act = frames_.maps(cut, frame.view)[layer].shape
   if 0 in act:
     h, w = frame.view
-    raise ValueError(
+    raise UserError(
       f'layer {layer!r} has no unit where the network sees {h} x {w} pixels: '
       f'its shape is {act}; type a larger --config.shape=HxW'
     )
@@ -244,11 +245,11 @@ def runs(
   size = act[:-1] or (1, 1)
   try:
     units = runs_.units(config.units, layer, count, *size, labels)
-  except ValueError as error:
+  except UserError as error:
     parts = (config.units or '').split(',')
     if labels or not net.labels or not any(map(runs_.named, parts)):
       raise
-    raise ValueError(
+    raise UserError(
       f'{error}; layer {layer!r} has {count} units, so the '
       f'{len(net.labels)} names of classes are not theirs'
     ) from None
@@ -325,10 +326,10 @@ def program(
   knobs = vocabulary.knobs(config, model_here, layer, others)
   optimizer = vocabulary.links(config, 'optimizer', knobs)
   if not optimizer:
-    raise ValueError("config.optimizer is '', expected one, as 'adam(0.05)'")
+    raise UserError("config.optimizer is '', expected one, as 'adam(0.05)'")
   procedures = vocabulary.links(config, 'procedure', knobs)
   if len(procedures) > 1:
-    raise ValueError(
+    raise UserError(
       f'config.procedure is {config.procedure!r}: expected one, not a chain'
     )
   procedure = procedures[0] if procedures else core.ASCENT
@@ -367,7 +368,7 @@ def program(
     ('keep', {*keep}, known),
   ):
     if not found <= {*those}:
-      raise ValueError(
+      raise UserError(
         f'config.{field} is {config[field]!r}, expected one of {those}'
       )
   group = reach.group(config)

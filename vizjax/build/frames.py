@@ -10,6 +10,7 @@ import numpy as np
 
 from vizjax import core
 from vizjax import transforms
+from vizjax.errors import UserError
 from vizjax.models import receptive_fields
 
 Size = tuple[int, int]  # (h, w)
@@ -71,7 +72,7 @@ def made_for(
   always full of image; what `pad` adds beyond is cut off again.
 
   Raises:
-    ValueError: a transform of fixed size leaves less than the view.
+    UserError: a transform of fixed size leaves less than the view.
   """
   canvas = view
   for link in reversed(links):
@@ -86,7 +87,7 @@ def made_for(
   if left == view:
     return Frame(canvas, view, links)
   if min(np.subtract(left, view)) < 0:
-    raise ValueError(
+    raise UserError(
       f'the transforms leave {left[0]} x {left[1]} pixels, the network needs '
       f'{view[0]} x {view[1]}: set --config.shape=HxW, or leave out a crop'
     )

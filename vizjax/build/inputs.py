@@ -19,6 +19,7 @@ import numpy as np
 from vizjax import features
 from vizjax.build import runs as runs_
 from vizjax.build import vocabulary
+from vizjax.errors import UserError
 from vizjax.models import means
 from vizjax.photographs import files
 
@@ -40,7 +41,7 @@ def arrays(
     dtype: of what is not whole numbers.
 
   Raises:
-    ValueError: a file or a formula gives another shape.
+    UserError: a file or a formula gives another shape.
     OSError: a file cannot be read.
   """
   shapes = {'start': canvas, 'direction': act[-1:], 'mask': act}
@@ -81,7 +82,7 @@ def arrays(
   def stacked(name, arrays):
     found = {np.shape(array) for array in arrays}
     if len(found) > 1:
-      raise ValueError(
+      raise UserError(
         f'{name!r} is {" and ".join(map(str, sorted(found)))} for the runs of '
         'a batch, expected one shape (as many styles blended in each): type '
         '--config.batch=1'
@@ -136,7 +137,7 @@ def _source(
   array = means.load_npy(text)
   stacked = array.ndim == len(shape) + 1
   if array.shape[stacked:] != shape:
-    raise ValueError(
+    raise UserError(
       f'config.{name}: {text!r} holds {array.shape}, expected {shape}, '
       f'or one for each run: (n, {", ".join(map(str, shape))})'
     )

@@ -15,6 +15,7 @@ from vizjax import models
 from vizjax.build import frames
 from vizjax.build import inputs
 from vizjax.build import vocabulary
+from vizjax.errors import UserError
 from vizjax.models import receptive_fields
 
 # Terms that read one channel, one position, or nothing but the image.
@@ -37,18 +38,18 @@ def check(config: config_dict.ConfigDict) -> None:
   """Refuses objectives that have no least, or that need replicates.
 
   Raises:
-    ValueError: with the field, its value, and what was expected.
+    UserError: with the field, its value, and what was expected.
   """
   called = {name for name, _ in vocabulary.calls(config, ('objective',))}
   own = any('.' in name for name in called)  # may read target['sign']
   if config.sign != 'max' and config.procedure.strip():
-    raise ValueError(
+    raise UserError(
       f'config.sign is {config.sign!r}, but config.procedure, '
       f'{config.procedure!r}, is a published program that only maximizes: '
       'leave one of them out'
     )
   if config.sign != 'max' and not (own or called & _TURNING):
-    raise ValueError(
+    raise UserError(
       f'config.sign is {config.sign!r}, but config.objective is '
       f'{config.objective!r}, of which there is no least: expected one of '
       f'{", ".join(sorted(_TURNING))} in it'
@@ -56,7 +57,7 @@ def check(config: config_dict.ConfigDict) -> None:
   if 'diversity' in called and (
     config.replicates < 2 or config.result == 'best'
   ):
-    raise ValueError(
+    raise UserError(
       f'config.objective compares the images of a unit, config.replicates is '
       f'{config.replicates} and config.result {config.result!r}: expected at '
       'least 2, of the same step: type --config.replicates=4 '
@@ -80,14 +81,14 @@ def check_layers(
     known: all layers of the network.
 
   Raises:
-    ValueError: with the layer and the term, and what to type.
+    UserError: with the layer and the term, and what to type.
   """
   hidden = {*known} & {*core.RESERVED}
   for name, given in vocabulary.calls(config):
     read = hidden & {*layers, *(s for s in given if isinstance(s, str))}
     if '.' in name and read:
       layer = min(read)
-      raise ValueError(
+      raise UserError(
         f'{name}() cannot read layer {layer!r}: to a term of your own '
         f'acts[{layer!r}] is what the docs of vizjax.objectives say, expected '
         "a layer of another name: type --config.objective='neuron(layer)', or "
@@ -134,7 +135,7 @@ def cut(
     frame = frames.given(links, shape, channels)
   mean = net.mean.shape[:2]
   if net.mean.ndim == 3 and {frame.canvas, frame.view} != {mean}:
-    raise ValueError(
+    raise UserError(
       f'the mean image is {mean}, but the image is {frame.canvas} and the '
       f'network sees {frame.view}: give config.mean as r,g,b'
     )
@@ -169,7 +170,7 @@ def count(
   if photographs > 1:
     stacks = [*stacks, photographs]
   if stacks and called & _OF_A_CHANNEL:
-    raise ValueError(
+    raise UserError(
       'several directions, masks or photographs take the place of the units, '
       f'so {", ".join(sorted(called & _OF_A_CHANNEL))}() cannot be used '
       f'beside them: {_instead(config)}'

@@ -19,8 +19,9 @@ from ml_collections import config_dict
 import numpy as np
 
 from vizjax import core
+from vizjax import errors
 from vizjax import listing
-from vizjax import spelling
+from vizjax.errors import UserError
 from vizjax.models import receptive_fields
 from vizjax.models.labels import names
 from vizjax.workdir import folders
@@ -119,11 +120,11 @@ def parts(text: str, labels: tuple[str, ...] = ()) -> list[Part]:
     labels: names of the layer's units, if they have any.
 
   Raises:
-    ValueError: the list cannot be read, or names a class that is not there.
+    UserError: the list cannot be read, or names a class that is not there.
   """
   try:
     texts = listing.split(text)
-  except ValueError:
+  except UserError:
     raise _unreadable(text) from None
   found = []
   for part in texts:
@@ -156,19 +157,19 @@ def units(
     labels: names of the layer's units, if they have any.
 
   Raises:
-    ValueError: the string does not parse, or names a unit that is not there.
+    UserError: the string does not parse, or names a unit that is not there.
   """
   found = []
   for part in parts('*' if text is None else text, labels):
     channels = range(count) if part.channels is None else part.channels
     if channels[-1] >= count:
-      raise ValueError(
+      raise UserError(
         f'unit {channels[-1]} is not in layer {layer!r}, which has {count}: '
         f'expected 0 to {count - 1}'
       )
     y, x = part.position or (height // 2, width // 2)
     if y >= height or x >= width:
-      raise ValueError(
+      raise UserError(
         f'unit {part.text!r}: row {y}, column {x} is not in the map of layer '
         f'{layer!r}, which is {height} x {width}'
       )
@@ -231,8 +232,8 @@ def _class(name: str, labels: tuple[str, ...]) -> int:
   if name in found:
     return found[name]
   known = [one.strip() for label in labels for one in label.split(',')]
-  hint = spelling.hint(name, known)
-  raise ValueError(
+  hint = errors.hint(name, known)
+  raise UserError(
     f'units {name!r} is no class of the network: type a number, or a name '
     f'as {labels[0].split(",")[0]!r}.{hint}'
   )
@@ -248,7 +249,7 @@ def _channels(text: str, part: str) -> range | None:
     raise _unreadable(part)
   channels = range(*numbers)
   if not channels:
-    raise ValueError(
+    raise UserError(
       f'units {part!r}: {text!r} holds no unit; a range ends before its '
       'second number, as 0:64'
     )
@@ -269,8 +270,8 @@ def _number(text: str, part: str) -> int:
   return int(text)
 
 
-def _unreadable(part: str) -> ValueError:
-  return ValueError(
+def _unreadable(part: str) -> UserError:
+  return UserError(
     f'units {part!r} cannot be read: type a range as 0:64, a list as 3,7, '
     'or a position as 3@6x6 (row x column)'
   )

@@ -23,6 +23,7 @@ from vizjax.build import frames as frames_
 from vizjax.build import outputs as outputs_
 from vizjax.build import runs as runs_
 from vizjax.build import vocabulary
+from vizjax.errors import UserError
 from vizjax.photographs import images
 
 # What a tile takes in a step, over the bytes of its activations: measured on a
@@ -48,13 +49,13 @@ def scales(
   """The sizes that images are made at, if config.scales names some.
 
   Raises:
-    ValueError: config.shape is given besides, or a size is none.
+    UserError: config.shape is given besides, or a size is none.
     OSError: a photograph cannot be read.
   """
   if not config.scales.strip():
     return None
   if config.shape is not None:
-    raise ValueError(
+    raise UserError(
       f'config.shape is {config.shape!r} and config.scales {config.scales!r}: '
       'expected one of them; the sizes are those of config.scales'
     )
@@ -143,7 +144,7 @@ def outputs(
   """The fields that a run gives, by name.
 
   Raises:
-    ValueError: the recipe does not run.
+    UserError: the recipe does not run.
   """
   program = stages.programs[-1]
   first = np.flatnonzero(table.boxed == boxed)[:1]
@@ -162,7 +163,7 @@ def outputs(
   except TypeError as error:
     # Such as a size that is no whole number, deep inside JAX.
     why = str(error).splitlines()[0]
-    raise ValueError(f'the recipe does not run: {why}') from error
+    raise UserError(f'the recipe does not run: {why}') from error
 
 
 def _fitting(
@@ -178,7 +179,7 @@ def _fitting(
   need = _TIMES * runs * bytes_ / 1e9  # GB
   count = int(config.memory / need)
   if count < 1:
-    raise ValueError(
+    raise UserError(
       f'config.memory is {config.memory:g} GB, but one tile of '
       f'{view[0]} x {view[1]} takes {need:.2g} GB for {runs} images at a time: '
       f'type --config.memory={math.ceil(need * 100) / 100:g}, a smaller '

@@ -14,22 +14,23 @@ import optax
 from optax import schedules
 
 from vizjax import core
+from vizjax import errors
 from vizjax import features
 from vizjax import formula
 from vizjax import metrics
 from vizjax import models
-from vizjax.models import networks as families
 from vizjax import objectives
 from vizjax import optimizers
 from vizjax import parameterizations
 from vizjax import projections
 from vizjax import scales
-from vizjax import spelling
 from vizjax import targets
 from vizjax import transforms
+from vizjax.errors import UserError
 from vizjax.generators import codes
 from vizjax.generators import networks as networks_
 from vizjax.models import adapters
+from vizjax.models import networks as families
 from vizjax.optimizers import lbfgs
 from vizjax.photographs import files
 from vizjax.programs import cnn_vis
@@ -108,7 +109,7 @@ def links(
   """The values of a field's `a | b | c`.
 
   Raises:
-    ValueError: with the field, its formula, and what was expected.
+    UserError: with the field, its formula, and what was expected.
   """
   modules, kind = _FIELDS[field]
   values = _explained(field, formula.chain, config[field], modules, knobs)
@@ -123,7 +124,7 @@ def link(
   """The value of a field that has exactly one link."""
   values = links(config, field, knobs)
   if len(values) != 1:
-    raise ValueError(
+    raise UserError(
       f'config.{field} is {config[field]!r}: it has {len(values)} links, '
       'expected 1'
     )
@@ -138,15 +139,15 @@ def network(config: config_dict.ConfigDict, field: str) -> core.Model:
     field: 'model', 'encoder', or 'prior', whose input is a code.
   """
   if not config[field].strip():
-    raise ValueError(
+    raise UserError(
       f'config.{field} is empty, expected a network: type one, as '
       '"load(\'alexnet_features\')"'
     )
   net = link(config, field, knobs(config))
   try:
     adapters.check(net)
-  except ValueError as error:
-    raise ValueError(f'config.{field}: {error}') from error
+  except UserError as error:
+    raise UserError(f'config.{field}: {error}') from error
   return net if field == 'prior' else core.in_grey_levels(net)
 
 
@@ -159,7 +160,7 @@ def trace(
   terms = _named(config, 'trace', knobs)
   for name in terms:
     if name in ('score', 'gradient_norm', *dict(given)):
-      raise ValueError(f'config.trace: {name!r} is recorded in any case')
+      raise UserError(f'config.trace: {name!r} is recorded in any case')
   return (*given, *terms.items())
 
 
@@ -170,7 +171,7 @@ def measured(
   terms = _named(config, 'metrics', knobs)
   for name in terms:
     if name in _MEASURED:
-      raise ValueError(f'config.metrics: {name!r} is measured by itself')
+      raise UserError(f'config.metrics: {name!r} is measured by itself')
   return tuple(terms.items())
 
 
@@ -231,7 +232,7 @@ def shape(config: config_dict.ConfigDict) -> tuple[int, int] | None:
     return None
   parts = config.shape.split('x')
   if len(parts) != 2 or not all(p.isdecimal() and int(p) for p in parts):
-    raise ValueError(
+    raise UserError(
       f'config.shape is {config.shape!r}, expected HxW, as 224x224'
     )
   h, w = map(int, parts)
@@ -245,13 +246,13 @@ def each(config: config_dict.ConfigDict) -> tuple[dict[str, str], ...]:
   run has one of each, in all combinations; the first knob changes last.
 
   Raises:
-    ValueError: there is no such knob, or it is the name of no file.
+    UserError: there is no such knob, or it is the name of no file.
   """
   knobs = names(config.each)
   for name in knobs:
     if not isinstance(config.get(name, ''), str) or not config.get(name):
-      hint = '' if name in config else spelling.hint(name, list(config))
-      raise ValueError(
+      hint = '' if name in config else errors.hint(name, list(config))
+      raise UserError(
         f'config.each is {config.each!r}, but config.{name} is '
         f'{config.get(name)!r}: expected photographs, as --config.{name}='
         f"'DIR/*.jpg'.{hint}"
@@ -278,7 +279,7 @@ def _files(text: str) -> list[str]:
   """A text, and the files that it may stand for."""
   try:
     listed = files.listed(text)
-  except ValueError:
+  except UserError:
     return [text]
   return [text, *(part for one in listed for part in files.blended(one))]
 
@@ -307,14 +308,14 @@ def _arguments(
 def _explained(field: str, function: Callable, text: str, *more) -> Any:
   name = text.strip()
   if name in models.NAMES and core.Model in _FIELDS[field]:
-    raise ValueError(
+    raise UserError(
       f'config.{field} is {text!r}, the name of a network: expected a formula, '
       f'as --config.{field}="load({name!r})"'
     )
   try:
     return function(text, *more)
-  except ValueError as error:
-    raise ValueError(f'config.{field}: {error}') from error
+  except UserError as error:
+    raise UserError(f'config.{field}: {error}') from error
 
 
 def _check(field: str, text: str, value: Any, kind: Any) -> None:
@@ -325,7 +326,7 @@ def _check(field: str, text: str, value: Any, kind: Any) -> None:
     right = isinstance(value, kind)
   if not right:
     expected = 'a term' if kind is Callable else f'a {kind.__name__}'
-    raise ValueError(
+    raise UserError(
       f'config.{field} is {text!r}, which gives {value!r:.60}, '
       f'expected {expected}'
     )

@@ -21,7 +21,9 @@ from jaxtyping import Array, Float, Int, UInt8
 import numpy as np
 
 from vizjax import core
+from vizjax import errors
 from vizjax import metrics
+from vizjax.errors import UserError
 from vizjax.examples import top as top_
 from vizjax.photographs import datasets
 from vizjax.photographs import images as images_
@@ -195,7 +197,7 @@ def restored(content: bytes) -> tuple[Seen, dict[str, Any]]:
   """What `content` was made of: what is known, and the facts.
 
   Raises:
-    ValueError: it is no such file.
+    UserError: it is no such file.
   """
   try:
     with np.load(io.BytesIO(content)) as arrays:
@@ -209,7 +211,9 @@ def restored(content: bytes) -> tuple[Seen, dict[str, Any]]:
       skipped = tuple(map(tuple, about['skipped']))
       high = (arrays['high'],)
   except Exception as error:  # a damaged archive raises nearly anything
-    raise ValueError(f'it is damaged ({error})') from error
+    if errors.is_bug(error):
+      raise
+    raise UserError(f'it is damaged ({error})') from error
   seen = Seen(
     about['number'], about['last'], skipped, top, high, moments, slopes
   )
@@ -220,7 +224,7 @@ def prepared(through: Pass, number: int) -> UInt8[np.ndarray, 'h w 3']:
   """A photograph as the network wants it; for one channel, grey thrice.
 
   Raises:
-    ValueError: it cannot be decoded, or is a strip.
+    UserError: it cannot be decoded, or is a strip.
     OSError: it cannot be read.
   """
   example = through.data[number]
@@ -313,7 +317,7 @@ def _photograph(through: Pass, number: int) -> _Photograph:
   name = through.data.identity(number)
   try:
     return _Photograph(name, prepared(through, number), '')
-  except ValueError as error:
+  except UserError as error:
     return _Photograph(name, None, ' '.join(str(error).split()))
   except PermissionError as error:
     return _Photograph(name, None, f'it cannot be read ({error.strerror})')

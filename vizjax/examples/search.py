@@ -26,10 +26,11 @@ import numpy as np
 
 from vizjax import build
 from vizjax import core
+from vizjax import errors
 from vizjax import listing
 from vizjax import models
-from vizjax import spelling
 from vizjax.build import frames
+from vizjax.errors import UserError
 from vizjax.examples import crops
 from vizjax.examples import passes
 from vizjax.models import receptive_fields
@@ -122,11 +123,11 @@ def plan(
     limit: only so many photographs, the first; None for all.
 
   Raises:
-    ValueError: one of these is wrong: what to type.
+    UserError: one of these is wrong: what to type.
     OSError: a file cannot be read.
   """
   if not 1 <= k <= MOST:
-    raise ValueError(
+    raise UserError(
       f'k is {k}, expected a whole number from 1 to {MOST}: type --k=9'
     )
   how = None if preprocess is None else preprocessing.parse(preprocess)
@@ -176,7 +177,7 @@ def search(
     What examples.json holds.
 
   Raises:
-    ValueError: there are examples of another search, no photograph can be
+    UserError: there are examples of another search, no photograph can be
       read, or a batch is too large or does not fit into the memory.
     OSError: the data is gone, or nothing can be written.
   """
@@ -189,7 +190,7 @@ def search(
   seen = _walked(plan, batch, report, due)
   if not seen.moments.count:
     folders.write(folders.File(folder, _PASS), None)
-    raise ValueError(
+    raise UserError(
       f'no photograph of {plan.facts["dataset"]!r} can be read: '
       f'{seen.skipped[0][1]}'
     )
@@ -214,7 +215,7 @@ def read(workdir: str, layer: str) -> Found | None:
   """What was found of a layer; None where it was not searched to the end.
 
   Raises:
-    ValueError: the files are damaged.
+    UserError: the files are damaged.
     OSError: they cannot be read.
   """
   folder = _folder(workdir)
@@ -254,9 +255,9 @@ def _read(folder: str) -> dict[str, Any] | None:
   try:
     about = json.loads(content)
     if not about.keys() >= {*_FACTS, 'count', 'skipped', 'ids'}:
-      raise ValueError('it lacks some of what was searched')
+      raise UserError('it lacks some of what was searched')
   except (ValueError, AttributeError) as error:
-    raise ValueError(
+    raise UserError(
       f'{file.path!r} is damaged ({error}): remove {folder!r}, and type the '
       'command of experiments.examples again'
     ) from None
@@ -272,7 +273,7 @@ def _compare(plan: Plan, there: dict[str, Any]) -> None:
   ]
   if differing:
     folder = _folder(plan.workdir)
-    raise ValueError(
+    raise UserError(
       f'{folder!r} holds the examples of another search '
       f'({"; ".join(differing)}): type the same as there, or remove that '
       'folder to begin anew'
@@ -284,14 +285,14 @@ def _chosen(
 ) -> tuple[str, ...]:
   """The layers of a workdir that are asked for, in its order."""
   if not known:
-    raise ValueError(f'{workdir!r} has no layers: its config.json is damaged')
+    raise UserError(f'{workdir!r} has no layers: its config.json is damaged')
   if pattern is None:
     return tuple(known)
   chosen, unknown = listing.matching(pattern, known)
   if unknown is not None:
-    raise ValueError(
+    raise UserError(
       f'layer {unknown!r} is not in {workdir!r}. Layers: {", ".join(known)}.'
-      + spelling.hint(unknown, known)
+      + errors.hint(unknown, known)
     )
   return tuple(name for name in known if name in chosen)
 
@@ -309,7 +310,7 @@ def _shapes(
   for name in names:
     if name not in acts or acts[name].ndim not in (1, 3):
       shape = acts[name].shape if name in acts else 'not there'
-      raise ValueError(
+      raise UserError(
         f'layer {name!r} of the network is {shape}, expected a vector [c] or '
         'a map [h, w, c]'
       )
@@ -358,7 +359,7 @@ def _fitting(batch: int) -> Iterator[None]:
   except jax.errors.JaxRuntimeError as error:
     if not capacity.exhausted(error):
       raise
-    raise ValueError(
+    raise UserError(
       f'{batch} photographs at a time do not fit into the memory: type '
       f'--batch={max(1, batch // 2)}; the search goes on from here'
     ) from None
@@ -368,21 +369,21 @@ def _resumed(plan: Plan, file: folders.File) -> passes.Seen | None:
   """What an earlier search knew; None if there is none.
 
   Raises:
-    ValueError: it was another search, or the data is another now.
+    UserError: it was another search, or the data is another now.
   """
   content = folders.read(file)
   if content is None:
     return None
   try:
     seen, facts = passes.restored(content)
-  except ValueError as error:
-    raise ValueError(
+  except UserError as error:
+    raise UserError(
       f'{file.path!r} cannot be gone on from: {error}; remove it'
     ) from None
   _compare(plan, facts)
   name = plan.through.data.identity(seen.number - 1) if seen.number else ''
   if name != seen.last:
-    raise ValueError(
+    raise UserError(
       f'photograph {seen.number - 1} of {plan.facts["dataset"]!r} was '
       f'{seen.last!r}, and is {name!r} now: restore the data, or remove '
       f'{file.folder!r} to begin anew'

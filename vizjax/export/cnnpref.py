@@ -40,7 +40,7 @@ def cnnpref(
     out: a folder.
 
   Raises:
-    ValueError: the images are whole numbers, or SciPy is not installed.
+    UserError: the images are whole numbers, or SciPy is not installed.
   """
   matlab = selecting.library('scipy.io')
   selecting.floats(selection)

@@ -15,6 +15,7 @@ from PIL import Image
 
 from vizjax import files
 from vizjax.build import vocabulary
+from vizjax.errors import UserError
 from vizjax.export import selecting
 from vizjax.photographs import files as files_
 from vizjax.photographs import images
@@ -48,7 +49,7 @@ def grid(
     tile: pixels of a picture's longer side, on the sheet.
 
   Raises:
-    ValueError: the runs are not of photographs.
+    UserError: the runs are not of photographs.
     OSError: one is not where it was.
   """
   cells = list(_cells(selection, stretch))
@@ -132,12 +133,12 @@ def neural_style(
     overwrite: whether files that are there are replaced.
 
   Raises:
-    ValueError: the runs are others, or a file is there.
+    UserError: the runs are others, or a file is there.
     OSError: a photograph is not where it was.
   """
   each = _knobs(selection)
   if {'content', 'style'} - {*each[0]}:
-    raise ValueError(
+    raise UserError(
       "this format is of runs with config.each='content,style': make them "
       'with --config=configs/gatys2016.py'
     )
@@ -152,7 +153,7 @@ def neural_style(
       paths[layer.name, row] = path
   there = [path for path in paths.values() if path.exists()]
   if there and not overwrite:
-    raise ValueError(
+    raise UserError(
       f'{str(there[0])!r} is there already: type --overwrite to replace it, '
       'or another --out'
     )
@@ -201,7 +202,7 @@ def _knobs(selection: selecting.Selection) -> tuple[dict[str, str], ...]:
   config = config_dict.ConfigDict(selection.config)
   each = vocabulary.each(config)
   if not each:
-    raise ValueError(
+    raise UserError(
       'this format is of runs of photographs, but config.each is blank: make '
       "them with --config.each=photograph --config.photograph='DIR/*.jpg'"
     )

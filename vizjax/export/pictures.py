@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from vizjax import files
+from vizjax.errors import UserError
 from vizjax.export import selecting
 from vizjax.photographs import images
 from vizjax.sweeps import growth
@@ -81,7 +82,7 @@ def strip(
     tile: pixels of a frame's longer side; as the images are unless given.
 
   Raises:
-    ValueError: no frames were kept.
+    UserError: no frames were kept.
   """
   for path, frames in _films(selection, out, stretch, '.png'):
     tiles = [selecting.shrunk(frame, tile) for frame in frames]
@@ -133,10 +134,10 @@ def gif(
     fps: frames a second, at most 50; a GIF counts hundredths of a second.
 
   Raises:
-    ValueError: no frames were kept, or too many a second.
+    UserError: no frames were kept, or too many a second.
   """
   if fps > 50:
-    raise ValueError(f'--fps={fps:g}: a GIF shows at most 50 frames a second')
+    raise UserError(f'--fps={fps:g}: a GIF shows at most 50 frames a second')
   for path, frames in _films(selection, out, stretch, '.gif'):
     first, *others = (
       Image.fromarray(frame).convert('P', palette=Image.Palette.ADAPTIVE)
@@ -172,7 +173,7 @@ def mp4(
     fps: frames a second.
 
   Raises:
-    ValueError: no frames were kept, or imageio[ffmpeg] is not installed.
+    UserError: no frames were kept, or imageio[ffmpeg] is not installed.
   """
   selecting.library('imageio_ffmpeg')
   imageio = selecting.library('imageio.v3')

@@ -32,7 +32,7 @@ def plots(
     plots_format: one of FORMATS.
 
   Raises:
-    ValueError: matplotlib is not installed.
+    UserError: matplotlib is not installed.
   """
   selecting.library('matplotlib')
   for layer in selection.layers:

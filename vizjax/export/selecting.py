@@ -23,6 +23,7 @@ from vizjax import build
 from vizjax import files
 from vizjax import listing
 from vizjax.build import runs
+from vizjax.errors import UserError
 from vizjax.models import means
 from vizjax.photographs import images
 from vizjax.workdir import store
@@ -70,7 +71,7 @@ def select(
       number without a position is every position that was made of it.
 
   Raises:
-    ValueError: no results, none of that name, or nothing is made yet.
+    UserError: no results, none of that name, or nothing is made yet.
   """
   provenance = store.read_config(workdir)
   labels = provenance.get('labels', {})
@@ -83,7 +84,7 @@ def select(
     if wanted[name].any()
   )
   if not any(len(layer.rows) for layer in found):
-    raise ValueError(
+    raise UserError(
       f'{workdir!r} holds no finished images yet of what was asked for: run '
       'the same command of experiments.run to its end, or for longer'
     )
@@ -101,12 +102,12 @@ def require(selection: Selection, names: Sequence[str], advice: str) -> None:
   """Refuses a store without some array.
 
   Raises:
-    ValueError: which one it lacks, and what to do.
+    UserError: which one it lacks, and what to do.
   """
   for layer in selection.layers:
     for name in names:
       if name not in layer.kept.arrays:
-        raise ValueError(
+        raise UserError(
           f'layer {layer.name!r} of this run holds no array {name!r}, which '
           f'this format is made of: {advice}'
         )
@@ -116,18 +117,18 @@ def floats(selection: Selection) -> None:
   """Refuses images that other programs do not have: rounded, or not colours.
 
   Raises:
-    ValueError: how to make others, or what to read instead.
+    UserError: how to make others, or what to read instead.
   """
   dtype = selection.config['image_dtype']
   if dtype == 'uint8':
-    raise ValueError(
+    raise UserError(
       f'the images of this run are {dtype}, expected numbers that are not '
       'clipped: make the run with --config.image_dtype=float32'
     )
   for layer in selection.layers:
     channels = layer.kept.arrays['image'].shape[-1]
     if channels not in (1, 3):
-      raise ValueError(
+      raise UserError(
         f'the images of this run have {channels} channels, expected 1 or 3: '
         'read the zarr arrays of the workdir themselves, or type --format=png'
       )
@@ -162,7 +163,7 @@ def library(name: str) -> types.ModuleType:
   """A module that only some formats need.
 
   Raises:
-    ValueError: it is not installed.
+    UserError: it is not installed.
   """
   return files.library(name, 'export', 'this format is written by')
 
@@ -223,7 +224,7 @@ def _stores(workdir: str, layers: str | None) -> dict[str, store.Store]:
   if layers is not None:
     chosen, unknown = listing.matching(layers, list(known))
     if unknown is not None:
-      raise ValueError(
+      raise UserError(
         f'layer {unknown!r} is not in {workdir!r}: it holds '
         f'{", ".join(known) or "none yet"}'
       )
@@ -238,20 +239,20 @@ def _wanted(
   """Of each layer's units [n, 3], which are asked for: bool [n]."""
   wanted = {name: np.zeros(len(unit), bool) for name, unit in known.items()}
   for text in listing.split('*' if units is None else units):
-    errors, there = [], False
+    refusals, there = [], False
     # Layers whose units have names first, for their errors say more.
     for name in sorted(known, key=lambda name: name not in labels):
       try:
         rows = _asked(text, known[name], tuple(labels.get(name, ())))
-      except ValueError as error:
-        errors.append(error)  # a class is no unit of a layer without names
+      except UserError as error:
+        refusals.append(error)  # a class is no unit of a layer without names
         continue
       wanted[name] |= rows
       there = there or rows.any()
-    if len(errors) == len(known):
-      raise errors[0]
+    if len(refusals) == len(known):
+      raise refusals[0]
     if not there:
-      raise ValueError(f'units {text!r} are not in this run. {_held(known)}')
+      raise UserError(f'units {text!r} are not in this run. {_held(known)}')
   return wanted
 
 

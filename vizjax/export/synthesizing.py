@@ -33,6 +33,7 @@ from PIL import ImageDraw
 from PIL import ImageFont
 
 from vizjax import files
+from vizjax.errors import UserError
 from vizjax.export import pictures
 from vizjax.export import selecting
 from vizjax.models.labels import places205
@@ -60,7 +61,7 @@ def synthesizing(
     out: a folder.
 
   Raises:
-    ValueError: another recipe, or the images are whole numbers.
+    UserError: another recipe, or the images are whole numbers.
     OSError: what the config names cannot be read, such as the weights.
   """
   config = config_dict.ConfigDict(selection.config)
@@ -138,7 +139,7 @@ def captioned(image: np.ndarray, text: str) -> np.ndarray:
 def _check(config: config_dict.ConfigDict) -> None:
   missing = [name for name in _KNOBS if name not in config]
   if missing:
-    raise ValueError(
+    raise UserError(
       f"this run's config has no {' and no '.join(missing)}, which this format "
       'names files by: make the run with --config=configs/nguyen2016.py'
     )

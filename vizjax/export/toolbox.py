@@ -39,6 +39,7 @@ from vizjax import formula
 from vizjax import optimizers
 from vizjax.build import inputs
 from vizjax.build import runs
+from vizjax.errors import UserError
 from vizjax.export import selecting
 from vizjax.workdir import store
 
@@ -100,7 +101,7 @@ def toolbox(
     skipbig: leave out info_big.pkl.
 
   Raises:
-    ValueError: another recipe; or a file is there: then none is written.
+    UserError: another recipe; or a file is there: then none is written.
     OSError: what the config names cannot be read, such as the weights.
   """
   config = config_dict.ConfigDict(selection.config)
@@ -120,7 +121,7 @@ def toolbox(
   ]
   there = [path for path in wanted if path.exists()]
   if there and not brave:
-    raise ValueError(
+    raise UserError(
       f'{str(there[0])!r} is there ({len(there)} such files), expected none: '
       'type --brave to replace them, or another --out=DIR'
     )

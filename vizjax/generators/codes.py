@@ -17,6 +17,7 @@ import numpy as np
 
 from vizjax import core
 from vizjax import targets
+from vizjax.errors import UserError
 from vizjax.models import means
 from vizjax.models.download import catalogue
 from vizjax.photographs import images
@@ -52,12 +53,12 @@ def saved(path: str, prior: core.Model) -> targets.Maker:
   """The code in a .npy file, [n].
 
   Raises:
-    ValueError: it is no such file, or the generator has other codes.
+    UserError: it is no such file, or the generator has other codes.
     OSError: it cannot be read.
   """
   code = means.load_npy(path)
   if code.shape != (size(prior),):
-    raise ValueError(
+    raise UserError(
       f'{path!r} holds {code.shape}, but the code of the generator is '
       f'{(size(prior),)}'
     )
@@ -86,10 +87,10 @@ def encoded(
 
   Raises:
     OSError: the photograph cannot be read.
-    ValueError: it is no image, or the layer is not what the generator takes.
+    UserError: it is no image, or the layer is not what the generator takes.
   """
   if path is None:
-    raise ValueError(
+    raise UserError(
       'encoded(): expected a photograph: type --config.photograph=FILE'
     )
   h, w, c = encoder.input_shape
@@ -102,13 +103,13 @@ def encoded(
   pixels = jnp.asarray(images.resize(image, (h, w)))
   acts = jax.eval_shape(lambda m, x: m(x), encoder, pixels)
   if layer not in acts:
-    raise ValueError(
+    raise UserError(
       f'encoded(): layer {layer!r} is not in the encoder. Layers: '
       f'{", ".join(acts)}'
     )
   found, expected = acts[layer].shape, prior.input_shape
   if (1,) * (3 - len(found)) + found != expected:
-    raise ValueError(
+    raise UserError(
       f'encoded(): layer {layer!r} of the encoder is {found}, but the code of '
       f'the generator is {expected}: expected the layer that it inverts'
     )
@@ -128,7 +129,7 @@ def bound(
     prior: the generator.
 
   Raises:
-    ValueError: no such file, no numbers in it, or another number of them.
+    UserError: no such file, no numbers in it, or another number of them.
     OSError: it cannot be read.
   """
   if source is None:
@@ -143,7 +144,7 @@ def bound(
     path = catalogue.find(source)
   numbers = _read(path)
   if len(numbers) != size(prior):
-    raise ValueError(
+    raise UserError(
       f'the bounds of {str(path)!r} are {len(numbers)} numbers, but the code '
       f'of the generator has {size(prior)}: expected the file of that layer; '
       'python -m experiments.act_range makes one'
@@ -162,7 +163,7 @@ def _read(path: pathlib.Path) -> np.ndarray:
   words = path.read_bytes().decode('ascii', 'replace').split()
   numbers = np.array([_number(word) for word in words], float)  # None: NaN
   if not len(numbers) or np.isnan(numbers).any():
-    raise ValueError(
+    raise UserError(
       f'{str(path)!r} holds no bounds: expected numbers with blanks between '
       'them, as python -m experiments.act_range writes them'
     )

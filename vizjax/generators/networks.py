@@ -28,6 +28,7 @@ import numpy as np
 
 from vizjax import core
 from vizjax import files
+from vizjax.errors import UserError
 from vizjax.models.formats import arrays
 from vizjax.models.interpreter import layers
 from vizjax.models.interpreter import operators
@@ -71,11 +72,11 @@ def table(
     deviation: what the code is divided by.
 
   Raises:
-    ValueError: the map is of no such size, or the widths are no widths.
+    UserError: the map is of no such size, or the widths are no widths.
   """
   whole = all(isinstance(width, int) and width > 0 for width in widths)
   if not widths or not whole:
-    raise ValueError(
+    raise UserError(
       f'the widths are {tuple(widths)}, expected whole numbers >= 1, as '
       '256,128,64,32'
     )
@@ -225,7 +226,7 @@ def trained(path: str) -> core.Model:
     A model of codes [h, w, c], with a mean of zero.
 
   Raises:
-    ValueError: there is none, or it is damaged: what to type.
+    UserError: there is none, or it is damaged: what to type.
   """
   return read(path)[0]
 
@@ -234,33 +235,33 @@ def read(path: str) -> tuple[core.Model, dict[str, Any]]:
   """The model of `trained`, and what `write` was told about it, and 'mean'.
 
   Raises:
-    ValueError: as `trained`.
+    UserError: as `trained`.
   """
   file = pathlib.Path(path).expanduser()
   file = file / FILE if file.is_dir() else file
   if not file.is_file():
-    raise ValueError(
+    raise UserError(
       f'{str(file)!r} is not there, expected a trained generator: give the '
       f'workdir of one, or type {COMMAND}'
     )
   params = arrays.read(file)
   extra = params.pop(_ABOUT, None)
   if not isinstance(extra, dict) or {*extra} != {'description', 'mean'}:
-    raise ValueError(
+    raise UserError(
       f'{str(file)!r} holds no generator: give the workdir of one, or type '
       f'{COMMAND}'
     )
   with files.reading(file, 'generator'):
     about = json.loads(extra['description'].tobytes())
     if about.pop('format') != _FORMAT:
-      raise ValueError('it is of another version of vizjax')
+      raise UserError('it is of another version of vizjax')
     table = tuple(tables.Layer(**_tuples(row)) for row in about.pop('table'))
     code = _tuples(about['code'])
     mean = (0.0,) * code[2]
     model = layers.model(table, params, mean=mean, input_shape=code)
     last = layers.shapes(table, code)[0][table[-1].name].shape
     if len(last) != 3 or last[2] != 3:
-      raise ValueError(f'its last layer is {last}, expected a picture')
+      raise UserError(f'its last layer is {last}, expected a picture')
   return model, {**about, 'code': code, 'mean': extra['mean']}
 
 
@@ -274,7 +275,7 @@ def _doublings(code: tuple[int, int, int], size: tuple[int, int]) -> int:
   found = min(range(max(size).bit_length() + 1), key=change)
   if change(found) > 3:
     start = ' x '.join(map(str, _sizes(size, found)))
-    raise ValueError(
+    raise UserError(
       f'the code is {code} for an input of {size[0]} x {size[1]}, expected a '
       f'map within 3 rows and columns of {start}, or a vector: take another '
       'layer'

@@ -14,12 +14,9 @@ that range, as ImageNet's (0.485, 0.456, 0.406) and 1 / (0.229, 0.224, 0.225).
 from collections.abc import Callable, Mapping
 import dataclasses
 import inspect
-import os
-import sysconfig
-import traceback
 from typing import Any
 
-from flax import errors
+import flax
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
@@ -27,6 +24,8 @@ from jaxtyping import PyTree
 import numpy as np
 
 from vizjax import core
+from vizjax import errors
+from vizjax.errors import UserError
 from vizjax.models import finite
 from vizjax.models.interpreter import layers
 
@@ -62,7 +61,7 @@ def from_function(
     range: (low, high) of the image.
 
   Raises:
-    ValueError: the function fails on such an image: the error and where it is
+    UserError: the function fails on such an image: the error and where it is
       raised; or it gives no array [c] or [h, w, c].
   """
   normalization = core.normalization(input_shape, mean, scale, range)
@@ -80,10 +79,10 @@ def from_function(
   try:
     acts = jax.eval_shape(named, params, image)
   except Exception as error:  # whatever the user's own code raises
-    raise ValueError(_explained(error, input_shape)) from error
+    raise _explained(error, input_shape) from error
   if not any(map(_is_target, acts.values())):
     given = ', '.join(f'{n!r}: {a.dtype}{a.shape}' for n, a in acts.items())
-    raise ValueError(
+    raise UserError(
       f'the network gives no target for one image ({given or "nothing"}): '
       'expected arrays [c] or [h, w, c] of floating point numbers; leave out '
       'the batch, or axes of size 1'
@@ -129,7 +128,7 @@ def from_linen(
     **arguments: further keywords of its __call__, such as train=False.
 
   Raises:
-    ValueError: as `from_function`; or the module is in training mode.
+    UserError: as `from_function`; or the module is in training mode.
   """
   _check_arguments(module, arguments)
 
@@ -143,8 +142,11 @@ def from_linen(
         mutable=['intermediates'],
         **arguments,
       )
-    except (errors.ModifyScopeVariableError, errors.InvalidRngError) as error:
-      raise _Refused(
+    except (
+      flax.errors.ModifyScopeVariableError,
+      flax.errors.InvalidRngError,
+    ) as error:
+      raise UserError(
         f'the module is in training mode ({_first_line(error)}): type '
         f'from_linen(..., {_inference(module)})'
       ) from error
@@ -187,7 +189,7 @@ def from_nnx(
     **arguments: further keywords of its __call__.
 
   Raises:
-    ValueError: as `from_function`; or a submodule is in training mode.
+    UserError: as `from_function`; or a submodule is in training mode.
   """
   from flax import nnx  # costs a second; only those who use it pay
 
@@ -195,7 +197,7 @@ def from_nnx(
     for name in ('deterministic', 'use_running_average'):
       if isinstance(part, nnx.Module) and getattr(part, name, None) is False:
         where = '.'.join(map(str, path)) or 'the module itself'
-        raise ValueError(
+        raise UserError(
           f'the module is in training mode: {where} ({type(part).__name__}) '
           f'has {name}=False: type model.eval() before from_nnx(model, ...)'
         )
@@ -221,7 +223,7 @@ def check(model: core.Model) -> None:
   """Refuses a `core.Model` that was made by hand and cannot be run.
 
   Raises:
-    ValueError: input_shape, mean, scale or range is of another form; the
+    UserError: input_shape, mean, scale or range is of another form; the
       network fails on an image, or does not return arrays by name.
   """
   if isinstance(model.apply, (layers.Apply, _Named)):
@@ -230,7 +232,7 @@ def check(model: core.Model) -> None:
   core.normalization(model.input_shape, model.mean, scale, model.range)
   if np.ndim(model.mean) == 0:
     c = model.input_shape[2]
-    raise ValueError(
+    raise UserError(
       f'mean= is {model.mean!r}, expected an array of {c} numbers, one for '
       f'each channel: type mean=jnp.full({c}, {float(model.mean)})'
     )
@@ -238,7 +240,7 @@ def check(model: core.Model) -> None:
   try:
     acts = jax.eval_shape(model.apply, model.params, image)
   except Exception as error:  # whatever the user's own code raises
-    raise ValueError(_explained(error, model.input_shape)) from error
+    raise _explained(error, model.input_shape) from error
   if not isinstance(acts, Mapping):
     wrong = f'a {type(acts).__name__}'
     wrong = 'an array' if hasattr(acts, 'shape') else wrong
@@ -252,7 +254,7 @@ def check(model: core.Model) -> None:
     wrong = f'a dictionary with {wrong}' if wrong else ''
     wrong = wrong if acts else 'an empty dictionary'
   if wrong:
-    raise ValueError(
+    raise UserError(
       f'the apply of the network returns {wrong}, expected arrays by the names '
       "of their layers, as {'conv1': array}: return a dictionary, or type "
       'models.from_function(apply, params, input_shape=...), which gives names'
@@ -282,10 +284,6 @@ class _Named:
     for i, kind in self.keys:
       leaves[i] = jax.random.wrap_key_data(leaves[i], impl=kind)
     return _flat(self.function(structure.unflatten(leaves), image), '')
-
-
-class _Refused(ValueError):
-  """An error of this module, whose message is complete."""
 
 
 def _without_keys(
@@ -328,7 +326,7 @@ def _check_arguments(module: nn.Module, arguments: Mapping[str, Any]) -> None:
   for name, parameter in _parameters(module).items():
     needed = parameter.default is parameter.empty and name in _INFERENCE
     if needed and name not in arguments:
-      raise ValueError(
+      raise UserError(
         f'{type(module).__name__}.__call__ needs {name}=: type '
         f'from_linen(..., {name}={_INFERENCE[name]})'
       )
@@ -338,28 +336,23 @@ def _parameters(module: nn.Module) -> Mapping[str, inspect.Parameter]:
   return inspect.signature(type(module).__call__).parameters
 
 
-def _explained(error: Exception, input_shape: tuple[int, ...]) -> str:
-  """One line: what a network raised for an image, and where."""
-  if isinstance(error, _Refused):
-    return str(error)
-  frames = traceback.extract_tb(error.__traceback__)
-  own = [f for f in frames if not _is_library(f.filename)]
+def _explained(error: Exception, input_shape: tuple[int, ...]) -> UserError:
+  """Returns the error for a network whose operations do not take an image.
+
+  Raises:
+    Exception: the given one, if the user's own code raised it (with a note), or
+      if it is a bug of vizjax.
+  """
+  if isinstance(error, UserError):
+    return UserError(*error.args)  # without the notes of JAX
+  if errors.is_bug(error):
+    raise error
+  shape = tuple(input_shape)
+  if errors.place(error):
+    error.add_note(f'The network was given an image of {shape}.')
+    raise error
   text = f'{type(error).__name__}: {_first_line(error)}'
-  if not own:
-    return f'the network does not take an image of {tuple(input_shape)}: {text}'
-  where = f'{own[-1].filename}:{own[-1].lineno}'
-  return (
-    f'the network fails on an image of {tuple(input_shape)}, {where}: {text}'
-  )
-
-
-def _is_library(path: str) -> bool:
-  """Whether a file is of a library or of vizjax, rather than the user's."""
-  here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-  places = sysconfig.get_paths()
-  names = ('stdlib', 'platstdlib', 'purelib', 'platlib')
-  folders = [here, *(places[name] for name in names)]
-  return path.startswith(('<', *(f'{folder}{os.sep}' for folder in folders)))
+  return UserError(f'the network does not take an image of {shape}: {text}')
 
 
 def _first_line(error: Exception) -> str:
@@ -389,7 +382,7 @@ def _flat(
       acts |= _flat(value, f'{path}/{i}' if path else str(i), rename)
     return acts
   if not isinstance(output, (jax.Array, np.ndarray)):
-    raise _Refused(
+    raise UserError(
       f'the network gives {type(output).__name__} for {path or "its output"}, '
       'expected an array, or arrays by name'
     )

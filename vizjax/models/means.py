@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 
 from vizjax import files
+from vizjax.errors import UserError
 from vizjax.models.formats import npy
 from vizjax.photographs import images
 
@@ -18,18 +19,18 @@ def load_npy(path: str) -> np.ndarray:
 
   Raises:
     OSError: it cannot be read.
-    ValueError: it is not an array of numbers.
+    UserError: it is not an array of numbers.
   """
   with files.opened(path) as file:
     content = file.read()
   try:
     array = npy.read(content)
-  except ValueError as error:
-    raise ValueError(
+  except UserError as error:
+    raise UserError(
       f'{path!r} is not a .npy file of real numbers: {error}'
     ) from None
   if not np.isfinite(array).all():
-    raise ValueError(f'{path!r} holds numbers that are not finite')
+    raise UserError(f'{path!r} holds numbers that are not finite')
   return array
 
 
@@ -48,7 +49,7 @@ def mean(text: str, shape: tuple[int, int, int]) -> np.ndarray:
 
   Raises:
     OSError: the file cannot be read.
-    ValueError: it holds another shape, or the numbers are not c.
+    UserError: it holds another shape, or the numbers are not c.
   """
   h, w, c = shape
   if not text.lower().endswith(_OF_MEANS):
@@ -59,7 +60,7 @@ def mean(text: str, shape: tuple[int, int, int]) -> np.ndarray:
   if image is None or min(np.subtract(image.shape, shape)) < 0:
     color = [118] * c if image is None else image.mean((0, 1)).tolist()
     numbers = ','.join(f'{number:.6g}' for number in color)
-    raise ValueError(
+    raise UserError(
       f'config.mean: {text!r} holds {held}, expected at least {shape}, or '
       f'{(c, h, w)} as Caffe has it: type another file, or one number for each '
       f'channel, as --config.mean={numbers}'
@@ -76,7 +77,7 @@ def _mean_color(text: str, c: int) -> np.ndarray:
   except ValueError:
     values = np.empty(0)
   if len(values) != c or not np.isfinite(values).all():
-    raise ValueError(
+    raise UserError(
       f'config.mean is {text!r}, expected {c} numbers, as '
       f'{",".join(["118"] * c)}, or a file that ends with '
       f'{", ".join(_OF_MEANS)}'

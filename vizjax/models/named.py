@@ -3,7 +3,8 @@
 import importlib
 
 from vizjax import core
-from vizjax import spelling
+from vizjax import errors
+from vizjax.errors import UserError
 from vizjax.models.networks import googlenet
 from vizjax.models.networks import published
 
@@ -44,13 +45,13 @@ def load(
       trained as; known for the published file, needed for any other.
 
   Raises:
-    ValueError: an unknown name, or a file that is not the expected one or not
+    UserError: an unknown name, or a file that is not the expected one or not
       here: what to type.
     OSError: a file that cannot be read.
   """
   if name not in NAMES:
-    hint = spelling.hint(str(name), NAMES)
-    raise ValueError(
+    hint = errors.hint(str(name), NAMES)
+    raise UserError(
       f'{name!r} is not a network of vizjax. Networks: {", ".join(NAMES)}.'
       + hint
     )
@@ -59,7 +60,7 @@ def load(
     transforms = googlenet.transforms(path, transform_input)
     return published.read(name, googlenet.network(name, transforms), path)
   if transform_input is not None:
-    raise ValueError(
+    raise UserError(
       f'load({name!r}) was given transform_input={transform_input!r}, which is '
       f'an argument of {googlenet.TORCHVISION!r} alone: leave it out'
     )

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from vizjax import core
+from vizjax.errors import UserError
 from vizjax.models import receptive_fields
 from vizjax.models.interpreter import layers
 from vizjax.models.interpreter import tables
@@ -44,13 +45,13 @@ def boxed(model: core.Model, name: str) -> core.Model:
   the image. The maps of the layers below are windows of the full ones.
 
   Raises:
-    ValueError: the layer sees the whole image, or has no known field.
+    UserError: the layer sees the whole image, or has no known field.
   """
   table = _table(model)
   fields = {} if table is None else tables.fields(table)
   field = fields.get(name)
   if field is None or name == tables.DATA:
-    raise ValueError(f'layer {name!r} has no receptive field to be boxed in')
+    raise UserError(f'layer {name!r} has no receptive field to be boxed in')
   same = tuple(n for n, other in fields.items() if other == field)
   origin = (field.y.start, field.x.start)
   small = _without_padding(model, tables.cut(table, same), origin)
@@ -65,16 +66,16 @@ def computed_in(model: core.Model, dtype: str) -> core.Model:
   and so are the gradient, the image and the optimizer's state.
 
   Raises:
-    ValueError: another type than 'float32', 'bfloat16' or 'float16', or the
+    UserError: another type than 'float32', 'bfloat16' or 'float16', or the
       model has no layer table.
   """
   if dtype not in ('float32', 'bfloat16', 'float16'):
-    raise ValueError(
+    raise UserError(
       f"computed_in: the type is {dtype!r}, expected 'float32', 'bfloat16' or "
       "'float16'"
     )
   if _table(model) is None:
-    raise ValueError(
+    raise UserError(
       'computed_in() is for networks with a layer table, as '
       "computed_in(load('vgg16_features'), 'bfloat16')"
     )
@@ -96,11 +97,11 @@ def unpadded(model: core.Model) -> core.Model:
   the fields as they lie on the image of the model that is returned.
 
   Raises:
-    ValueError: the model has no layer table.
+    UserError: the model has no layer table.
   """
   table = _table(model)
   if table is None:
-    raise ValueError(
+    raise UserError(
       'unpadded() reads the layer table of a network, which this one lacks: '
       "expected one of vizjax's own, as unpadded(load('alexnet_features'))"
     )
@@ -141,11 +142,11 @@ def pooled(model: core.Model, pooling: str) -> core.Model:
     pooling: 'max' for the model as it is, or 'avg'.
 
   Raises:
-    ValueError: another pooling, or the model has no table.
+    UserError: another pooling, or the model has no table.
   """
   table = _table(model)
   if pooling not in ('max', 'avg') or table is None:
-    raise ValueError(
+    raise UserError(
       f"pooling is {pooling!r}, expected 'max' or 'avg', and a network with a "
       'layer table'
     )

@@ -23,6 +23,7 @@ import numpy as np
 import optax
 
 from vizjax import core
+from vizjax.errors import UserError
 from vizjax.optimizers import line_search
 from vizjax.optimizers import memory as memory_
 
@@ -93,12 +94,12 @@ def lbfgsb(
   lower = -np.inf if lower is None else lower
   upper = np.inf if upper is None else upper
   if not np.all(np.asarray(lower) <= np.asarray(upper)):
-    raise ValueError(
+    raise UserError(
       f'lbfgsb(lower={lower!r:.60}, upper={upper!r:.60}): expected lower <= '
       'upper everywhere; type None for no bound'
     )
   if memory < 1 or maxls < 1:
-    raise ValueError(
+    raise UserError(
       f'lbfgsb(memory={memory!r}, maxls={maxls!r}): expected 1 or more'
     )
 

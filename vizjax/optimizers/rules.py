@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, PyTree
 import optax
 
 from vizjax import core
+from vizjax.errors import UserError
 
 
 def progress(
@@ -179,7 +180,7 @@ def _plan(text: str) -> tuple[list[float], list[int]]:
     if min(counts) < 1:
       raise ValueError
   except ValueError:
-    raise ValueError(
+    raise UserError(
       f'the plan of rates is {text!r}, expected factors and numbers of steps, '
       "as '1x800,0.1x500'"
     ) from None

@@ -19,7 +19,8 @@ from jaxtyping import Array, Float, Real
 import numpy as np
 
 from vizjax import core
-from vizjax import spelling
+from vizjax import errors
+from vizjax.errors import UserError
 from vizjax.photographs import datasets
 from vizjax.photographs import images as images_
 from vizjax.photographs import preprocessing
@@ -59,7 +60,7 @@ def of(
       many.
 
   Raises:
-    ValueError: no such layer, it is no vector, the network takes no colour
+    UserError: no such layer, it is no vector, the network takes no colour
       images, or the labels are not as many as the units.
   """
   known = shapes(net, layer)
@@ -68,7 +69,7 @@ def of(
     layer = [name for name in known if name not in soft][-1]
   vectors = {n: s[-1] for n, s in known.items() if set(s[:-1]) <= {1}}
   if layer not in vectors:
-    raise ValueError(
+    raise UserError(
       f'layer {layer!r} is {known[layer]}, expected a vector: '
       f'{", ".join(vectors) or "but the network has none"}'
     )
@@ -76,7 +77,7 @@ def of(
   if labels is None:
     labels = net.labels if len(net.labels) == count else ()
   elif len(labels) != count:
-    raise ValueError(
+    raise UserError(
       f'{len(labels)} labels, expected {count}: layer {layer!r} has as many '
       'units'
     )
@@ -93,7 +94,7 @@ def shapes(
     layer: one that has to be among them.
 
   Raises:
-    ValueError: it is not, or the network takes no photographs.
+    UserError: it is not, or the network takes no photographs.
   """
   check_channels(net)
   order = []  # as the network names them; what comes out of JAX is sorted
@@ -106,8 +107,8 @@ def shapes(
   image = jax.ShapeDtypeStruct(net.input_shape, jnp.float32)
   acts = jax.eval_shape(traced, net, image)
   if layer is not None and layer not in acts:
-    hint = spelling.hint(layer, order)
-    raise ValueError(
+    hint = errors.hint(layer, order)
+    raise UserError(
       f'layer {layer!r} is not in the network. Layers: {", ".join(order)}.'
       + hint
     )
@@ -118,10 +119,10 @@ def check_channels(net: core.Model) -> None:
   """Refuses a network that photographs cannot be shown to.
 
   Raises:
-    ValueError: it has neither 3 channels nor 1.
+    UserError: it has neither 3 channels nor 1.
   """
   if net.input_shape[2] not in (1, 3):
-    raise ValueError(
+    raise UserError(
       f'the network takes images of {net.input_shape}, expected 3 channels for '
       'photographs, or 1 for grey ones'
     )
@@ -150,7 +151,7 @@ def answers(
     batch: computed at a time.
 
   Raises:
-    ValueError: an image cannot be decoded, a score is NaN: of which; or a
+    UserError: an image cannot be decoded, a score is NaN: of which; or a
       batch is too large.
   """
   for name, label, row in rows(classifier, data, how, count=count, batch=batch):
@@ -178,7 +179,7 @@ def rows(
     batch: computed at a time.
 
   Raises:
-    ValueError: an image cannot be decoded, a score is NaN: of which; or a
+    UserError: an image cannot be decoded, a score is NaN: of which; or a
       batch is too large.
   """
   total = len(data) if count is None else min(count, len(data))
@@ -195,7 +196,7 @@ def rows(
   for row in scores(classifier, images(), batch):
     name, label = about.popleft()
     if np.isnan(row).any():
-      raise ValueError(
+      raise UserError(
         f'layer {classifier.layer!r} is NaN for {name!r}, expected numbers: '
         'the weights are damaged, or not of this network'
       )

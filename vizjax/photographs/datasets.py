@@ -26,6 +26,8 @@ from typing import Any, NamedTuple, SupportsIndex
 
 import numpy as np
 
+from vizjax import errors
+from vizjax.errors import UserError
 from vizjax.photographs import decoding
 
 SUFFIXES = (
@@ -72,7 +74,7 @@ class Dataset:
 
     Raises:
       IndexError: there is no such number.
-      ValueError: the image cannot be decoded: which, and why.
+      UserError: the image cannot be decoded: which, and why.
       OSError: its file cannot be read.
     """
     index = operator.index(number)
@@ -91,7 +93,7 @@ def open(spec: str) -> Dataset:
   only one.
 
   Raises:
-    ValueError: no such folder, no image in it, no such set or split, or one
+    UserError: no such folder, no image in it, no such set or split, or one
       that is not prepared: what to type.
     OSError: a folder cannot be read.
   """
@@ -101,13 +103,13 @@ def open(spec: str) -> Dataset:
 def _folder(spec: str) -> Dataset:
   folder = pathlib.Path(os.path.expanduser(spec))
   if not spec or not folder.is_dir():
-    raise ValueError(
+    raise UserError(
       f'{spec!r} is not a folder: expected a folder of images, or '
       'tfds:NAME[:SPLIT]'
     )
   paths = sorted(_files(str(folder), (), ()), key='/'.join)
   if not paths:
-    raise ValueError(
+    raise UserError(
       f'the folder {spec!r} has no images: expected files that end with '
       f'{", ".join(SUFFIXES)}, in it or in folders in it'
     )
@@ -154,7 +156,7 @@ def _set(spec: str) -> Dataset:
 
   found = _SET.fullmatch(spec)
   if found is None:
-    raise ValueError(
+    raise UserError(
       f'{spec!r} is no data set: expected tfds:NAME[:SPLIT], as '
       'tfds:imagenet_v2:test[:10%]'
     )
@@ -165,7 +167,7 @@ def _set(spec: str) -> Dataset:
   features = builder.info.features
   image = features['image'] if 'image' in features else None
   if not isinstance(image, tfds.features.Image) or image.np_dtype == np.float32:
-    raise ValueError(
+    raise UserError(
       f'{spec!r} has the features {", ".join(features)}, expected one called '
       "'image' that is an image of whole numbers"
     )
@@ -175,18 +177,18 @@ def _set(spec: str) -> Dataset:
     )
     size = len(rows)
   except NotImplementedError:
-    raise ValueError(
+    raise UserError(
       f'{spec!r} is prepared in {str(builder.data_dir)!r} as '
       f'{builder.info.file_format.value}, expected array_record: remove that '
       f'folder or set another TFDS_DATA_DIR, and type {_preparation(name)}'
     ) from None
   except (ValueError, KeyError) as error:
-    raise ValueError(
+    raise UserError(
       f'{spec!r} has no split {split!r}, expected {", ".join(splits)}, or a '
       f'part of one as {splits[0]}[:10%] ({decoding.one_line(error)})'
     ) from error
   if not size:
-    raise ValueError(f'the split {split!r} of {spec!r} has no example')
+    raise UserError(f'the split {split!r} of {spec!r} has no example')
   label = features['label'] if 'label' in features else None
   named = isinstance(label, tfds.features.ClassLabel)
   classes = tuple(label.names) if named else ()
@@ -217,19 +219,21 @@ def _builder(tfds: Any, spec: str, name: str) -> Any:
     builder = tfds.builder(name, data_dir=folder)
   except tfds.core.DatasetNotFoundError:
     where = tfds.core.constants.DATA_DIR if folder is None else folder
-    raise ValueError(
+    raise UserError(
       f'{spec!r}: {name!r} is not a set of TensorFlow Datasets and not in '
       f'{where!r}: expected a name of '
       'https://www.tensorflow.org/datasets/catalog, or set TFDS_DATA_DIR to '
       'the folder that holds it'
     ) from None
   except Exception as error:  # the code of any set runs here
-    raise ValueError(
+    if errors.is_bug(error):
+      raise
+    raise UserError(
       f'{spec!r} cannot be opened: {decoding.one_line(error)}; expected a set '
       f'that is prepared: type {_preparation(name)}'
     ) from error
   if not builder.info.splits:
-    raise ValueError(
+    raise UserError(
       f'{spec!r} is not prepared in {str(builder.data_dir)!r}, and nothing is '
       f'downloaded here: set TFDS_DATA_DIR to where it is, or type '
       f'{_preparation(name)}'
@@ -241,7 +245,7 @@ def _default(spec: str, splits: list[str]) -> str:
   for split in ('validation', 'test', *splits[: len(splits) == 1]):
     if split in splits:
       return split
-  raise ValueError(
+  raise UserError(
     f'{spec!r} has the splits {", ".join(splits)}: expected one of them, as '
     f'{spec}:{splits[0]}'
   )

@@ -23,6 +23,9 @@ from PIL import Image
 from PIL import ImageOps
 from PIL import UnidentifiedImageError
 
+from vizjax import errors
+from vizjax.errors import UserError
+
 # Numbers of the tags of TIFF 6.0.
 _BITS, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0
 
@@ -38,7 +41,7 @@ def of_file(path: str) -> Decoded:
   """The image in a file.
 
   Raises:
-    ValueError: the file is a folder, a pipe or the like, a link that leads
+    UserError: the file is a folder, a pipe or the like, a link that leads
       nowhere, or no image that can be decoded.
     OSError: the file cannot be read.
   """
@@ -51,13 +54,13 @@ def check(path: str) -> None:
   """Refuses what is not a file, without reading it.
 
   Raises:
-    ValueError: a folder, a pipe or the like, or a link that leads nowhere.
+    UserError: a folder, a pipe or the like, or a link that leads nowhere.
     OSError: there is nothing of this name.
   """
   # To open a pipe would wait for someone who writes to it.
   if not stat.S_ISREG(_status(path).st_mode):
     kind = 'a folder' if os.path.isdir(path) else 'a pipe, socket or device'
-    raise ValueError(f'{path!r} is {kind}, expected an image file')
+    raise UserError(f'{path!r} is {kind}, expected an image file')
 
 
 def of_content(file: io.BufferedIOBase, name: str) -> Decoded:
@@ -68,7 +71,7 @@ def of_content(file: io.BufferedIOBase, name: str) -> Decoded:
     name: of the file, for messages.
 
   Raises:
-    ValueError: it cannot be decoded: its name, and why.
+    UserError: it cannot be decoded: its name, and why.
     OSError: the disk fails.
   """
   try:
@@ -79,15 +82,17 @@ def of_content(file: io.BufferedIOBase, name: str) -> Decoded:
     why = 'it begins like none, or is of a kind that Pillow does not know'
   except Image.DecompressionBombError:
     limit = 2 * Image.MAX_IMAGE_PIXELS
-    raise ValueError(
+    raise UserError(
       f'{name!r} is too large, expected at most {limit} pixels: make it smaller'
     ) from None
   # A damaged file makes Pillow raise nearly anything.
   except Exception as error:
     if isinstance(error, OSError) and error.errno is not None:
       raise  # of the disk
+    if errors.is_bug(error):
+      raise
     why = one_line(error)
-  raise ValueError(
+  raise UserError(
     f'{name!r} cannot be decoded, expected an image that Pillow reads: repair, '
     f'replace or remove it ({why})'
   )
@@ -106,7 +111,7 @@ def _status(path: str) -> os.stat_result:
   except OSError as error:
     if not os.path.islink(path):
       raise
-    raise ValueError(
+    raise UserError(
       f'{path!r} is a link that leads to no file ({error.strerror}): expected '
       'an image file'
     ) from None
@@ -142,7 +147,7 @@ def _eight_bits(numbers: np.ndarray, tags: Mapping[int, Any]) -> np.ndarray:
   low, high = numbers.min(), numbers.max()
   if numbers.dtype.kind == 'f':
     if not 0 <= low <= high <= 1:  # NaN, too
-      raise ValueError(
+      raise UserError(
         f'its pixels are floating-point numbers from {low:g} to {high:g}, '
         'expected 0 to 1'
       )
@@ -152,7 +157,7 @@ def _eight_bits(numbers: np.ndarray, tags: Mapping[int, Any]) -> np.ndarray:
     bits = tags.get(_BITS, (16,))[0]
     largest = 2 ** min(bits, 16) - 1
     if bits > 16 or not 0 <= low <= high <= largest:
-      raise ValueError(
+      raise UserError(
         f'its pixels are whole numbers from {low} to {high}, expected 0 to '
         '65535 in 16 bits'
       )

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from vizjax.errors import UserError
 from vizjax.photographs import decoding
 from vizjax.photographs import images
 
@@ -33,7 +34,7 @@ def read(paths: str | None, channels: int = 3) -> tuple[Photograph, ...]:
 
   Raises:
     OSError: one cannot be read.
-    ValueError: one is no image, there is none of that name, or the network
+    UserError: one is no image, there is none of that name, or the network
       takes neither colour nor grey.
   """
   if paths is None:
@@ -51,19 +52,19 @@ def listed(paths: str) -> tuple[str, ...]:
   pattern is taken as typed, whether the file exists or not.
 
   Raises:
-    ValueError: nothing is named, or a pattern is the name of no file.
+    UserError: nothing is named, or a pattern is the name of no file.
   """
   found = []
   for path in _parts(paths, ','):
     # A file name may hold the brackets of a pattern.
     names = [path] if os.path.lexists(path) else sorted(glob.glob(path))
     if not names and glob.has_magic(path):
-      raise ValueError(
+      raise UserError(
         f"{path!r} is the name of no file, expected photographs, as 'DIR/*.jpg'"
       )
     found += names or [path]
   if not found:
-    raise ValueError(
+    raise UserError(
       f'the photograph is {paths!r}, expected a file: type '
       '--config.photograph=FILE'
     )
@@ -80,7 +81,7 @@ def check(paths: str) -> None:
 
   Raises:
     OSError: there is no such file.
-    ValueError: one is a folder, a pipe, or a link that leads nowhere.
+    UserError: one is a folder, a pipe, or a link that leads nowhere.
   """
   for path in blended(paths):
     decoding.check(path)
@@ -91,7 +92,7 @@ def together(paths: str) -> tuple[Photograph, ...]:
 
   Raises:
     OSError: one cannot be read.
-    ValueError: one is no image.
+    UserError: one is no image.
   """
   return tuple(map(_read, blended(paths)))
 
@@ -115,7 +116,7 @@ def fitted(
       bilinear, and not rounded.
   """
   if fit not in ('middle', 'whole'):
-    raise ValueError(f"fit is {fit!r}, expected 'middle' or 'whole'")
+    raise UserError(f"fit is {fit!r}, expected 'middle' or 'whole'")
   rows, columns, _ = image.shape
   h, w = size
   # A height that was cut to whole pixels is of the same proportions.

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 from PIL import ImageDraw
 
+from vizjax.errors import UserError
 from vizjax.photographs import decoding
 
 _GAP = 2  # pixels between the channels of one image
@@ -25,7 +26,7 @@ def read(path: str) -> np.ndarray:
 
   Raises:
     OSError: the file cannot be read.
-    ValueError: the file is not an image.
+    UserError: the file is not an image.
   """
   found = decoding.of_file(os.path.expanduser(path))
   for note in found.notes:
@@ -44,12 +45,12 @@ def channels(image: np.ndarray, count: int) -> np.ndarray:
     count: channels of the network.
 
   Raises:
-    ValueError: the network takes neither colour nor grey.
+    UserError: the network takes neither colour nor grey.
   """
   if count == image.shape[-1]:
     return image
   if count != 1:
-    raise ValueError(
+    raise UserError(
       f'a photograph has red, green and blue, but the network takes {count} '
       'channels: expected a network of 3, or of 1, for which it becomes grey'
     )
@@ -61,8 +62,16 @@ def write(path: str | os.PathLike, image: np.ndarray) -> None:
   """Writes an image [h, w, 3], clipped to 0-255 and rounded.
 
   The file appears whole or not at all. Its ending names the format.
+
+  Raises:
+    UserError: Pillow writes no format of this ending.
   """
   path = pathlib.Path(path)
+  if path.suffix.lower() not in Image.registered_extensions():
+    raise UserError(
+      f'{str(path)!r} has the ending {path.suffix!r}, expected that of an '
+      'image, as .png or .jpg'
+    )
   partial = path.with_name(f'.{path.stem}.partial{path.suffix}')
   try:
     Image.fromarray(to_uint8(image)).save(partial)

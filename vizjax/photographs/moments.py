@@ -18,6 +18,7 @@ from jaxtyping import Float, Float64
 import numpy as np
 
 from vizjax import core
+from vizjax.errors import UserError
 from vizjax.photographs import classifiers
 from vizjax.photographs import datasets
 from vizjax.photographs import preprocessing
@@ -56,7 +57,7 @@ def measured(
     report: is called after each photograph.
 
   Raises:
-    ValueError: no such layer, an image cannot be decoded, or an activation is
+    UserError: no such layer, an image cannot be decoded, or an activation is
       no finite number: of which image.
   """
   shape = classifiers.shapes(net, layer)[layer]
@@ -65,7 +66,7 @@ def measured(
   rows = classifiers.rows(reader, data, how, count=count, batch=batch)
   for name, _, row in rows:
     if np.isinf(row).any():
-      raise ValueError(
+      raise UserError(
         f'layer {layer!r} is infinite for {name!r}, expected numbers: the '
         'weights are damaged, or not of this network'
       )

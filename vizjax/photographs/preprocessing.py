@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from vizjax import formula
+from vizjax.errors import UserError
 from vizjax.photographs import datasets
 
 FILTERS = {
@@ -85,7 +86,7 @@ def own(model: str, shape: tuple[int, int]) -> Preprocessing:
     larger in proportion, 256 for 227 if warped, else 256 for 224.
 
   Raises:
-    ValueError: the formula cannot be read.
+    UserError: the formula cannot be read.
   """
   name = model
   if not model.isidentifier():
@@ -123,11 +124,11 @@ def prepared(
   """An example as the network wants it: its image is uint8 [k, l, 3].
 
   Raises:
-    ValueError: its image is a strip.
+    UserError: its image is a strip.
   """
   h, w = example.image.shape[:2]
   if max(h, w) > LONGEST * min(h, w):
-    raise ValueError(
+    raise UserError(
       f'{example.id!r} is {w} x {h} pixels, expected a side at most {LONGEST} '
       'times the other'
     )
@@ -144,12 +145,12 @@ def parse(text: str) -> Preprocessing:
   """A preprocessing as it is typed: 'warp:256:bilinear', 'short:256:bicubic'.
 
   Raises:
-    ValueError: it is not of that form.
+    UserError: it is not of that form.
   """
   how, size, name = text.split(':') if text.count(':') == 2 else ('', '', '')
   whole = size.isdecimal() and 0 < int(size) <= LARGEST
   if how not in ('warp', 'short') or not whole or name not in FILTERS:
-    raise ValueError(
+    raise UserError(
       f'the preprocessing {text!r} cannot be read: expected warp or short, '
       f'the pixels of a side, 1 to {LARGEST}, and one of '
       f'{", ".join(FILTERS)}: type {EXAMPLE}'
@@ -174,7 +175,7 @@ def apply(
     where the margins cannot be equal the upper and the left one are smaller.
 
   Raises:
-    ValueError: the network's input is larger than what it is cut from.
+    UserError: the network's input is larger than what it is cut from.
   """
   check(preprocessing, shape)
   whole = resized(preprocessing, image)
@@ -193,12 +194,12 @@ def together(asked: int, count: int, shape: tuple[int, int]) -> int:
     shape: (h, w) of the network's input.
 
   Raises:
-    ValueError: a batch takes more than `ROOM` bytes: what to type.
+    UserError: a batch takes more than `ROOM` bytes: what to type.
   """
   batch = max(1, min(asked, count))
   size = 3 * shape[0] * shape[1]
   if batch * size > ROOM and batch > 1:
-    raise ValueError(
+    raise UserError(
       f'--batch={asked}: {batch} photographs of {shape[0]} x {shape[1]} take '
       f'{batch * size / 2**30:.1f} GiB, expected at most {ROOM / 2**30:g}: '
       f'type --batch={max(1, ROOM // size)} or less'
@@ -227,10 +228,10 @@ def check(preprocessing: Preprocessing, shape: tuple[int, int]) -> None:
   """Refuses a resized photograph that can be smaller than the input (h, w).
 
   Raises:
-    ValueError: that is so: what to type.
+    UserError: that is so: what to type.
   """
   if preprocessing.size < max(shape):
-    raise ValueError(
+    raise UserError(
       f'the preprocessing {preprocessing} leaves {preprocessing.size} pixels, '
       f'expected at least {max(shape)} for an input of '
       f'{shape[0]} x {shape[1]}: type --preprocessing={default(shape)}'

@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Int
 
 from vizjax import core
 from vizjax import transforms
+from vizjax.errors import UserError
 
 # Rows and columns of the pixels whose history the program plots.
 PIXELS = ((100, 100), (200, 200), (100, 200), (200, 100))
@@ -84,14 +85,14 @@ def cnn_vis(
       windows that a pixel lies in.
   """
   if tv_grad_operator not in _KERNELS:
-    raise ValueError(
+    raise UserError(
       f'tv_grad_operator is {tv_grad_operator!r}, expected one of '
       f'{", ".join(_KERNELS)}'
     )
 
   for name, power in (('alpha', alpha), ('alpha_aux', alpha_aux)):
     if not power > 0:
-      raise ValueError(
+      raise UserError(
         f'cnn_vis: {name} is {power!r}, expected a power above 0, as 6'
       )
 
@@ -158,7 +159,7 @@ def steadily(
 ) -> Callable[[Int[Array, '']], Float[Array, '']]:
   """A schedule that changes by so much every so many steps."""
   if every < 1:
-    raise ValueError(f'steadily: every is {every!r}, expected steps >= 1')
+    raise UserError(f'steadily: every is {every!r}, expected steps >= 1')
   return lambda step: start + change * (step // every)
 
 
@@ -219,21 +220,21 @@ def _extra(
   """The optimizers of the windows of both sets."""
   del target
   if not isinstance(params, jax.Array) or params.ndim != 3:
-    raise ValueError(
+    raise UserError(
       "cnn_vis works on pixels: use parameterization 'pixels(model)'"
     )
   if recipe.model.range != core.GREY_LEVELS:
-    raise ValueError(
+    raise UserError(
       f'cnn_vis is for images of 0-255, but those of the model are '
       f'{recipe.model.range}: type core.in_grey_levels(model) for the model'
     )
   if jnp.ndim(recipe.model.mean) > 1:
-    raise ValueError(
+    raise UserError(
       'cnn_vis has one mean for all windows: give config.mean as r,g,b'
     )
   h, w, c = params.shape
   if min(h, w) < tile:
-    raise ValueError(
+    raise UserError(
       f'the image is {h} x {w}, expected at least {tile} x {tile}, one window: '
       'type a larger --config.initial_size'
     )

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 
 from vizjax import core
 from vizjax import objectives
+from vizjax.errors import UserError
 
 
 def prefer_img_gd(
@@ -87,7 +88,7 @@ def _extra(
 ) -> dict[str, Array]:
   del recipe
   if not isinstance(params, jax.Array) or params.ndim != 3:
-    raise ValueError(
+    raise UserError(
       "prefer_img_gd works on pixels: use parameterization 'pixels(model)'"
     )
   del target
@@ -96,7 +97,7 @@ def _extra(
 
 def _noise(target: core.Target) -> Float[Array, '']:
   if 'noise' not in target:
-    raise ValueError(
+    raise UserError(
       "prefer_img_gd measures norms by target['noise']: set "
       "--config.data='noise = legacy_norm()'"
     )

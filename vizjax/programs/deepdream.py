@@ -16,6 +16,7 @@ from vizjax import core
 from vizjax import reading
 from vizjax import scales
 from vizjax import targets
+from vizjax.errors import UserError
 from vizjax.photographs import files
 from vizjax.photographs import images
 
@@ -94,7 +95,7 @@ def guided(layer: str) -> core.Term:
 
   def term(acts, target):
     if layer not in acts or 'guide' not in target:
-      raise ValueError(
+      raise UserError(
         f'guided({layer!r}) reads a layer of the network and its guide: type '
         '--config.data="guide = features(model, layer, guide)"'
       )
@@ -153,10 +154,10 @@ def _check(
 ) -> None:
   for name, value in (('number', number), ('frames', frames)):
     if not isinstance(value, int) or value < 1:
-      raise ValueError(
+      raise UserError(
         f'octaves: {name} is {value!r}, expected a whole number >= 1'
       )
   if not scale > 1:
-    raise ValueError(f'octaves: scale is {scale!r}, expected more than 1')
+    raise UserError(f'octaves: scale is {scale!r}, expected more than 1')
   if not 0 <= zoom < 1:
-    raise ValueError(f'octaves: zoom is {zoom!r}, expected a number below 1')
+    raise UserError(f'octaves: zoom is {zoom!r}, expected a number below 1')

@@ -14,6 +14,7 @@ import numpy as np
 from vizjax import core
 from vizjax import scales
 from vizjax import targets
+from vizjax.errors import UserError
 from vizjax.photographs import files
 from vizjax.photographs import images
 
@@ -34,11 +35,11 @@ def neural_style(
     checkpoint_iterations: c; None for none.
   """
   if iterations < 1:
-    raise ValueError(
+    raise UserError(
       f'iterations is {iterations!r}, expected a whole number >= 1'
     )
   if checkpoint_iterations is not None and checkpoint_iterations < 1:
-    raise ValueError(
+    raise UserError(
       f'checkpoint_iterations is {checkpoint_iterations!r}, expected a whole '
       'number >= 1, or None'
     )
@@ -75,7 +76,7 @@ def style_sizes(
       one is the start of the next.
   """
   if not photograph:
-    raise ValueError(
+    raise UserError(
       f'the content is {photograph!r}, expected a photograph: type '
       '--config.content=FILE'
     )
@@ -87,7 +88,7 @@ def style_sizes(
   _at_least_one('num_sizes', num_sizes)
   sizes = [(h >> k, w >> k) for k in reversed(range(num_sizes))]
   if min(sizes[0]) < 1:
-    raise ValueError(
+    raise UserError(
       f'num_sizes is {num_sizes}, too many for an image of {h}x{w}: each is '
       'half the next'
     )
@@ -118,7 +119,7 @@ def initial_image(
     noiseblend: b, from 0 to 1.
   """
   if noiseblend is not None and not 0 <= noiseblend <= 1:
-    raise ValueError(
+    raise UserError(
       f'initial_noiseblend is {noiseblend!r}, expected a number from 0 to 1'
     )
   if noiseblend is None:
@@ -137,4 +138,4 @@ def initial_image(
 
 def _at_least_one(name: str, value: int) -> None:
   if not isinstance(value, int) or value < 1:
-    raise ValueError(f'{name} is {value!r}, expected a whole number >= 1')
+    raise UserError(f'{name} is {value!r}, expected a whole number >= 1')

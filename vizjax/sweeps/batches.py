@@ -15,10 +15,12 @@ from ml_collections import config_dict
 import numpy as np
 
 from vizjax import core
+from vizjax import errors
 from vizjax import scales as scales_
 from vizjax.build import assemble
 from vizjax.build import runs as runs_
 from vizjax.build import stages as stages_
+from vizjax.errors import UserError
 from vizjax.models.formats import arrays
 from vizjax.photographs import images
 from vizjax.sweeps import parallel
@@ -341,8 +343,10 @@ def _read(batch: Batch) -> _Kept | None:
   try:
     kept = _typed(arrays.unpacked(content))
     at = kept['at']
-  except Exception:  # A parser may raise anything on damaged input.
-    raise ValueError(
+  except Exception as error:  # A parser may raise anything on damaged input.
+    if errors.is_bug(error):
+      raise
+    raise UserError(
       f'{batch.file.path!r} is damaged: remove it, and the same command begins '
       'the batch again'
     ) from None

@@ -21,6 +21,7 @@ import psutil
 from vizjax.build import assemble
 from vizjax.build import runs as runs_
 from vizjax.build import stages as stages_
+from vizjax.errors import UserError
 from vizjax.sweeps import parallel
 
 # Images at a time where the config does not say. On a CPU a small batch stays
@@ -62,7 +63,7 @@ class Work:
   group: int
 
 
-class Exhausted(ValueError):
+class Exhausted(UserError):
   """Not even the smallest batch fits."""
 
 

@@ -19,8 +19,10 @@ from ml_collections import config_dict
 import numpy as np
 import tensorstore
 
+from vizjax import errors
 from vizjax import listing
 from vizjax.build import reach
+from vizjax.errors import UserError
 from vizjax.models.formats import arrays
 from vizjax.workdir import folders
 from vizjax.workdir import store
@@ -212,8 +214,10 @@ def _finished(path: folders.Path) -> store.Store:
     try:
       part = arrays.unpacked(content)
       columns, shapes = part['column'], part['shape']
-    except Exception:  # A parser may raise anything on damaged input.
-      raise ValueError(
+    except Exception as error:  # A parser may raise anything on damaged input.
+      if errors.is_bug(error):
+        raise
+      raise UserError(
         f'{_file(kept).path!r} is damaged: remove it, and the same command '
         'adds the rows again'
       ) from None

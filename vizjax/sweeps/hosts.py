@@ -21,6 +21,8 @@ import jax
 from jax.experimental import multihost_utils
 import numpy as np
 
+from vizjax.errors import UserError
+
 T = TypeVar('T')
 
 PATIENCE = 300  # seconds that a process waits for the others to start
@@ -62,16 +64,14 @@ def join(
       status 2 and a line that says so.
 
   Raises:
-    ValueError: the cluster says nothing, or an argument is none.
+    UserError: the cluster says nothing, or an argument is none.
   """
   if address is not None:
     host, _, port = address.rpartition(':')
     if not host or not port.isdecimal():
-      raise ValueError(f'coordinator is {address!r}, expected HOST:PORT')
+      raise UserError(f'coordinator is {address!r}, expected HOST:PORT')
   if None not in (count, index) and not 0 <= index < count:
-    raise ValueError(
-      f'process is {index} of {count}: expected 0 to {count - 1}'
-    )
+    raise UserError(f'process is {index} of {count}: expected 0 to {count - 1}')
   shown = address or 'the coordinator that the cluster names'
   late = threading.Timer(patience, _give_up, (shown, patience))
   late.daemon = True
@@ -86,7 +86,7 @@ def join(
       heartbeat_timeout_seconds=HEARTBEAT,
     )
   except (ValueError, RuntimeError) as error:
-    raise ValueError(
+    raise UserError(
       f'the processes cannot be brought together ({error}): type '
       '--coordinator=HOST:PORT --processes=N --process=I, or leave out '
       '--distributed for a single one'
@@ -100,11 +100,11 @@ def alone(environment: Mapping[str, str] = os.environ) -> Hosts:
   """A single process; never one of several that do the same by accident.
 
   Raises:
-    ValueError: it was started as one of several.
+    UserError: it was started as one of several.
   """
   for name in _TASKS:
     if int(environment.get(name, 1)) > 1:
-      raise ValueError(
+      raise UserError(
         f'this is one of {environment[name]} processes ({name}), which would '
         'all do the same: type --distributed to share the work, or '
         '--nodistributed to do it as often'
@@ -116,7 +116,7 @@ def together(here: Hosts, make: Callable[[], T]) -> T:
   """What `make` gives in this process, once it has worked in all of them.
 
   Raises:
-    ValueError: it failed in another process.
+    UserError: it failed in another process.
     BaseException: what `make` raised here, or an interruption.
   """
   error = made = None
@@ -130,7 +130,7 @@ def together(here: Hosts, make: Callable[[], T]) -> T:
   if error is not None:
     raise error
   if failed.any():
-    raise ValueError(
+    raise UserError(
       f'process {np.flatnonzero(failed)[0]} of {here.count} could not begin; '
       'it says why: nothing is done by the others either'
     )
@@ -145,7 +145,7 @@ def agree(here: Hosts, facts: Mapping[str, Any]) -> None:
     facts: what must be equal in all of them, as JSON has it.
 
   Raises:
-    ValueError: which of them differ, and where.
+    UserError: which of them differ, and where.
   """
   text = np.frombuffer(json.dumps(facts, sort_keys=True).encode(), np.uint8)
   longest = _gathered(here, np.array([len(text)])).max()
@@ -160,7 +160,7 @@ def agree(here: Hosts, facts: Mapping[str, Any]) -> None:
     ]
     if differing:
       leave(here)  # all of them do: each differs from some other one
-      raise ValueError(
+      raise UserError(
         f'process {index} of {here.count} was started differently from process '
         f'{here.index} ({"; ".join(differing)}): start all of them by one '
         'command, in equal environments'

@@ -75,7 +75,7 @@ def plan(config: config_dict.ConfigDict) -> list[LayerPlan]:
   """What a configuration asks for, checked down to the shapes.
 
   Raises:
-    ValueError: the configuration asks for what cannot be.
+    UserError: the configuration asks for what cannot be.
     OSError: a file that it names cannot be read.
   """
   net = assemble.model(config)
@@ -104,7 +104,7 @@ def check(
     workdir: a directory, there or not.
 
   Raises:
-    ValueError: it belongs to something else.
+    UserError: it belongs to something else.
     OSError: it cannot be read.
   """
   store.check(workdir, _made_by(config, plans, ''), *_rules(config, plans))
@@ -133,7 +133,7 @@ def execute(
     here: which process this is; all of them execute the same.
 
   Raises:
-    ValueError: the workdir belongs to something else, or an image is too large
+    UserError: the workdir belongs to something else, or an image is too large
       for the memory there is.
     OSError: it cannot be written.
   """

@@ -28,6 +28,7 @@ import tqdm
 from vizjax import files
 from vizjax.build import runs
 from vizjax.build import stages
+from vizjax.errors import UserError
 from vizjax.photographs import images
 from vizjax.programs import cnn_vis
 from vizjax.sweeps import batches
@@ -49,14 +50,14 @@ def watcher(
   """What `sweep.execute` calls; None where config.every is None.
 
   Raises:
-    ValueError: config.show names no way, or one that cannot be gone.
+    UserError: config.show names no way, or one that cannot be gone.
   """
   if config.every is None:
     return None
   ways = [way.strip() for way in config.show.split('+')]
   for way in ways:
     if way not in WAYS:
-      raise ValueError(
+      raise UserError(
         f'config.show is {config.show!r}, expected some of {WAYS}, as '
         'print+save'
       )
@@ -66,7 +67,7 @@ def watcher(
     _library('matplotlib')
     for p in plans:
       if 'trace/pixels' not in p.fields:
-        raise ValueError(
+        raise UserError(
           "config.show is 'plot_pix', but no pixels are recorded: expected "
           '--config.procedure=cnn_vis(...), which records them'
         )

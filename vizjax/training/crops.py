@@ -16,6 +16,7 @@ from jaxtyping import UInt8
 import numpy as np
 
 from vizjax import files
+from vizjax.errors import UserError
 from vizjax.photographs import datasets
 from vizjax.photographs import preprocessing
 
@@ -34,10 +35,10 @@ def split(count: int, held_out: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
   same whatever the seed, and spread over the classes.
 
   Raises:
-    ValueError: nothing is left to train on.
+    UserError: nothing is left to train on.
   """
   if count <= held_out:
-    raise ValueError(
+    raise UserError(
       f'{count} photographs, of which {held_out} are held out: expected more '
       'of them, or type a smaller --config.held_out'
     )
@@ -54,7 +55,7 @@ def centres(
   """Examples as the network wants them, all at once.
 
   Raises:
-    ValueError: one cannot be decoded: which.
+    UserError: one cannot be decoded: which.
   """
   examples = [data[number] for number in numbers]
   images = [preprocessing.apply(how, e.image, shape) for e in examples]
@@ -90,7 +91,7 @@ def batches(
     readers: threads that decode.
 
   Raises:
-    ValueError: Grain is not installed, or an image cannot be decoded: which.
+    UserError: Grain is not installed, or an image cannot be decoded: which.
   """
   grain = files.library('grain', 'train', 'training reads photographs by')
   source = _Resized(data, numbers, how)

@@ -22,6 +22,7 @@ from vizjax import core
 from vizjax import files
 from vizjax import models
 from vizjax.build import vocabulary
+from vizjax.errors import UserError
 from vizjax.generators import networks
 from vizjax.models.interpreter import layers
 from vizjax.photographs import classifiers
@@ -112,7 +113,7 @@ def plan(config: config_dict.ConfigDict) -> Plan:
   """What a configuration asks for, checked down to the shapes.
 
   Raises:
-    ValueError: it asks for what cannot be, or a photograph cannot be decoded.
+    UserError: it asks for what cannot be, or a photograph cannot be decoded.
     OSError: a photograph cannot be read.
   """
   _check(config)
@@ -122,7 +123,7 @@ def plan(config: config_dict.ConfigDict) -> Plan:
   kept, held = crops.split(len(data), config.held_out)
   net = vocabulary.network(config, 'model')
   if net.input_shape[2] != 3:
-    raise ValueError(
+    raise UserError(
       f'config.model takes images of {net.input_shape}, expected 3 channels'
     )
   layer, comparator = config.layer, config.comparator or config.layer
@@ -170,7 +171,7 @@ def constants(config: config_dict.ConfigDict, plan: Plan) -> Constants:
   """What the losses are measured against, and the code divided by.
 
   Raises:
-    ValueError: a photograph cannot be decoded, or nothing differs.
+    UserError: a photograph cannot be decoded, or nothing differs.
   """
   count = min(len(plan.kept), _CROPS)
   size = min(config.batch_size, count)
@@ -194,7 +195,7 @@ def constants(config: config_dict.ConfigDict, plan: Plan) -> Constants:
   ]
   values = [mean['image'], *variances, mean['code_square']]
   if not all(np.all(np.isfinite(v)) for v in values) or min(values[1:]) <= 0:
-    raise ValueError(
+    raise UserError(
       f'the photographs of {config.data!r} are all the same to layer '
       f'{plan.layer!r}, or their activations are not finite: take other ones'
     )
@@ -230,7 +231,7 @@ def steps(
   A state is no longer to be used once the next one is asked for.
 
   Raises:
-    ValueError: a photograph cannot be decoded: which.
+    UserError: a photograph cannot be decoded: which.
   """
   scales = inversion.Scales(
     *map(jnp.asarray, (constants.image_variance, constants.feature_variance))
@@ -265,12 +266,12 @@ def _check(config: config_dict.ConfigDict) -> None:
   names = ('steps', 'batch_size', 'held_out', 'every', 'shown', 'readers')
   for name in names:
     if not 1 <= config[name] <= core.LARGEST_STEP:
-      raise ValueError(
+      raise UserError(
         f'config.{name} is {config[name]!r}, expected a whole number from 1 to '
         f'{core.LARGEST_STEP}'
       )
   if not 0 <= config.seed < 2**32:
-    raise ValueError(
+    raise UserError(
       f'config.seed is {config.seed!r}, expected a whole number from 0 to '
       f'{2**32 - 1}'
     )
@@ -278,11 +279,11 @@ def _check(config: config_dict.ConfigDict) -> None:
   wrong = [n for n in weights if not 0 <= config[n] < math.inf]
   if wrong or not any(config[name] for name in weights):
     values = ', '.join(f'{name} {config[name]!r}' for name in weights)
-    raise ValueError(
+    raise UserError(
       f'config has {values}: expected numbers >= 0, one of them more'
     )
   if not config.data:
-    raise ValueError(
+    raise UserError(
       "config.data is '', expected photographs: type --config.data=DIR, a "
       'folder of images, or tfds:NAME[:SPLIT]'
     )
@@ -297,9 +298,9 @@ def _preprocessing(
     else:
       how = preprocessing.own(config.model, size)
     preprocessing.check(how, size)
-  except ValueError as error:
+  except UserError as error:
     words = str(error).replace('--prep', '--config.prep')
-    raise ValueError(words) from error
+    raise UserError(words) from error
   return how
 
 
@@ -317,7 +318,7 @@ def _optimizer(
     jax.eval_shape(update, core.key(0))
   except TypeError as error:
     why = str(error).splitlines()[0]
-    raise ValueError(
+    raise UserError(
       f'config.optimizer is {config.optimizer!r}, which needs more than a '
       f"gradient: expected one as 'adam(rate)' ({why})"
     ) from error

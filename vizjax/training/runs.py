@@ -27,7 +27,9 @@ from ml_collections import config_dict
 import numpy as np
 
 from vizjax import core
+from vizjax import errors
 from vizjax import files
+from vizjax.errors import UserError
 from vizjax.generators import networks
 from vizjax.models.formats import arrays
 from vizjax.photographs import images
@@ -66,7 +68,7 @@ def check(
   """Refuses a workdir that `execute` refuses, and writes nothing.
 
   Raises:
-    ValueError: it belongs to something else.
+    UserError: it belongs to something else.
     OSError: it cannot be read.
   """
   folders.local(workdir, 'type --workdir=DIR')
@@ -93,7 +95,7 @@ def execute(
     What result.json holds: `_result`.
 
   Raises:
-    ValueError: the workdir belongs to something else or is damaged, a
+    UserError: the workdir belongs to something else or is damaged, a
       photograph cannot be decoded, or a loss is not finite.
     OSError: it cannot be written.
   """
@@ -166,7 +168,7 @@ def _save(
   window = jax.device_get(window)
   means = [np.mean([found[n] for found in window]) for n in LOSSES]
   if not np.isfinite(means).all():
-    raise ValueError(
+    raise UserError(
       f'the losses of the steps before {number} are not finite: '
       f'expected numbers; type a smaller --config.rate than {run.config.rate}'
     )
@@ -194,9 +196,11 @@ def _restored(run: Run, checkpoints: Any) -> inversion.State:
   try:
     return checkpoints.restore(number, args=ocp.args.StandardRestore(first))
   except Exception as error:  # of a damaged file it may raise anything
+    if errors.is_bug(error):
+      raise
     path = run.place / 'checkpoints' / str(number)
     why = str(error).strip().splitlines()[:1]
-    raise ValueError(
+    raise UserError(
       f'the checkpoint {str(path)!r} cannot be read ({" ".join(why)}): remove '
       'it, and the same command goes on from the one before'
     ) from error
@@ -310,7 +314,7 @@ def _result(run: Run, params: Any) -> dict[str, Any]:
     'mean_image': run.constants.image[None],
     'mean_colour': np.broadcast_to(run.plan.net.mean, shown.shape),
   }
-  errors = {
+  distances = {
     name: ((shown - other.astype(wide)) ** 2).mean((1, 2, 3))
     for name, other in others.items()
   }
@@ -318,12 +322,12 @@ def _result(run: Run, params: Any) -> dict[str, Any]:
   # |a - b|^2, less |a|^2, which is the same for all b.
   apart = (flat**2).sum(1)[None] - 2 * own @ flat.T
   square = found['square'].sum(dtype=wide)
-  better = errors['reconstruction'] < errors['mean_image']
+  better = distances['reconstruction'] < distances['mean_image']
   return {
     'photographs': len(shown),
     'layer': run.plan.layer,
     'steps': run.config.steps,
-    'pixel_error': {name: float(e.mean()) for name, e in errors.items()},
+    'pixel_error': {name: float(e.mean()) for name, e in distances.items()},
     'feature_error': {
       'reconstruction': float(found['feature'].sum(dtype=wide) / square),
       'mean_image': float(found['constant'].sum(dtype=wide) / square),

@@ -17,6 +17,8 @@ from typing import NamedTuple
 
 import tensorstore
 
+from vizjax.errors import UserError
+
 Path = str | pathlib.Path
 
 # Other folders of a workdir, and the ends of its other files.
@@ -54,11 +56,11 @@ def local(workdir: str, advice: str) -> pathlib.Path:
   """The directory of a workdir, for what is written beside the arrays.
 
   Raises:
-    ValueError: it is none of this machine, and the advice.
+    UserError: it is none of this machine, and the advice.
   """
   _check(workdir)
   if remote(workdir):
-    raise ValueError(
+    raise UserError(
       f'{workdir!r} is no directory of this machine, where other files could '
       f'be written: {advice}'
     )
@@ -77,19 +79,19 @@ def output(
     advice: what to type where this is no directory of this machine.
 
   Raises:
-    ValueError: it is in a bucket, or among the arrays of the workdir.
+    UserError: it is in a bucket, or among the arrays of the workdir.
   """
   if out is None:
     return local(workdir, advice) / subfolder
   if not out:
-    raise ValueError(f'--out is empty: {advice}, or leave --out out')
+    raise UserError(f'--out is empty: {advice}, or leave --out out')
   found = local(out, advice)
   if not remote(workdir):
     here = pathlib.Path(workdir).expanduser().resolve()
     own = here / pathlib.PurePath(subfolder).parts[0]
     there = found.resolve()
     if there.is_relative_to(here) and not there.is_relative_to(own):
-      raise ValueError(
+      raise UserError(
         f'--out={out} is inside the workdir {workdir!r}, among its arrays: '
         'type an --out that is not inside, or leave --out out, for '
         f'{workdir.rstrip("/")}/{subfolder}'
@@ -110,7 +112,7 @@ def _doing(what: str, path: str) -> Iterator[None]:
   """Turns what TensorStore raises into an error that names the place.
 
   Raises:
-    ValueError: the path is misspelt, or what it holds is damaged.
+    UserError: the path is misspelt, or what it holds is damaged.
     OSError: anything else, such as a disk that is full.
   """
   _check(path)
@@ -118,7 +120,7 @@ def _doing(what: str, path: str) -> Iterator[None]:
     yield
   except ValueError as error:
     if _DAMAGED.match(str(error)):
-      raise ValueError(damaged(path)) from error
+      raise UserError(damaged(path)) from error
     # 'RESOURCE_EXHAUSTED: Failed writing: "...": ... No space left on device'
     why = str(error).splitlines()[0].partition(' [')[0]
     raise OSError(
@@ -244,7 +246,7 @@ def _check(path: Path) -> None:
   text = str(path)
   scheme = re.match('(gs|s3):', text)
   if scheme and not re.match('..://[^/]', text):
-    raise ValueError(
+    raise UserError(
       f'{text!r} names no bucket: type {scheme[0]}//BUCKET/PATH, or ./{text} '
       'for a folder of this machine'
     )

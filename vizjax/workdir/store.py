@@ -31,6 +31,7 @@ from jax.typing import ArrayLike
 import numpy as np
 import tensorstore
 
+from vizjax.errors import UserError
 from vizjax.workdir import folders
 
 DONE = 'done'
@@ -77,7 +78,7 @@ def claim(
     Whether it was there before.
 
   Raises:
-    ValueError: it belongs to something else; the fields that differ.
+    UserError: it belongs to something else; the fields that differ.
     OSError: it cannot be made.
   """
   config = folders.File(workdir, CONFIG)
@@ -110,7 +111,7 @@ def check(
     earlier: gives the fingerprint as older versions made it.
 
   Raises:
-    ValueError: it belongs to something else; the fields that differ.
+    UserError: it belongs to something else; the fields that differ.
     OSError: it cannot be read.
   """
   if folders.read(folders.File(workdir, CONFIG)) is None:
@@ -146,12 +147,12 @@ def read_config(workdir: str) -> dict[str, Any]:
   """What config.json holds.
 
   Raises:
-    ValueError: there is none, or it is damaged.
+    UserError: there is none, or it is damaged.
   """
   file = folders.File(workdir, CONFIG)
   content = folders.read(file)
   if content is None:
-    raise ValueError(
+    raise UserError(
       f'{workdir!r} is not a workdir: it has no {CONFIG}; make one with '
       'python -m experiments.run --config=configs/demo.py --workdir=DIR'
     )
@@ -240,17 +241,17 @@ def open_(path: folders.Path) -> Store:
   """The arrays of a layer that is there.
 
   Raises:
-    ValueError: it is not, or is damaged.
+    UserError: it is not, or is damaged.
   """
   path = str(path)
   group = folders.File(path, _GROUP)
   content = folders.read(group)
   if content is None:
-    raise ValueError(f'{path!r} holds no results')
+    raise UserError(f'{path!r} holds no results')
   try:
     names = json.loads(content)['attributes']['arrays']
   except (ValueError, KeyError, TypeError):
-    raise ValueError(folders.damaged(path)) from None
+    raise UserError(folders.damaged(path)) from None
   arrays = handles(path, names)
   chunk = arrays[DONE].chunk_layout.read_chunk.shape[0]
   # Some are longer while rows are added, and where that was cut.
@@ -326,7 +327,7 @@ def read(store: Store, name: str, rows: Any = slice(None)) -> np.ndarray:
   """Some rows of a field.
 
   Raises:
-    ValueError: a chunk is damaged.
+    UserError: a chunk is damaged.
     OSError: it cannot be read.
   """
   with folders.reading(store.path):
@@ -340,8 +341,8 @@ def read_or(store: Store, name: str, default: int) -> np.ndarray:
   return np.full(store.count, default)
 
 
-def _damaged(file: folders.File, why: str) -> ValueError:
-  return ValueError(
+def _damaged(file: folders.File, why: str) -> UserError:
+  return UserError(
     f'{file.path!r} is damaged ({why}): restore that file from a copy, or type '
     '--workdir=ANOTHER, a new folder'
   )
@@ -354,7 +355,7 @@ def _check_alone(path: pathlib.Path) -> None:
     return
   others = [name for name in entries if not name.startswith(('.', CONFIG))]
   if others:
-    raise ValueError(
+    raise UserError(
       f'workdir {str(path)!r} holds other files ({others[0]}, ...): '
       'expected a new or empty directory, or one of this program: type '
       '--workdir=ANOTHER'
@@ -382,7 +383,7 @@ def _compare(
     whole = False
   if differing:
     advice = f'type {" ".join(typed)}, or' if whole else 'type'
-    raise ValueError(
+    raise UserError(
       f'workdir {workdir!r} was made with another config ('
       f'{"; ".join(differing)}): {advice} --workdir=ANOTHER, a new folder'
     )

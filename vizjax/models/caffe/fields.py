@@ -10,7 +10,8 @@ from typing import Any
 
 from google.protobuf import text_format
 
-from vizjax import spelling
+from vizjax import errors
+from vizjax.errors import UserError
 from vizjax.models.caffe import schema
 
 Fields = list[tuple[str, Any]]  # (name, text of the value, or inner fields)
@@ -109,7 +110,7 @@ def check_net(given: Fields) -> None:
   """Refuses an unknown field beside the layers.
 
   Raises:
-    ValueError: the field, and the fields that are read.
+    UserError: the field, and the fields that are read.
   """
   known = schema.fields('NetParameter')
   _check('the prototxt', '', given, known, _IDLE['NetParameter'])
@@ -127,7 +128,7 @@ def check_layer(
     parameters: as for `check_parameters`.
 
   Raises:
-    ValueError: the layer, the field, and the fields that are read.
+    UserError: the layer, the field, and the fields that are read.
   """
   known, idle = schema.fields(message), _IDLE.get(message, _IDLE['layer'])
   _check(f'layer {name!r}', '', given, known, idle)
@@ -146,7 +147,7 @@ def check_parameters(
       are passed over, as Caffe does.
 
   Raises:
-    ValueError: the layer, the field, and the fields that are read.
+    UserError: the layer, the field, and the fields that are read.
   """
   for field, value in given:
     if field in ('include', 'exclude'):
@@ -172,8 +173,8 @@ def _check(
     shown = field if isinstance(value, list) else f'{field}: {value}'
     names = [name for name in known if not name.endswith('_param')]
     read = f' Fields that are read: {", ".join(names)}.' if names else ''
-    raise ValueError(
+    raise UserError(
       f'{holder} has {shown!r}{where}, which is not known and may change what '
       f'the network computes.{read}'
-      f'{spelling.hint(field, sorted({*known, *idle}))}'
+      f'{errors.hint(field, sorted({*known, *idle}))}'
     )

@@ -5,6 +5,7 @@ import math
 from google.protobuf import message
 import numpy as np
 
+from vizjax.errors import UserError
 from vizjax.models.caffe import fields as fields_
 from vizjax.models.caffe import upgrade
 from vizjax.models.caffe import windows
@@ -128,7 +129,7 @@ class Reader:
     """Refuses unknown fields and numbers of blobs.
 
     Raises:
-      ValueError: the layer, what it has, and what is expected.
+      UserError: the layer, what it has, and what is expected.
     """
     fields = [_PARAMETERS.get(self.type, f'{self.type.lower()}_param')]
     if self.is_data:
@@ -141,12 +142,12 @@ class Reader:
     if not least <= len(self.bottoms) <= most:
       many = ' or '.join(map(str, sorted({least, most})))
       many = f'{least} or more' if most == math.inf else many
-      raise ValueError(
+      raise UserError(
         f'layer {self.name!r} of type {self.type} has {len(self.bottoms)} '
         f'bottoms {self.bottoms}, expected {many}'
       )
     if len(self.tops) != 1 and self.type not in _SEVERAL_TOPS:
-      raise ValueError(
+      raise UserError(
         f'layer {self.name!r} of type {self.type} has {len(self.tops)} tops '
         f'{self.tops}, expected 1'
       )
@@ -155,7 +156,7 @@ class Reader:
     """Its rows: one, or one for each part of a Slice."""
     kind = _KINDS.get(self.type)
     if kind is None:
-      raise ValueError(
+      raise UserError(
         f'layer {self.name!r} is of type {self.type!r}, which is not known. '
         f'Types: {", ".join(_KINDS)}'
       )
@@ -188,7 +189,7 @@ class Reader:
     """Refuses a parameter of another value."""
     given = self.get(field, name, value)
     if given != value:
-      raise ValueError(
+      raise UserError(
         f'layer {self.name!r} of type {self.type} has {name}: {given}, '
         f'expected {value}'
       )
@@ -203,7 +204,7 @@ class Reader:
       dilation=tuple((dilation * 2)[:2]),
     )
     if min(row.features, row.groups, *row.dilation) < 1 or len(dilation) > 2:
-      raise ValueError(
+      raise UserError(
         f'layer {self.name!r} has num_output {row.features}, group '
         f'{row.groups} and dilation {dilation}, expected numbers >= 1'
       )
@@ -217,7 +218,7 @@ class Reader:
     self.only(field, 'axis', 1)
     row = row._replace(features=self.get(field, 'num_output', 0))
     if row.features < 1:
-      raise ValueError(
+      raise UserError(
         f'layer {self.name!r} has num_output {row.features}, expected >= 1'
       )
     return self.options(
@@ -228,7 +229,7 @@ class Reader:
     field = 'pooling_param'
     method = self.get(field, 'pool', 0)
     if method == 2:
-      raise ValueError(f'layer {self.name!r}: stochastic pooling is not known')
+      raise UserError(f'layer {self.name!r}: stochastic pooling is not known')
     # Forks say ceil_mode; round_mode decides where both are given.
     up = self.get(field, 'ceil_mode', True)
     ceil = self.get(field, 'round_mode', 0 if up else 1) == 0
@@ -306,7 +307,7 @@ class Reader:
         for top, part in zip(self.tops, parts, strict=True)
       ]
     if len(points) != len(self.tops) - 1:
-      raise ValueError(
+      raise UserError(
         f'layer {self.name!r} has {len(points)} slice points for '
         f'{len(self.tops)} tops, expected one less'
       )
@@ -325,7 +326,7 @@ class Reader:
     weights = self.get('eltwise_param', 'coeff', None)
     if weights is not None:
       if number != 1 or len(weights) != len(self.bottoms):
-        raise ValueError(
+        raise UserError(
           f'layer {self.name!r} has {len(weights)} coeff for '
           f'{options[0][1].upper()} of {len(self.bottoms)} bottoms, expected '
           'one for each bottom of a SUM, or none'
@@ -389,7 +390,7 @@ class Reader:
     axis = self.get('reshape_param', 'axis', 0)
     count = self.get('reshape_param', 'num_axes', -1)
     if axis not in (0, 1) or count != -1:
-      raise ValueError(
+      raise UserError(
         f'layer {self.name!r}: Reshape has axis 0 or 1 and all axes only'
       )
     shape = tuple(dims[1:] if axis == 0 else dims)
@@ -398,7 +399,7 @@ class Reader:
   def _Permute(self, row: tables.Layer) -> tables.Layer:
     order = tuple(self.get('permute_param', 'order', []))
     if not order or order[0] != 0 or sorted(order) != list(range(len(order))):
-      raise ValueError(
+      raise UserError(
         f'layer {self.name!r}: Permute has order {order}, expected each axis '
         'once, beginning with 0'
       )

@@ -20,6 +20,7 @@ import numpy as np
 
 from vizjax import core
 from vizjax import files
+from vizjax.errors import UserError
 from vizjax.models import means
 from vizjax.models.caffe import fields as fields_
 from vizjax.models.caffe import layers as layers_
@@ -67,7 +68,7 @@ def load(
 
   Raises:
     OSError: a file cannot be read.
-    ValueError: a file is damaged, a layer is of an unknown type or has an
+    UserError: a file is damaged, a layer is of an unknown type or has an
       unknown field, weights are missing, do not fit or are too many, mean or
       scale are not those of the prototxt, or no layer has as many units as
       there are names.
@@ -81,7 +82,7 @@ def load(
   names = lists_.read(labels)
   if all(info.channels != len(names) for info in made.layers):
     last = made.layers[-1]
-    raise ValueError(
+    raise UserError(
       f'{labels!r} has {len(names)} names of classes, but no layer of '
       f'{prototxt!r} has as many units: expected {last.channels}, for layer '
       f'{last.name!r}'
@@ -138,7 +139,7 @@ def parse(text: str) -> tuple[tables.Table, tuple[int, int, int]]:
   """The layer table of a prototxt, and (h, w, c) of its input.
 
   Raises:
-    ValueError: it is no prototxt, has no input or several, a layer is of a
+    UserError: it is no prototxt, has no input or several, a layer is of a
       type that is not known, or a field is not read: the layer and the field.
   """
   return _table(*_layers(text))
@@ -151,7 +152,7 @@ def _layers(text: str) -> tuple[message.Message, list[layers_.Reader]]:
     text_format.Parse(text, net, allow_unknown_field=True)
     given = fields_.tree(text)
   except (text_format.ParseError, RecursionError, UnicodeError) as error:
-    raise ValueError(f'the prototxt cannot be read: {error}') from None
+    raise UserError(f'the prototxt cannot be read: {error}') from None
   fields_.check_net(given)
   fields = [
     value for kind in ('layers', 'layer') for name, value in given
@@ -177,7 +178,7 @@ def _table(
     try:
       inputs = tuple(tops[bottom] for bottom in row.bottoms)
     except KeyError as error:
-      raise ValueError(
+      raise UserError(
         f'layer {row.name!r} reads {error.args[0]!r}, which no layer before '
         'it makes'
       ) from None
@@ -210,11 +211,11 @@ def _check_names(
       for one in (seen[row.name], maker)
     )
     if not row.name:
-      raise ValueError(
+      raise UserError(
         f'the prototxt has two layers without a name: {both}, expected a name '
         'for each layer: type name: "relu1", or the like, in each'
       )
-    raise ValueError(
+    raise UserError(
       f'the prototxt has two layers of one name, {row.name!r}: {both}, '
       'expected a name for each layer: change the name of the one that has no '
       'weights'
@@ -226,7 +227,7 @@ def read_weights(path: str) -> dict[str, list[np.ndarray]]:
 
   Raises:
     OSError: it cannot be read.
-    ValueError: it is damaged, or no caffemodel.
+    UserError: it is damaged, or no caffemodel.
   """
   net = schema.message('NetParameter')
   with files.opened(path) as file:
@@ -234,22 +235,22 @@ def read_weights(path: str) -> dict[str, list[np.ndarray]]:
   try:
     form = signatures.form(content[: signatures.LENGTH])
     if form != 'caffe':
-      raise ValueError(f'it is {signatures.DESCRIPTIONS[form]}')
+      raise UserError(f'it is {signatures.DESCRIPTIONS[form]}')
     net.ParseFromString(content)
     found = {
       layer.name: [_array(blob) for blob in layer.blobs]
       for layer in _with_blobs(net)
     }
   except message.DecodeError:
-    raise ValueError(
+    raise UserError(
       f'{path!r} is damaged, or no .caffemodel: take it from its source again'
     ) from None
   except (ValueError, RecursionError) as error:
-    raise ValueError(
+    raise UserError(
       f'{path!r} cannot be read as a .caffemodel: {error}'
     ) from None
   if not found:
-    raise ValueError(f'{path!r} holds no weights: expected a .caffemodel')
+    raise UserError(f'{path!r} holds no weights: expected a .caffemodel')
   return found
 
 
@@ -258,7 +259,7 @@ def read_mean(path: str) -> np.ndarray:
 
   Raises:
     OSError: the file cannot be read.
-    ValueError: it is damaged, or no .binaryproto.
+    UserError: it is damaged, or no .binaryproto.
   """
   blob = schema.message('BlobProto')
   with files.opened(path) as file:
@@ -267,16 +268,16 @@ def read_mean(path: str) -> np.ndarray:
     blob.ParseFromString(content)
     array = _array(blob)
   except message.DecodeError:
-    raise ValueError(
+    raise UserError(
       f'{path!r} is damaged or no mean image of Caffe: expected a .binaryproto '
       'of compute_image_mean'
     ) from None
-  except ValueError as error:
-    raise ValueError(f'{path!r} cannot be read: {error}') from None
+  except UserError as error:
+    raise UserError(f'{path!r} cannot be read: {error}') from None
   if array.ndim == 4 and len(array) == 1:
     array = array[0]
   if array.ndim != 3 or not array.size or not np.isfinite(array).all():
-    raise ValueError(
+    raise UserError(
       f'{path!r} holds a blob of shape {array.shape}, expected a mean image of '
       '(1, channels, height, width) finite numbers'
     )
@@ -297,7 +298,7 @@ def _input(net: message.Message, rows: list[layers_.Reader]):
       shapes = row.layer.input_param.shape
       for i, top in enumerate(row.tops):
         if not shapes:
-          raise ValueError(f'input {row.name!r} has no shape')
+          raise UserError(f'input {row.name!r} has no shape')
         found[top] = list(shapes[min(i, len(shapes) - 1)].dim)
   # Labels of training, for one, are read by no layer that is left.
   layers = [row for row in rows if not row.is_data and row.type != 'Silence']
@@ -305,14 +306,14 @@ def _input(net: message.Message, rows: list[layers_.Reader]):
   if len(found) > 1 and len(read & found.keys()) == 1:
     found = {name: dims for name, dims in found.items() if name in read}
   if len(found) != 1:
-    raise ValueError(
+    raise UserError(
       f'the prototxt has {len(found)} inputs ({", ".join(found)}), expected '
       'one: a deploy definition'
     )
   ((name, dims),) = found.items()
   c, h, w = (*dims[1:4], 1, 1)[:3]
   if not 2 <= len(dims) <= 4 or min(c, h, w) < 1:
-    raise ValueError(f'input {name!r} has shape {dims}, expected [1, c, h, w]')
+    raise UserError(f'input {name!r} has shape {dims}, expected [1, c, h, w]')
   return (h, w, c), [name]
 
 
@@ -320,7 +321,7 @@ def params(row: tables.Layer, blobs: list[np.ndarray]) -> dict[str, np.ndarray]:
   """The weights of a layer, in our names and order, of its blobs."""
   names = _blob_names(row)
   if len(blobs) > len(names):
-    raise ValueError(
+    raise UserError(
       f'the weights have {len(blobs)} blobs for layer {row.name!r}, of shapes '
       f'{", ".join(str(blob.shape) for blob in blobs)}, and its definition '
       f'takes {len(names)} ({", ".join(names) or "none"}): expected the '
@@ -337,7 +338,7 @@ def params(row: tables.Layer, blobs: list[np.ndarray]) -> dict[str, np.ndarray]:
     kernel = kernel.reshape(kernel.shape[-2:])
     found['kernel'] = kernel if row.option('transpose', False) else kernel.T
   elif kernel is not None and kernel.ndim != 4:
-    raise ValueError(
+    raise UserError(
       f'the kernel of layer {row.name!r} is {kernel.shape} in the weights, '
       'expected four axes'
     )
@@ -443,14 +444,14 @@ def _array(blob: message.Message) -> np.ndarray:
     loose.ParseFromString(blob.SerializeToString())
     values = np.array(loose.data or loose.double_data, np.float64)
   if blob.raw_data and not values.size:
-    raise ValueError(
+    raise UserError(
       f"a blob of shape {shape} has its numbers in raw_data, as NVIDIA's Caffe "
       'and DIGITS save them since its version 0.16, expected them in data: '
       "type store_blobs_in_old_format: true in NVIDIA's solver.prototxt, and "
       'save the weights again'
     )
   if min(shape, default=0) < 0 or math.prod(shape) != values.size:
-    raise ValueError(f'a blob of shape {shape} has {values.size} numbers')
+    raise UserError(f'a blob of shape {shape} has {values.size} numbers')
   return values.astype(np.float32).reshape(shape)
 
 
@@ -462,7 +463,7 @@ def _text(path: str) -> str:
   with files.opened(path) as file:
     content = file.read()
   if b'\0' in content:
-    raise ValueError(f'{path!r} is not text: expected a prototxt')
+    raise UserError(f'{path!r} is not text: expected a prototxt')
   try:
     return content.decode('utf-8-sig')
   except UnicodeDecodeError:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from vizjax.errors import UserError
 from vizjax.models import means
 from vizjax.models.caffe import layers
 
@@ -27,14 +28,14 @@ def read(
     (mean, scale), in the order RGB; None where neither says anything.
 
   Raises:
-    ValueError: the prototxt says another than is given, or names a file.
+    UserError: the prototxt says another than is given, or names a file.
   """
   found = [_of_layer(row, shape) for row in rows if row.is_data]
   found = [pair for pair in found if pair is not None]
   if not found:
     return mean, scale
   if len(set(found)) > 1:
-    raise ValueError(
+    raise UserError(
       f'the data layers of the prototxt have {len(set(found))} different '
       'transform_param, expected one'
     )
@@ -42,7 +43,7 @@ def read(
   _compare(layer, 'scale', factor, scale, shape)
   _compare(layer, 'mean_value', values, mean, shape)
   if file is not None and mean is None:
-    raise ValueError(
+    raise UserError(
       f'layer {layer!r} takes its mean from the file {file!r}, which is not '
       'read: type mean=, a number for each channel (RGB), or a .npy file'
     )
@@ -59,13 +60,13 @@ def _of_layer(row: layers.Reader, shape: tuple[int, int, int]):
   field, channels = 'transform_param', shape[2]
   for name, wanted in (('force_gray', 1), ('force_color', 3)):
     if row.get(field, name, False) and channels != wanted:
-      raise ValueError(
+      raise UserError(
         f'layer {row.name!r} has {name}: true and an input of {channels} '
         f'channels, expected {wanted}'
       )
   values = row.get(field, 'mean_value', None)
   if values is not None and len(values) not in (1, channels):
-    raise ValueError(
+    raise UserError(
       f'layer {row.name!r} has {len(values)} mean_value, expected one or '
       f'{channels}'
     )
@@ -97,7 +98,7 @@ def _compare(layer: str, name: str, said: Any, given: Any, shape: tuple):
   if not np.allclose(array, np.asarray(said), rtol=1e-4, atol=1e-6):
     shown = repr(given) if array.ndim < 2 else f'an array of {array.shape}'
     said = f'{said} (RGB)' if isinstance(said, tuple) else said
-    raise ValueError(
+    raise UserError(
       f'layer {layer!r} has {name} {said} in the prototxt, and '
       f'{argument}= is {shown}, expected one of them: leave out {argument}=, '
       f'or take {name} out of the prototxt'

@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+from vizjax.errors import UserError
 from vizjax.models.interpreter import tables
 
 Reader = Any  # layers.Reader of this package, which imports this module
@@ -17,7 +18,7 @@ def placed(reader: Reader, field: str, row: tables.Layer) -> tables.Layer:
     row: without a window.
 
   Raises:
-    ValueError: the layer has no kernel, or no window can be so.
+    UserError: the layer has no kernel, or no window can be so.
   """
   pairs = {}
   for ours, both, one, default in (
@@ -28,7 +29,7 @@ def placed(reader: Reader, field: str, row: tables.Layer) -> tables.Layer:
     value = reader.get(field, both, default)
     value = value if isinstance(value, list) else [value]
     if len(value) > 2:
-      raise ValueError(
+      raise UserError(
         f'layer {row.name!r} has {both} {value}, expected one number or two'
       )
     value = (value * 2)[:2]
@@ -40,7 +41,7 @@ def placed(reader: Reader, field: str, row: tables.Layer) -> tables.Layer:
   if row.option('whole', False):
     return row
   if min(row.kernel + row.stride) < 1:
-    raise ValueError(
+    raise UserError(
       f'layer {row.name!r} has kernel {row.kernel} and stride {row.stride}, '
       'expected numbers >= 1'
     )
@@ -53,7 +54,7 @@ def _padded(reader: Reader, field: str, row: tables.Layer) -> tables.Layer:
   sides = ('pad_t', 'pad_l', 'pad_b', 'pad_r')
   given = [side for side in sides if parameters.HasField(side)]
   if given and max(row.pad) > 0:
-    raise ValueError(
+    raise UserError(
       f'layer {row.name!r} has padding {row.pad} and also '
       f'{", ".join(given)}, expected one of them'
     )
@@ -67,7 +68,7 @@ def _padded(reader: Reader, field: str, row: tables.Layer) -> tables.Layer:
   for pads in (row.pad, row.option('end', row.pad)):
     for pad, size in zip(pads, row.kernel, strict=True):
       if not 0 <= pad < (size if pooled else math.inf):
-        raise ValueError(
+        raise UserError(
           f'layer {row.name!r} has padding {pads} and kernel {row.kernel}, '
           f'expected {"less padding than kernel" if pooled else ">= 0"}'
         )

@@ -8,6 +8,7 @@ import tarfile
 import zipfile
 
 from vizjax import files
+from vizjax.errors import UserError
 
 
 def unpack(archive: files.Path, pattern: str, out: files.Path) -> None:
@@ -19,7 +20,7 @@ def unpack(archive: files.Path, pattern: str, out: files.Path) -> None:
     out: where it goes.
 
   Raises:
-    ValueError: no archive, a damaged one, or none or several such members.
+    UserError: no archive, a damaged one, or none or several such members.
     OSError: it cannot be written.
   """
   with contextlib.ExitStack() as stack:
@@ -27,7 +28,7 @@ def unpack(archive: files.Path, pattern: str, out: files.Path) -> None:
       names, source = stack.enter_context(_opened(archive))
       found = fnmatch.filter(names, pattern)
       if len(found) != 1:
-        raise ValueError(
+        raise UserError(
           f'it has {len(found)} files {pattern!r}, expected one: it holds '
           f'{", ".join(names)[:300]}'
         )

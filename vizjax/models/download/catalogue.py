@@ -14,8 +14,9 @@ import os
 import pathlib
 from typing import NamedTuple
 
+from vizjax import errors
 from vizjax import files
-from vizjax import spelling
+from vizjax.errors import UserError
 from vizjax.models.download import archives
 from vizjax.models.download import transfer
 
@@ -248,12 +249,12 @@ def get(name: str) -> File:
   """The row of `FILES` of a name.
 
   Raises:
-    ValueError: there is none.
+    UserError: there is none.
   """
   files = {file.name: file for file in FILES}
   if name not in files:
-    hint = spelling.hint(name, files)
-    raise ValueError(
+    hint = errors.hint(name, files)
+    raise UserError(
       f'{name!r} is not a file of the zoo. Files: {", ".join(files)}.' + hint
     )
   return files[name]
@@ -289,7 +290,7 @@ def find(name: str) -> pathlib.Path:
   A file's size is checked, its sum is not.
 
   Raises:
-    ValueError: they are not here, or not whole; what to type.
+    UserError: they are not here, or not whole; what to type.
     OSError: they cannot be unpacked.
   """
   file, there = get(name), path(name)
@@ -297,7 +298,7 @@ def find(name: str) -> pathlib.Path:
   if file.member and unpacked.is_file():
     return unpacked
   if not there.is_file():
-    raise ValueError(
+    raise UserError(
       f'{file.what} of {name!r} are not here: expected the file '
       f'{str(there)!r}: type {COMMAND} fetch {name}, or put there by hand what '
       f'is at {file.address}'
@@ -317,12 +318,12 @@ def verify(file: File, path: pathlib.Path) -> str:
     The checksum that it has, as 'SHA-1 9116...'.
 
   Raises:
-    ValueError: the file is another one, or is not whole.
+    UserError: the file is another one, or is not whole.
     OSError: it cannot be read.
   """
   found, fault = _compare(file, path)
   if fault:
-    raise ValueError(
+    raise UserError(
       f'{str(path)!r} {fault}: delete it and type {COMMAND} fetch {file.name}'
     )
   return found
@@ -352,7 +353,7 @@ def fetch(
     The checksum that it has, as `verify`.
 
   Raises:
-    ValueError: it cannot be had, or what was got is not the file.
+    UserError: it cannot be had, or what was got is not the file.
     OSError: it cannot be written.
   """
   file, final = get(name), path(name)
@@ -366,10 +367,10 @@ def fetch(
       found, fault = _compare(file, partial)
       if fault:
         partial.unlink()
-        raise ValueError(f'{file.address} gave what {fault}; it is deleted')
+        raise UserError(f'{file.address} gave what {fault}; it is deleted')
       partial.replace(final)
-  except ValueError as error:
-    raise ValueError(
+  except UserError as error:
+    raise UserError(
       f'{error}: type {COMMAND} fetch {name} to try again, or put the file at '
       f'{str(final)!r} by hand'
     ) from error

@@ -17,6 +17,8 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
+from vizjax.errors import UserError
+
 TRIES = 5  # connections that may break before it is given up
 PAUSE = 1.0  # seconds before the second try; doubled before each later one
 TIMEOUT = 60.0  # seconds without a byte
@@ -61,11 +63,11 @@ def whole(
     report: is told how far it is, at the start and after each block.
 
   Raises:
-    ValueError: it cannot be had.
+    UserError: it cannot be had.
     OSError: it cannot be written.
   """
   if urllib.parse.urlsplit(address).scheme not in ('http', 'https'):
-    raise ValueError(f'{address!r} is no address of http or https')
+    raise UserError(f'{address!r} is no address of http or https')
   notes = path.with_suffix('.json')
   with _alone(path) as stream:
     try:
@@ -92,7 +94,7 @@ def _alone(path: pathlib.Path) -> Iterator[BinaryIO]:
     except BlockingIOError:
       mine = False
     if not mine:
-      raise ValueError(
+      raise UserError(
         f'{str(path)!r} is in use: expected no other process that fetches it'
       )
     yield stream
@@ -115,7 +117,7 @@ def _receive_all(
       return _receive(address, stream, notes, source, size, report)
     except ConnectionError as error:
       broken = error
-  raise ValueError(
+  raise UserError(
     f'{address} broke off {TRIES} times ({broken}): expected the whole file; '
     'what came of it is kept'
   )
@@ -143,7 +145,7 @@ def _receive(
 
   Raises:
     ConnectionError: it broke; another one may give the rest.
-    ValueError: the server has no such file.
+    UserError: the server has no such file.
   """
   have = 0 if source is None else stream.seek(0, os.SEEK_END)
   if have and have == source.total:
@@ -183,7 +185,7 @@ def _request(address: str, have: int, source: _Source | None) -> Any:
     reason = getattr(error, 'reason', error)
     if have:  # which would be a pity to give up
       raise ConnectionError(str(reason)) from error
-    raise ValueError(
+    raise UserError(
       f'{address} cannot be reached ({reason}): expected an answer'
     ) from error
 
@@ -209,7 +211,7 @@ def _describe(address: str, response: Any, size: int | None) -> _Source:
   length = response.headers.get('Content-Length', '')
   total = int(length) if length.isdecimal() else None
   if None not in (size, total) and size != total:
-    raise ValueError(f'{address} offers {total} bytes: expected {size}')
+    raise UserError(f'{address} offers {total} bytes: expected {size}')
   return _Source(address, _validator(response), total)
 
 
@@ -248,7 +250,7 @@ def _refuse(
     raise ConnectionError('the file has changed on the way')
   if have and response.status in _PASSING:
     raise ConnectionError(f'status {response.status}')
-  raise ValueError(
+  raise UserError(
     f'{address} answers {response.status} {response.reason}: expected a file'
   )
 

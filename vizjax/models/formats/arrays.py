@@ -13,6 +13,7 @@ import zipfile
 import numpy as np
 
 from vizjax import files
+from vizjax.errors import UserError
 from vizjax.models.formats import npy
 from vizjax.models.formats import unpickle
 
@@ -38,7 +39,7 @@ def read(path: files.Path) -> Arrays:
   bfloat16 becomes float32.
 
   Raises:
-    ValueError: damaged, or it holds something else: file and reason.
+    UserError: damaged, or it holds something else: file and reason.
   """
   content = files.content(path)
   if content.startswith(b'PK'):
@@ -63,11 +64,11 @@ def write(path: files.Path, params: Mapping[str, Mapping[str, Any]]) -> None:
     params: arrays of booleans, integers or floats.
 
   Raises:
-    ValueError: another ending, a name or an array that cannot be stored.
+    UserError: another ending, a name or an array that cannot be stored.
   """
   flat = _flat(params)
   if not str(path).endswith(('.npz', '.safetensors')):
-    raise ValueError(
+    raise UserError(
       f'weights cannot be written to {str(path)!r}: expected a path that '
       'ends in .npz or .safetensors'
     )
@@ -104,7 +105,7 @@ def _flat(params: Mapping[str, Mapping[str, Any]]) -> dict[str, np.ndarray]:
 
 def _key(layer: str, name: str) -> str:
   if ':' in name or not name or '\0' in layer + name:
-    raise ValueError(
+    raise UserError(
       f'weight {name!r} of layer {layer!r} cannot be stored: expected a name '
       'without a colon; rename it'
     )
@@ -114,7 +115,7 @@ def _key(layer: str, name: str) -> str:
 def _storable(layer: str, name: str, array) -> np.ndarray:
   array = np.asarray(array)
   if array.dtype.kind not in 'biuf' or array.dtype.itemsize > 8:
-    raise ValueError(
+    raise UserError(
       f'{name!r} of layer {layer!r} is of dtype {array.dtype}: expected '
       'booleans, integers or floats of at most 64 bits; use array.astype'
     )
@@ -139,17 +140,17 @@ def _read_npz(content: bytes) -> dict[str, np.ndarray]:
     for info in archive.infolist():
       name = info.filename.removesuffix('.npy')
       if name == info.filename or name in flat:
-        raise ValueError(f'its file {info.filename[:80]!r} is not an array')
+        raise UserError(f'its file {info.filename[:80]!r} is not an array')
       # Of the other methods, zipfile inflates without a bound.
       if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise ValueError(f'its file {info.filename[:80]!r} is not deflated')
+        raise UserError(f'its file {info.filename[:80]!r} is not deflated')
       left -= info.file_size
       if left < 0:
-        raise ValueError('its arrays are too many times larger than the file')
+        raise UserError('its arrays are too many times larger than the file')
       with archive.open(info) as file:
         array = _read_npy(file.read(info.file_size))
       if not isinstance(array, np.ndarray):
-        raise ValueError(f'its file {info.filename[:80]!r} is a pickle')
+        raise UserError(f'its file {info.filename[:80]!r} is a pickle')
       flat[name] = array
   return flat
 
@@ -166,13 +167,13 @@ def _read_npy(content: bytes) -> Any:
 def _unpickle(stream: io.BytesIO, shape: tuple[int, ...]) -> Any:
   value = unpickle.load(stream, unpickle.ARRAYS)
   if shape != () or not isinstance(value, np.ndarray) or value.shape != ():
-    raise ValueError(f'it is an array of {shape} objects, not a dictionary')
+    raise UserError(f'it is an array of {shape} objects, not a dictionary')
   return value.item()
 
 
 def _dictionary(value: Any) -> dict[str, dict[str, np.ndarray]]:
   if not isinstance(value, dict):
-    raise ValueError(
+    raise UserError(
       f'it is a {type(value).__name__}, not a dictionary of dictionaries'
     )
   params = {}
@@ -180,23 +181,23 @@ def _dictionary(value: Any) -> dict[str, dict[str, np.ndarray]]:
     if isinstance(group, list | tuple):
       names = ('weights', 'biases')
       if len(group) > len(names):
-        raise ValueError(
+        raise UserError(
           f'its entry {str(layer)[:80]!r} is a list of {len(group)}'
         )
       group = dict(zip(names, group, strict=False))
     if type(layer) is not str or not isinstance(group, dict):
-      raise ValueError(f'its entry {str(layer)[:80]!r} is not a dictionary')
+      raise UserError(f'its entry {str(layer)[:80]!r} is not a dictionary')
     for name, array in group.items():
       known = isinstance(array, np.ndarray) and array.dtype.kind != 'O'
       if type(name) is not str or not known:
-        raise ValueError(f'its entry {layer[:80]!r} has what is not an array')
+        raise UserError(f'its entry {layer[:80]!r} has what is not an array')
     params[layer] = group
   return params
 
 
 def _decode(name: str, entry: Mapping[str, Any]) -> np.ndarray:
   if entry['dtype'] not in _DTYPES:
-    raise ValueError(f'its array {name[:80]!r} is of {entry["dtype"]}')
+    raise UserError(f'its array {name[:80]!r} is of {entry["dtype"]}')
   array = np.frombuffer(entry['data'], _DTYPES[entry['dtype']])
   if entry['dtype'] == 'BF16':
     array = (array.astype(np.uint32) << 16).view(np.float32)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from vizjax import files
+from vizjax.errors import UserError
 from vizjax.models.formats import hdf5
 
 START = 60  # seconds
@@ -38,7 +39,7 @@ def arrays(
     bound: how many bytes of arrays it may hold.
 
   Raises:
-    ValueError: it is damaged, or libhdf5 hangs or crashes on it.
+    UserError: it is damaged, or libhdf5 hangs or crashes on it.
   """
   seconds = SECONDS + size // PACE
   request = {
@@ -61,7 +62,7 @@ def arrays(
       said = f'crashes on it (status {process.returncode})'
       if late.is_set():
         said = f'does not finish reading it within {seconds} s'
-      raise ValueError(f'libhdf5 {said}') from None
+      raise UserError(f'libhdf5 {said}') from None
     except BaseException:
       _stop()
       raise
@@ -70,7 +71,7 @@ def arrays(
     if last['leaves']:
       _stop()
   if last['error']:
-    kind = files.NotRead if last['not_read'] else ValueError
+    kind = files.NotRead if last['not_read'] else UserError
     raise kind(last['error'])
   return found
 
@@ -93,7 +94,7 @@ def _reader() -> subprocess.Popen:
     timer.cancel()
     if not started:
       _stop()
-      raise ValueError(
+      raise UserError(
         f'the program that reads HDF5 does not start: type {sys.executable} '
         f'-P {hdf5.__file__} to see why'
       )
@@ -130,7 +131,7 @@ def _answers(
     array = np.empty(answer['shape'], answer['dtype'])
     left -= array.nbytes
     if left < 0:
-      raise ValueError('its arrays are larger than it may hold')
+      raise UserError('its arrays are larger than it may hold')
     view = memoryview(array.reshape(-1).view(np.uint8))
     if process.stdout.readinto(view) < len(view):
       raise EOFError

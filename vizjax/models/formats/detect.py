@@ -4,6 +4,7 @@ from typing import Any
 import zipfile
 
 from vizjax import files
+from vizjax.errors import UserError
 from vizjax.models import caffe
 from vizjax.models.formats import arrays
 from vizjax.models.formats import keras
@@ -39,7 +40,7 @@ def read(path: files.Path) -> tuple[str, Any]:
     npz, safetensors, torch.
 
   Raises:
-    ValueError: unknown, damaged or without weights: the file, what it seems to
+    UserError: unknown, damaged or without weights: the file, what it seems to
       be, what is read.
     OSError: it cannot be read.
   """
@@ -49,7 +50,7 @@ def read(path: files.Path) -> tuple[str, Any]:
     form = _format_of_zip(path) if form == 'zip' else form
   content = _READERS[form](path)
   if not content:
-    raise ValueError(
+    raise UserError(
       f'weights file {str(path)!r} ({form}) holds no weights: expected the '
       'arrays of a network; save it again'
     )

@@ -17,7 +17,7 @@ def read(path: files.Path) -> dict[str, dict[str, np.ndarray]]:
   in, out]. Layers without weights are left out.
 
   Raises:
-    ValueError: damaged, not of Keras, or h5py is missing: file and reason.
+    UserError: damaged, not of Keras, or h5py is missing: file and reason.
   """
   files.library('h5py')
   size = files.length(path)

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from vizjax.errors import UserError
 from vizjax.models import caffe
 from vizjax.models.interpreter import layers
 from vizjax.models.interpreter import tables
@@ -90,7 +91,7 @@ def matched(
     ordered: whether the order of `content` is the order of the layers.
 
   Raises:
-    ValueError: the file lacks the weights of some layers, or does not tell
+    UserError: the file lacks the weights of some layers, or does not tell
       whose weights are which.
   """
   groups = {
@@ -103,7 +104,7 @@ def matched(
     return {layer: groups[name] for layer, name in found.items()}
   chain = all(len(row.inputs) == 1 for row in table)
   if not chain or len(groups) != len(needed):
-    raise ValueError(
+    raise UserError(
       f'it has no weights for {_listed(missing, len(missing))}; it has '
       f'{_listed(groups, 12)}'
     )
@@ -112,7 +113,7 @@ def matched(
     # conv5_0 to conv5_2 are not conv5_1 to conv5_3: two names would agree.
     if names and found.items() <= names.items():
       return {layer: groups[name] for layer, name in names.items()}
-  raise ValueError(
+  raise UserError(
     f'its names do not tell which weights are those of {_listed(missing, 12)}: '
     f'it has {_listed(groups, 12)}; give its weights the names of the layers, '
     f'such as {f"{missing[0]}.weight"!r}'
@@ -190,7 +191,7 @@ def params(
     input_shape: (h, w, c).
 
   Raises:
-    ValueError: weights of a layer that cannot be laid out so.
+    UserError: weights of a layer that cannot be laid out so.
   """
   acts, _ = layers.shapes(table, input_shape)
   maps = {tables.DATA: input_shape, **{k: a.shape for k, a in acts.items()}}
@@ -233,7 +234,7 @@ def _laid_out(
     kernel, framed = found['kernel'], (row.kind, framework)
     axes = 2 if row.kind == 'fc' and framework != 'matconvnet' else 4
     if kernel.ndim != axes:
-      raise ValueError(
+      raise UserError(
         f'the kernel of layer {row.name!r} is {kernel.shape} in the weights, '
         f'expected {axes} axes'
       )

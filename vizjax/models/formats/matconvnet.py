@@ -19,6 +19,7 @@ import zlib
 import numpy as np
 
 from vizjax import files
+from vizjax.errors import UserError
 
 MEAN = 'mean'
 
@@ -62,7 +63,7 @@ def read(path: files.Path) -> dict[str, dict[str, np.ndarray]]:
   as {'mean': {'averageImage': [h, w, 3] or [1, 1, 3]}}, RGB, 0-255.
 
   Raises:
-    ValueError: damaged, or not of MatConvNet: file and reason.
+    UserError: damaged, or not of MatConvNet: file and reason.
   """
   content = files.content(path)
   with files.reading(path, 'MatConvNet file'):
@@ -81,7 +82,7 @@ def read(path: files.Path) -> dict[str, dict[str, np.ndarray]]:
 def _variables(content: bytes) -> dict[str, Any]:
   """The variables: cells are lists, and structs are (lists of) dicts."""
   if content[124:128] != b'\x00\x01IM':
-    raise ValueError('it is not a little-endian MAT-file of version 5 to 7')
+    raise UserError('it is not a little-endian MAT-file of version 5 to 7')
   view = memoryview(content)[_HEADER:]
   left = files.bound(len(content)) // _WIDEST
   variables = {}
@@ -92,7 +93,7 @@ def _variables(content: bytes) -> dict[str, Any]:
       left -= len(inflated)
       kind, data, _ = _element(inflated)
     if kind != _MATRIX:
-      raise ValueError(f'it has a variable of data type {kind}')
+      raise UserError(f'it has a variable of data type {kind}')
     name, value = _array(data, 0)
     variables[name] = value
   return variables
@@ -102,23 +103,23 @@ def _inflate(data: memoryview, limit: int) -> memoryview:
   inflater = zlib.decompressobj()
   inflated = inflater.decompress(data, limit + 1)
   if len(inflated) > limit:
-    raise ValueError(f'it has a variable that inflates to over {limit} bytes')
+    raise UserError(f'it has a variable that inflates to over {limit} bytes')
   if not inflater.eof:
-    raise ValueError('it has a variable that is cut off')
+    raise UserError('it has a variable that is cut off')
   return memoryview(inflated)
 
 
 def _element(view: memoryview) -> tuple[int, memoryview, memoryview]:
   """Type and data of the first element, and what is behind it."""
   if len(view) < 8:
-    raise ValueError('it has an element that is cut off')
+    raise UserError('it has an element that is cut off')
   kind, nbytes = struct.unpack_from('<II', view)
   begin = 8
   if kind >> 16:  # up to four bytes are packed in with the type
     kind, nbytes, begin = kind & 0xFFFF, kind >> 16, 4
   end = begin + nbytes
   if end > (8 if begin == 4 else len(view)):
-    raise ValueError(f'it has an element of {nbytes} bytes that is cut off')
+    raise UserError(f'it has an element of {nbytes} bytes that is cut off')
   # All but compressed ones begin at a multiple of eight bytes.
   padding = 0 if kind == _COMPRESSED else -end % 8
   return kind, view[begin:end], view[end + padding :]
@@ -129,15 +130,15 @@ def _array(view: memoryview, depth: int) -> tuple[str, Any]:
   if not len(view):
     return '', _EMPTY
   if depth > _DEPTH:
-    raise ValueError(f'its arrays are nested more than {_DEPTH} deep')
+    raise UserError(f'its arrays are nested more than {_DEPTH} deep')
   _, flags, view = _element(view)
   kind, sizes, view = _element(view)
   _, name, view = _element(view)
   if len(flags) != 8 or kind not in _DTYPES or _DTYPES[kind] != '<i4':
-    raise ValueError('it has an array without a class or a shape')
+    raise UserError('it has an array without a class or a shape')
   sizes = struct.unpack(f'<{len(sizes) // 4}i', sizes)
   if not 2 <= len(sizes) <= 32 or min(sizes) < 0:
-    raise ValueError(f'it has an array of {sizes}')
+    raise UserError(f'it has an array of {sizes}')
   name = bytes(name).decode('latin1')
   if flags[0] == _CELL:
     return name, _cells(view, math.prod(sizes), depth)
@@ -155,10 +156,10 @@ def _cells(view: memoryview, count: int, depth: int) -> list:
   while len(view) and len(values) < _COUNT:
     kind, data, view = _element(view)
     if kind != _MATRIX:
-      raise ValueError(f'it has a cell of data type {kind}')
+      raise UserError(f'it has a cell of data type {kind}')
     values.append(_array(data, depth + 1)[1])
   if len(values) != count:
-    raise ValueError(f'it has {len(values)} arrays in a cell of {count}')
+    raise UserError(f'it has {len(values)} arrays in a cell of {count}')
   return values
 
 
@@ -167,7 +168,7 @@ def _structs(view: memoryview, count: int, depth: int) -> dict | list[dict]:
   _, names, view = _element(view)
   width = int.from_bytes(width, 'little')
   if width < 1 or len(names) % width:
-    raise ValueError('it has a struct with damaged names')
+    raise UserError('it has a struct with damaged names')
   names = [
     bytes(names[i : i + width]).partition(b'\0')[0].decode('latin1')
     for i in range(0, len(names), width)
@@ -183,7 +184,7 @@ def _structs(view: memoryview, count: int, depth: int) -> dict | list[dict]:
 def _text(view: memoryview) -> str:
   kind, data, _ = _element(view)
   if kind not in _ENCODINGS:
-    raise ValueError(f'it has text of data type {kind}')
+    raise UserError(f'it has text of data type {kind}')
   return bytes(data).decode(_ENCODINGS[kind])
 
 
@@ -191,11 +192,9 @@ def _numbers(view: memoryview, sizes: tuple, dtype: str) -> np.ndarray:
   kind, data, _ = _element(view)
   stored = np.dtype(_DTYPES.get(kind, 'V1'))
   if stored != dtype and stored.kind not in 'iu':
-    raise ValueError(f'it has an array of {dtype} in data type {kind}')
+    raise UserError(f'it has an array of {dtype} in data type {kind}')
   if math.prod(sizes) * stored.itemsize != len(data):
-    raise ValueError(
-      f'it has {len(data)} bytes of an array of {sizes} {stored}'
-    )
+    raise UserError(f'it has {len(data)} bytes of an array of {sizes} {stored}')
   array = np.frombuffer(data, stored).astype(dtype, copy=False)
   return array.reshape(sizes, order='F')
 
@@ -209,10 +208,10 @@ def _layers(rows: Any) -> dict[str, dict[str, np.ndarray]]:
   params = {}
   for layer in rows:
     if not isinstance(layer, dict) or not isinstance(layer.get('name'), str):
-      raise ValueError('it has a layer without a name')
+      raise UserError('it has a layer without a name')
     name = layer['name']
     if name in params or name == MEAN:
-      raise ValueError(f'it has two layers {name[:80]!r}')
+      raise UserError(f'it has two layers {name[:80]!r}')
     weights = _weights(layer)
     if weights:
       params[name] = weights
@@ -223,13 +222,13 @@ def _weights(layer: dict) -> dict[str, np.ndarray]:
   found = layer
   if isinstance(layer.get('weights'), list):
     if len(layer['weights']) > len(_WEIGHTS):
-      raise ValueError(f'it has a layer of {len(layer["weights"])} weights')
+      raise UserError(f'it has a layer of {len(layer["weights"])} weights')
     found = dict(zip(_WEIGHTS, layer['weights'], strict=False))
   weights = {}
   for key in _WEIGHTS:
     array = found.get(key, np.empty(0))
     if not isinstance(array, np.ndarray):
-      raise ValueError(f'it has a layer whose {key} are not numbers')
+      raise UserError(f'it has a layer whose {key} are not numbers')
     if array.size:
       weights[key] = array
   return weights

@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from vizjax.errors import UserError
+
 _MAGIC = b'\x93NUMPY'
 _LENGTHS = {1: '<H', 2: '<I', 3: '<I'}  # of the header, by major version
 _LONGEST = 10_000  # characters of a header, as NumPy bounds them
@@ -38,22 +40,22 @@ def header(stream: io.BytesIO) -> Header:
   """Reads the header, and leaves the stream at the data.
 
   Raises:
-    ValueError: it is damaged, or the array is neither of numbers nor of
+    UserError: it is damaged, or the array is neither of numbers nor of
       objects.
   """
   start = stream.read(8)
   if len(start) < 8 or not start.startswith(_MAGIC):
-    raise ValueError('it does not begin as a .npy file')
+    raise UserError('it does not begin as a .npy file')
   major, minor = start[6:]
   if major not in _LENGTHS or minor:
-    raise ValueError(f'it is of the unknown version {major}.{minor}')
+    raise UserError(f'it is of the unknown version {major}.{minor}')
   length = struct.calcsize(_LENGTHS[major])
   size = stream.read(length)
   if len(size) < length:
-    raise ValueError('its header is cut off')
+    raise UserError('its header is cut off')
   (size,) = struct.unpack(_LENGTHS[major], size)
   if size > _LONGEST:
-    raise ValueError(f'its header has {size} bytes')
+    raise UserError(f'its header has {size} bytes')
   return _parsed(stream.read(size).decode('latin1').strip())
 
 
@@ -61,7 +63,7 @@ def read(content: bytes) -> np.ndarray:
   """The array of numbers that a .npy file holds; it cannot be written to.
 
   Raises:
-    ValueError: it is damaged, or holds something else than numbers.
+    UserError: it is damaged, or holds something else than numbers.
   """
   stream = io.BytesIO(content)
   return array(content, header(stream), stream.tell())
@@ -71,14 +73,14 @@ def array(content: bytes, header: Header, offset: int) -> np.ndarray:
   """The array of numbers that begins at an offset.
 
   Raises:
-    ValueError: it is of objects, or has more or fewer bytes.
+    UserError: it is of objects, or has more or fewer bytes.
   """
   shape, by_columns, dtype = header
   if dtype.kind == 'O':
-    raise ValueError('it is an array of objects')
+    raise UserError('it is an array of objects')
   nbytes, found = math.prod(shape) * dtype.itemsize, len(content) - offset
   if nbytes != found:
-    raise ValueError(f'it has {found} bytes of an array of {shape} {dtype}')
+    raise UserError(f'it has {found} bytes of an array of {shape} {dtype}')
   values = np.frombuffer(content, dtype, offset=offset)
   return values.reshape(shape, order='F' if by_columns else 'C')
 
@@ -90,15 +92,15 @@ def _parsed(text: str) -> Header:
     position = match.end()
   whole = text[:1] == '{' and text[position:] == '}'
   if not whole or set(entries) != {'descr', 'fortran_order', 'shape'}:
-    raise ValueError(f'its header cannot be read: {text[:80]!r}')
+    raise UserError(f'its header cannot be read: {text[:80]!r}')
   descr, order, shape = (
     entries[name] for name in ('descr', 'fortran_order', 'shape')
   )
   if not _DTYPE.fullmatch(descr) or order not in ('True', 'False'):
-    raise ValueError(f'it is an array of {descr[:40]!r}')
+    raise UserError(f'it is an array of {descr[:40]!r}')
   sizes = re.findall(r'\d+', shape)
   if (
     shape[:1] != '(' or len(sizes) > 32 or max(map(len, sizes), default=0) > 19
   ):
-    raise ValueError(f'it is an array of {shape[:80]!r}')
+    raise UserError(f'it is an array of {shape[:80]!r}')
   return Header(tuple(map(int, sizes)), order == 'True', np.dtype(descr))

@@ -16,6 +16,7 @@ import zipfile
 import numpy as np
 
 from vizjax import files
+from vizjax.errors import UserError
 from vizjax.models.formats import signatures
 from vizjax.models.formats import unpickle
 
@@ -72,7 +73,7 @@ def read(path: files.Path) -> dict[str, np.ndarray]:
     path: of a file that `torch.save(model.state_dict(), path)` wrote.
 
   Raises:
-    ValueError: damaged, or it holds something else: file and reason.
+    UserError: damaged, or it holds something else: file and reason.
   """
   content = files.content(path)
   with files.reading(path, 'PyTorch state dict'):
@@ -87,7 +88,7 @@ def _read_zip(content: bytes) -> tuple[Any, dict[str, np.ndarray]]:
   with zipfile.ZipFile(io.BytesIO(content)) as archive:
     names = [n for n in archive.namelist() if n.endswith('/data.pkl')]
     if len(names) != 1:
-      raise ValueError('it is a zip with no data.pkl, or several')
+      raise UserError('it is a zip with no data.pkl, or several')
     folder = names[0].removesuffix('data.pkl')
     if folder + 'constants.pkl' in archive.namelist():
       raise files.NotRead(
@@ -96,13 +97,13 @@ def _read_zip(content: bytes) -> tuple[Any, dict[str, np.ndarray]]:
       )
     if folder + 'byteorder' in archive.namelist():
       if _member(archive, folder + 'byteorder') != b'little':
-        raise ValueError('its numbers are not little-endian')
+        raise UserError('its numbers are not little-endian')
     seen = {}
     pickled = io.BytesIO(_member(archive, names[0]))
     value = unpickle.load(pickled, _NAMES, lambda pid: _storage(pid, seen))
     # Members may overlap: what they declare must fit in the file all the same.
     if sum(_nbytes(storage) for storage in seen.values()) > len(content):
-      raise ValueError('its storages are larger than the file')
+      raise UserError('its storages are larger than the file')
     data = {key: _member(archive, f'{folder}data/{key}') for key in seen}
   return value, {key: _decode(seen[key], data[key]) for key in seen}
 
@@ -110,9 +111,9 @@ def _read_zip(content: bytes) -> tuple[Any, dict[str, np.ndarray]]:
 def _member(archive: zipfile.ZipFile, name: str) -> bytes:
   info = archive.getinfo(name)
   if info.compress_type != zipfile.ZIP_STORED:
-    raise ValueError(f'its file {name!r} is compressed')
+    raise UserError(f'its file {name!r} is compressed')
   if info.file_size != info.compress_size:
-    raise ValueError(f'its file {name!r} has two sizes')
+    raise UserError(f'its file {name!r} has two sizes')
   with archive.open(info) as file:
     return file.read()
 
@@ -120,24 +121,24 @@ def _member(archive: zipfile.ZipFile, name: str) -> bytes:
 def _read_legacy(content: bytes) -> tuple[Any, dict[str, np.ndarray]]:
   stream = io.BytesIO(content)
   if unpickle.load(stream, {}) != signatures.TORCH:
-    raise ValueError('it begins with another number than those of PyTorch')
+    raise UserError('it begins with another number than those of PyTorch')
   if unpickle.load(stream, {}) != PROTOCOL:
-    raise ValueError(f'its protocol is not {PROTOCOL}')
+    raise UserError(f'its protocol is not {PROTOCOL}')
   system = unpickle.load(stream, {})
   if not isinstance(system, dict) or system.get('little_endian') is not True:
-    raise ValueError('its numbers are not little-endian')
+    raise UserError('its numbers are not little-endian')
   seen = {}
   value = unpickle.load(stream, _NAMES, lambda pid: _storage(pid, seen))
   keys = unpickle.load(stream, {})
   if not isinstance(keys, list) or not all(type(k) is str for k in keys):
-    raise ValueError('it has no list of storages')
+    raise UserError('it has no list of storages')
   storages = {}
   for key in keys:
     if key not in seen or key in storages:
-      raise ValueError(f'storage {key[:40]!r} is there twice, or for no tensor')
+      raise UserError(f'storage {key[:40]!r} is there twice, or for no tensor')
     (size,) = struct.unpack('<q', stream.read(8))
     if size != seen[key].size:
-      raise ValueError(f'storage {key[:40]!r} is of {size}, not as declared')
+      raise UserError(f'storage {key[:40]!r} is of {size}, not as declared')
     storages[key] = _decode(seen[key], stream.read(_nbytes(seen[key])))
   return value, storages
 
@@ -160,7 +161,7 @@ def _tensors(value, storages: Mapping, bound: int) -> dict[str, np.ndarray]:
     found[name] = _view(name, tensor, storages)
     bound -= found[name].nbytes
     if bound < 0:
-      raise ValueError('its tensors are too many times larger than the file')
+      raise UserError('its tensors are too many times larger than the file')
   return found
 
 
@@ -180,14 +181,14 @@ def _inside(value: Mapping) -> str:
 def _view(name: str, tensor: _Tensor, storages: Mapping) -> np.ndarray:
   storage, offset, sizes, strides = tensor
   if storage.key not in storages:
-    raise ValueError(f'the storage of {name[:80]!r} is missing')
+    raise UserError(f'the storage of {name[:80]!r} is missing')
   array = storages[storage.key]
   array = array[storage.start : storage.start + storage.count]
   if 0 in sizes:
     return np.empty(sizes, array.dtype)
   steps = zip(sizes, strides, strict=True)
   if offset + sum((n - 1) * step for n, step in steps) >= len(array):
-    raise ValueError(
+    raise UserError(
       f'tensor {name[:80]!r} of {sizes} reaches beyond its storage of '
       f'{len(array)} numbers'
     )
@@ -199,20 +200,20 @@ def _view(name: str, tensor: _Tensor, storages: Mapping) -> np.ndarray:
 
 def _storage(pid: Any, seen: dict[str, _Storage]) -> _Storage:
   if type(pid) is not tuple or len(pid) not in (5, 6) or pid[0] != 'storage':
-    raise ValueError('the pickle refers to what is not a storage')
+    raise UserError('the pickle refers to what is not a storage')
   _, kind, key, _, size = pid[:5]
   if type(kind) is not _Kind or type(key) is not str:
-    raise ValueError('the pickle refers to a storage without a type or a key')
+    raise UserError('the pickle refers to a storage without a type or a key')
   _counts((size,))
   start, count = 0, size
   if len(pid) == 6 and pid[5] is not None:
     if type(pid[5]) is not tuple or len(pid[5]) != 3:
-      raise ValueError('the pickle refers to a part of a storage, damaged')
+      raise UserError('the pickle refers to a part of a storage, damaged')
     _, start, count = pid[5]
     _counts((start, count))
   storage = _Storage(kind, key, size, start, count)
   if seen.setdefault(key, storage)[:3] != storage[:3]:
-    raise ValueError(f'storage {key[:40]!r} has two types or sizes')
+    raise UserError(f'storage {key[:40]!r} has two types or sizes')
   return storage
 
 
@@ -222,7 +223,7 @@ def _nbytes(storage: _Storage) -> int:
 
 def _decode(storage: _Storage, data: bytes) -> np.ndarray:
   if len(data) != _nbytes(storage):
-    raise ValueError(
+    raise UserError(
       f'storage {storage.key[:40]!r} has {len(data)} bytes, '
       f'expected {_nbytes(storage)}'
     )
@@ -239,20 +240,20 @@ def _rebuild(
 ) -> _Tensor:
   """`torch._utils._rebuild_tensor_v2`, and the first version of it."""
   if type(storage) is not _Storage:
-    raise ValueError('the pickle has a tensor without a storage')
+    raise UserError('the pickle has a tensor without a storage')
   _counts((offset,))
   _counts(sizes)
   _counts(strides)
   if len(sizes) != len(strides) or len(sizes) > 32:
-    raise ValueError(f'the pickle has a tensor of {len(sizes)} axes, damaged')
+    raise UserError(f'the pickle has a tensor of {len(sizes)} axes, damaged')
   if len(rest) > 2 and rest[2]:
-    raise ValueError('the pickle has a tensor that is to be negated')
+    raise UserError('the pickle has a tensor that is to be negated')
   return _Tensor(storage, offset, sizes, strides)
 
 
 def _rebuild_parameter(tensor: Any, *rest: Any) -> _Tensor:
   if type(tensor) is not _Tensor:
-    raise ValueError('the pickle has a parameter without a tensor')
+    raise UserError('the pickle has a parameter without a tensor')
   return tensor
 
 
@@ -260,7 +261,7 @@ def _counts(values):
   if type(values) is not tuple or not all(
     type(value) is int and 0 <= value < 2**63 for value in values
   ):
-    raise ValueError('the pickle has a tensor with sizes that are no counts')
+    raise UserError('the pickle has a tensor with sizes that are no counts')
 
 
 _NAMES = {

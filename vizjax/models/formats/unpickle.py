@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from vizjax.errors import UserError
+
 # A state dict takes about 50 a tensor. Each makes an object of at most a few
 # hundred bytes, so this is what bounds time and memory.
 MAX_OPCODES = 2**19
@@ -41,16 +43,16 @@ def load(
     persistent: of a persistent id, what it stands for.
 
   Raises:
-    ValueError: damaged, too long, or not plain data.
+    UserError: damaged, too long, or not plain data.
   """
   machine = _Machine(names, persistent)
   for count, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
     if count >= MAX_OPCODES:
-      raise ValueError(f'the pickle has more than {MAX_OPCODES} opcodes')
+      raise UserError(f'the pickle has more than {MAX_OPCODES} opcodes')
     if opcode.name == 'STOP':
       return machine.pop()
     machine.run(opcode.name, argument)
-  raise ValueError('the pickle has no end')
+  raise UserError('the pickle has no end')
 
 
 class _Machine:
@@ -63,26 +65,26 @@ class _Machine:
 
   def pop(self):
     if not self.stack:
-      raise ValueError('the pickle takes a value where there is none')
+      raise UserError('the pickle takes a value where there is none')
     return self.stack.pop()
 
   def pop_mark(self) -> list:
     if not self.below:
-      raise ValueError('the pickle takes a mark where there is none')
+      raise UserError('the pickle takes a mark where there is none')
     items, self.stack = self.stack, self.below.pop()
     return items
 
   def run(self, opcode: str, argument):
     if opcode in _LITERALS:
       if isinstance(argument, int) and abs(argument) >= _INTEGER:
-        raise ValueError('the pickle has an integer of more than 127 bits')
+        raise UserError('the pickle has an integer of more than 127 bits')
       self.stack.append(argument)
     elif opcode in _EMPTY:
       self.stack.append(_EMPTY[opcode]())
     elif opcode in _RUN:
       _RUN[opcode](self, argument)
     else:
-      raise ValueError(f'the pickle has the opcode {opcode}, not plain data')
+      raise UserError(f'the pickle has the opcode {opcode}, not plain data')
 
   def constant(self, value):
     self.stack.append(value)
@@ -99,12 +101,12 @@ class _Machine:
 
   def put(self, index):
     if not self.stack:
-      raise ValueError('the pickle keeps a value where there is none')
+      raise UserError('the pickle keeps a value where there is none')
     self.memo[len(self.memo) if index is None else index] = self.stack[-1]
 
   def get(self, index):
     if index not in self.memo:
-      raise ValueError(f'the pickle recalls value {index}, which it never kept')
+      raise UserError(f'the pickle recalls value {index}, which it never kept')
     self.stack.append(self.memo[index])
 
   def take(self, count: int) -> list:
@@ -112,7 +114,7 @@ class _Machine:
 
   def top(self, kind: type):
     if not self.stack or type(self.stack[-1]) is not kind:
-      raise ValueError(f'the pickle fills a {kind.__name__} that is not there')
+      raise UserError(f'the pickle fills a {kind.__name__} that is not there')
     return self.stack[-1]
 
   def extend(self, items: list):
@@ -123,7 +125,7 @@ class _Machine:
 
   def name(self, module, name):
     if (module, name) not in self.names:
-      raise ValueError(
+      raise UserError(
         f'the pickle names {module}.{name}: expected arrays or tensors and '
         'plain data alone; save those'
       )
@@ -133,7 +135,7 @@ class _Machine:
     function, arguments = self.take(2)
     # Values of the table that are no functions are passed around, not called.
     if type(function) is not types.FunctionType or type(arguments) is not tuple:
-      raise ValueError('the pickle calls what is not a function')
+      raise UserError('the pickle calls what is not a function')
     self.stack.append(function(*arguments))
 
   def build(self):
@@ -144,13 +146,11 @@ class _Machine:
     elif isinstance(target, np.dtype):
       _set_dtype(target, state)
     elif type(target) is not dict:  # PyTorch's have a version: not data
-      raise ValueError(
-        f'the pickle sets the state of a {type(target).__name__}'
-      )
+      raise UserError(f'the pickle sets the state of a {type(target).__name__}')
 
   def persist(self, name):
     if self.persistent is None:
-      raise ValueError('the pickle refers to data outside of it')
+      raise UserError('the pickle refers to data outside of it')
     self.stack.append(self.persistent(name))
 
 
@@ -201,65 +201,65 @@ _RUN = {
 def ordered_dict(items: Any = ()) -> dict:
   """A `collections.OrderedDict`; Python 2 wrote its items as pairs."""
   if not isinstance(items, list | tuple):
-    raise ValueError('the pickle has an OrderedDict of what is not pairs')
+    raise UserError('the pickle has an OrderedDict of what is not pairs')
   for pair in items:
     if not isinstance(pair, list | tuple) or len(pair) != 2:
-      raise ValueError('the pickle has an OrderedDict of what is not pairs')
+      raise UserError('the pickle has an OrderedDict of what is not pairs')
   return _fill({}, [value for pair in items for value in pair])
 
 
 def _fill(target: dict, items: list) -> dict:
   if len(items) % 2:
-    raise ValueError('the pickle has a key without a value')
+    raise UserError('the pickle has a key without a value')
   for key, value in zip(items[::2], items[1::2], strict=True):
     # The hash of nested tuples takes as long as they are deep, or forever.
     if key is not None and type(key) not in (str, int, float, bool):
-      raise ValueError(f'the pickle has a {type(key).__name__} for a key')
+      raise UserError(f'the pickle has a {type(key).__name__} for a key')
     target[key] = value
   return target
 
 
 def _text(value) -> str:
   if type(value) is not str:
-    raise ValueError(f'the pickle has a {type(value).__name__} for a name')
+    raise UserError(f'the pickle has a {type(value).__name__} for a name')
   return value
 
 
 def _encode(text: Any, encoding: Any) -> bytes:
   """`codecs.encode`: how Python 3 writes bytes in pickles for Python 2."""
   if encoding != 'latin1':
-    raise ValueError('the pickle has bytes that are not in latin1')
+    raise UserError('the pickle has bytes that are not in latin1')
   return _text(text).encode('latin1')
 
 
 def _dtype(name: Any, align: Any = False, copy: Any = True) -> np.dtype:
   if not _DTYPE.fullmatch(_text(name)):
-    raise ValueError(f'the pickle has an array of dtype {name[:40]!r}')
+    raise UserError(f'the pickle has an array of dtype {name[:40]!r}')
   return np.dtype(name, False, True)  # its own: `_set_dtype` changes it
 
 
 def _set_dtype(dtype: np.dtype, state):
   known = isinstance(state, tuple) and len(state) >= 5
   if not known or state[1] not in ('<', '>', '|', '=') or any(state[2:5]):
-    raise ValueError('the pickle has a dtype with fields')
+    raise UserError('the pickle has a dtype with fields')
   if state[1] in ('<', '>') and dtype.itemsize > 1 and dtype.kind != 'O':
     dtype.__setstate__((3, state[1], None, None, None, -1, -1, 0))
 
 
 def _reconstruct(kind: Any, shape: Any, code: Any) -> np.ndarray:
   if kind is not np.ndarray:
-    raise ValueError('the pickle has an array of an unknown class')
+    raise UserError('the pickle has an array of an unknown class')
   return np.empty(0, np.uint8)  # `_set_array` gives it all the rest
 
 
 def _set_array(array: np.ndarray, state):
   if not isinstance(state, tuple) or len(state) != 5:
-    raise ValueError('the pickle has an array without a state')
+    raise UserError('the pickle has an array without a state')
   _, shape, dtype, by_columns, values = state
   if isinstance(dtype, np.dtype) and dtype.kind == 'O':
     # NumPy saves a dictionary as an array of no axes.
     if shape != () or type(values) is not list or len(values) != 1:
-      raise ValueError('the pickle has an array of several objects')
+      raise UserError('the pickle has an array of several objects')
   else:
     values = _bytes(values)
     _check(shape, dtype, len(values))
@@ -270,7 +270,7 @@ def _frombuffer(values: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
   values = _bytes(values)
   _check(shape, dtype, len(values))
   if order not in ('C', 'F'):
-    raise ValueError('the pickle has an array in an unknown order')
+    raise UserError('the pickle has an array in an unknown order')
   return np.frombuffer(values, dtype).reshape(shape, order=order)
 
 
@@ -282,18 +282,18 @@ def _bytes(values) -> bytes:
   if type(values) is str:  # those of Python 2
     return values.encode('latin1')
   if type(values) not in (bytes, bytearray):
-    raise ValueError('the pickle has an array without bytes')
+    raise UserError('the pickle has an array without bytes')
   return bytes(values)
 
 
 def _check(shape, dtype, found: int):
   if not isinstance(dtype, np.dtype) or dtype.kind == 'O':
-    raise ValueError('the pickle has an array without a dtype of numbers')
+    raise UserError('the pickle has an array without a dtype of numbers')
   sizes = shape if type(shape) is tuple else (-1,)
   if len(sizes) > 32 or not all(type(n) is int and n >= 0 for n in sizes):
-    raise ValueError('the pickle has an array without a shape')
+    raise UserError('the pickle has an array without a shape')
   if math.prod(sizes) * dtype.itemsize != found:
-    raise ValueError(
+    raise UserError(
       f'the pickle has an array of {sizes} {dtype} in {found} bytes'
     )
 

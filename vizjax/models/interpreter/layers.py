@@ -18,6 +18,7 @@ from jaxtyping import Array, Float
 import numpy as np
 
 from vizjax import core
+from vizjax.errors import UserError
 from vizjax.models import finite
 from vizjax.models import receptive_fields
 from vizjax.models.interpreter import operators
@@ -93,7 +94,7 @@ class Apply:
       acts = self.network.apply({'params': params}, inside)
       return {name: act.astype(outside) for name, act in acts.items()}
     except errors.ScopeParamShapeError as error:
-      raise ValueError(
+      raise UserError(
         f'an image of {image.shape} does not fit a fully connected layer: '
         f'leave out --config.shape, or ask for layers below it ({error})'
       ) from error
@@ -124,7 +125,7 @@ def model(
       unless given.
 
   Raises:
-    ValueError: weights are missing or do not fit: layer, found, expected; or
+    UserError: weights are missing or do not fit: layer, found, expected; or
       mean, scale or range has a wrong shape.
   """
   table = with_own_pads(table, input_shape)
@@ -132,7 +133,7 @@ def model(
   acts, weights = shapes(table, input_shape)
   missing = [layer for layer in weights if layer not in params]
   if missing:
-    raise ValueError(
+    raise UserError(
       f'the weights have nothing for {_listed(missing)}: they have '
       f'{_listed(names or params)}'
     )
@@ -214,7 +215,7 @@ def describe(
 def _operator(row: tables.Layer) -> Callable:
   function = getattr(operators, row.kind, None)
   if row.kind.startswith('_') or not inspect.isfunction(function):
-    raise ValueError(f'layer {row.name!r} is of unknown kind {row.kind!r}')
+    raise UserError(f'layer {row.name!r} is of unknown kind {row.kind!r}')
   return function
 
 
@@ -224,7 +225,7 @@ def _computed(
   """The activation of a layer.
 
   Raises:
-    ValueError: its inputs do not fit: the layer and their shapes.
+    UserError: its inputs do not fit: the layer and their shapes.
   """
   operator = _operator(row)
   given = ' and '.join(str(x.shape) for x in inputs)
@@ -232,12 +233,12 @@ def _computed(
     activation = operator(row, *inputs, **weights)
   except (TypeError, ValueError, IndexError, ZeroDivisionError) as error:
     reason, *_ = str(error).splitlines() or [type(error).__name__]
-    raise ValueError(
+    raise UserError(
       f'layer {row.name!r} ({row.kind}) does not fit its input of shape '
       f'{given}: {reason}'
     ) from error
   if 0 in activation.shape:
-    raise ValueError(
+    raise UserError(
       f'layer {row.name!r} ({row.kind}) has nothing left of its input of shape '
       f'{given}, with a kernel of {row.kernel} and padding {row.pad}: expected '
       'a larger image'
@@ -293,7 +294,7 @@ def _check_fits(
     max(n, *(spans[axis].size for spans in known))
     for axis, n in enumerate((h, w))
   ]
-  raise ValueError(
+  raise UserError(
     f'the network sees {h} x {w} pixels, too few for layer {row.name!r}, whose '
     f'input is {size[0]} x {size[1]} and whose window is {kernel[0]} x '
     f'{kernel[1]}: expected a larger image, as by --config.shape=HxW or larger '
@@ -349,7 +350,7 @@ def _check_known(row: tables.Layer, inputs: list[Array]) -> None:
   """Refuses what has no form without padding, or maps of unknown places."""
   maps = [x for x in inputs if x.ndim == 3 and x.shape[:2] != (1, 1)]
   if row.kind == 'deconv' or row.option('within', False) or len(maps) > 1:
-    raise ValueError(
+    raise UserError(
       f'layer {row.name!r} ({row.kind}) cannot be computed without padding: '
       f'expected layers below it, as unpadded(cut(model, {row.inputs!r}))'
     )
@@ -357,13 +358,13 @@ def _check_known(row: tables.Layer, inputs: list[Array]) -> None:
 
 def _weight(layer: str, name: str, like, weights: Mapping) -> Array:
   if name not in weights:
-    raise ValueError(
+    raise UserError(
       f'the weights have no {name} for layer {layer!r}: they have '
       f'{_listed(weights)}'
     )
   found = np.shape(weights[name])
   if found != like.shape:
-    raise ValueError(
+    raise UserError(
       f'the {name} of layer {layer!r} is {found} in the weights, '
       f'expected {like.shape}'
     )

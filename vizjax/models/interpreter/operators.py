@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from vizjax.errors import UserError
 from vizjax.models.interpreter.cpu import pooling
 from vizjax.models.interpreter.cpu import strided
 from vizjax.models.interpreter.cpu import unstrided
@@ -189,7 +190,7 @@ def slice(row: Row, x: Array) -> Array:
   axis = _axis(row, x)
   number, count = row.option('part', (0, 1))
   if x.shape[axis] % count:
-    raise ValueError(
+    raise UserError(
       f'{x.shape[axis]} channels cannot be cut into {count} equal parts'
     )
   if count > 1:
@@ -204,7 +205,7 @@ def slice(row: Row, x: Array) -> Array:
 def eltwise(row: Row, *inputs: Array) -> Array:
   """Sum (with option 'coefficients'), product or maximum of equals."""
   if len({x.shape for x in inputs}) > 1:
-    raise ValueError('expected inputs of one shape')
+    raise UserError('expected inputs of one shape')
   operation = row.option('operation', 'sum')
   if operation == 'sum':
     weights = row.option('coefficients', (1.0,) * len(inputs))
@@ -404,7 +405,7 @@ def _counted(axis: int, blob: Array) -> int:
   """The axis of a blob [c, h, w] or [c] for Caffe's of [1, c, h, w]."""
   count = blob.ndim + 1
   if not 1 <= axis % count < count or not -count <= axis < count:
-    raise ValueError(
+    raise UserError(
       f'axis {axis} is none of one image, expected 1 to {blob.ndim}, or -1 to '
       f'-{blob.ndim}'
     )

@@ -3,6 +3,7 @@
 import pathlib
 import re
 
+from vizjax.errors import UserError
 from vizjax.models.labels import imagenet
 from vizjax.models.labels import places205
 
@@ -17,7 +18,7 @@ def read(text: str) -> tuple[str, ...]:
   out. A synset id in front of a name stays: `classes` finds both.
 
   Raises:
-    ValueError: the file is not text in UTF-8, or it has no names.
+    UserError: the file is not text in UTF-8, or it has no names.
     OSError: it cannot be read.
   """
   if text in LISTS:
@@ -27,14 +28,14 @@ def read(text: str) -> tuple[str, ...]:
     content = path.read_text(encoding='utf-8-sig')  # with or without a mark
   except UnicodeDecodeError as error:
     line = error.object[: error.start].count(b'\n') + 1
-    raise ValueError(
+    raise UserError(
       f'{text!r} is not text in UTF-8 (line {line}): expected a name of a '
       f'class in each line; if the file is in Latin-1, type iconv -f latin1 '
       f'-t utf-8 {path} > labels.txt, and name labels.txt instead'
     ) from None
   names = tuple(line.strip() for line in content.rstrip().split('\n'))
   if names == ('',):
-    raise ValueError(
+    raise UserError(
       f'{text!r} has no names of classes: expected {", ".join(LISTS)}, or a '
       'file with a name in each line'
     )

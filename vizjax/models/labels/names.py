@@ -10,6 +10,7 @@ import collections
 from collections.abc import Sequence
 import re
 
+from vizjax.errors import UserError
 from vizjax.models.labels import imagenet
 
 
@@ -24,7 +25,7 @@ def units(
     count: number of units.
 
   Raises:
-    ValueError: a name is that of several units, or it is no number and the
+    UserError: a name is that of several units, or it is no number and the
       units have no labels.
   """
   index = _index(labels)
@@ -34,14 +35,14 @@ def units(
     if name.isdecimal():
       named = [int(name)] if int(name) < count else []
     elif not labels:
-      raise ValueError(
+      raise UserError(
         f'class {name!r} is no number, and the units have no names: expected '
         f'0 to {count - 1}, or type --labels=imagenet, or --labels=FILE with '
         'a name in each line'
       )
     if len(named) > 1:
       several = ', '.join(f'{unit} ({labels[unit]})' for unit in named)
-      raise ValueError(
+      raise UserError(
         f'class {name!r} is the name of several units: {several}; expected '
         'one of these numbers, or a name that only one of them has'
       )

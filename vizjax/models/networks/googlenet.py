@@ -14,6 +14,7 @@ training are left out.
 from typing import Any
 
 from vizjax import files
+from vizjax.errors import UserError
 from vizjax.models import caffe
 from vizjax.models.download import catalogue
 from vizjax.models.interpreter import tables
@@ -141,24 +142,24 @@ def transforms(path: files.Path, given: Any) -> bool:
     given: True or False, as the user says; None for a file that was published.
 
   Raises:
-    ValueError: it is not known, or not what was published: what to type.
+    UserError: it is not known, or not what was published: what to type.
     OSError: the file cannot be read.
   """
   if given not in (None, True, False):
-    raise ValueError(
+    raise UserError(
       f'transform_input is {given!r}, expected True or False: type '
       f'load({TORCHVISION!r}, {str(path)!r}, transform_input=True)'
     )
   if catalogue.vouches(TORCHVISION, path):
     if given is False:
-      raise ValueError(
+      raise UserError(
         f'{str(path)!r} is the file that torchvision published, whose network '
         'transforms its input, but transform_input=False was given: leave '
         'transform_input out'
       )
     return True
   if given is None:
-    raise ValueError(
+    raise UserError(
       f'{str(path)!r} is not the published file of {TORCHVISION!r} and does '
       'not hold whether its network transforms its input '
       '(net.transform_input): type '

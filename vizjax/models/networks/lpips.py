@@ -57,7 +57,7 @@ def read(path: pathlib.Path, sha256: str) -> dict:
   """The arrays of a pickle, by nested name.
 
   Raises:
-    ValueError: it cannot be read, or is not the file of that checksum.
+    UserError: it cannot be read, or is not the file of that checksum.
   """
   content = packaged.read(path, sha256, PACKAGE)
   with files.reading(path, 'pickle of arrays'):

@@ -13,6 +13,7 @@ import numpy as np
 
 from vizjax import core
 from vizjax import files
+from vizjax.errors import UserError
 from vizjax.models.download import catalogue
 from vizjax.models.formats import detect as detect_
 from vizjax.models.formats import layouts
@@ -57,7 +58,7 @@ def load(name: str, network: Network, weights: str | None) -> core.Model:
     weights: a file to read instead.
 
   Raises:
-    ValueError: the weights are not here (what to type), or do not fit.
+    UserError: the weights are not here (what to type), or do not fit.
     OSError: they cannot be read.
   """
   return read(name, network, find(name, weights))
@@ -67,7 +68,7 @@ def find(name: str, weights: str | None) -> pathlib.Path:
   """The path of the weights of a network, of the zoo unless one is given.
 
   Raises:
-    ValueError: the weights are not here (what to type), or are the file of
+    UserError: the weights are not here (what to type), or are the file of
       another network.
     OSError: they cannot be unpacked.
   """
@@ -75,7 +76,7 @@ def find(name: str, weights: str | None) -> pathlib.Path:
   path = path.expanduser()
   other = catalogue.owner(path.name)
   if other not in (None, name):
-    raise ValueError(
+    raise UserError(
       f'{str(path)!r} is the file of {other!r}, not of {name!r}: type '
       f'load({other!r}, {str(path)!r})'
     )
@@ -86,7 +87,7 @@ def read(name: str, network: Network, path: pathlib.Path) -> core.Model:
   """A model of a network and a weights file of any format.
 
   Raises:
-    ValueError: the file is damaged, or its weights do not fit.
+    UserError: the file is damaged, or its weights do not fit.
     OSError: it cannot be read.
   """
   form, content = detect_.read(path)
@@ -104,8 +105,8 @@ def read(name: str, network: Network, path: pathlib.Path) -> core.Model:
       mean=network.mean,
       input_shape=network.input_shape,
     )
-  except ValueError as error:
-    raise ValueError(
+  except UserError as error:
+    raise UserError(
       f'{str(path)!r} ({form}) is not {name!r}: {files.one_line(str(error))}'
     ) from error
   return dataclasses.replace(made, labels=network.labels)

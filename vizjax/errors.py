@@ -1,0 +1,81 @@
+"""Whose mistake an error is, and what a misspelt name may be meant to be.
+
+Three kinds: a `UserError` names what was given, what was expected and what to
+type; an exception out of the user's own file is found by `place`; every other
+exception is a bug of vizjax.
+"""
+
+from collections.abc import Iterable
+import difflib
+import os
+import pathlib
+import sysconfig
+import traceback
+
+_HERE = os.path.dirname(os.path.abspath(__file__))
+_STANDARD = tuple(
+  sysconfig.get_paths()[name] + os.sep for name in ('stdlib', 'platstdlib')
+)
+
+_BUGS = (AssertionError, AttributeError, NameError, NotImplementedError)
+
+
+class UserError(ValueError):
+  """Input that vizjax refuses: given, expected, and what to type, in one line.
+
+  Commands print it without a traceback, and end with exit status 2.
+  """
+
+
+def place(error: BaseException, *ours: str) -> str | None:
+  """Returns FILE:LINE of the user's own code that raised an error.
+
+  Frames of Python and of installed packages are passed over: an error belongs
+  to the code that called them. `raise ... from` hides nothing: the cause is
+  looked at where the error itself names no place.
+
+  Args:
+    error: raised, with its traceback.
+    ours: folders whose code is not the user's, besides that of vizjax.
+
+  Returns:
+    The place, or None if code of vizjax raised it.
+  """
+  folders = tuple(folder + os.sep for folder in (_HERE, *ours))
+  for frame in reversed(traceback.extract_tb(error.__traceback__)):
+    path = os.path.abspath(frame.filename)
+    if path.startswith(folders):
+      return None
+    if not is_library(frame.filename):
+      return f'{frame.filename}:{frame.lineno}'
+  return None
+
+
+def is_bug(error: BaseException) -> bool:
+  """Whether code of vizjax raised what damaged input cannot make it raise.
+
+  For readers that turn whatever a parser raises into a `UserError`: a name
+  that is not defined is a bug, whatever the file holds.
+  """
+  frames = traceback.extract_tb(error.__traceback__)
+  own = frames and os.path.abspath(frames[-1].filename).startswith(
+    _HERE + os.sep
+  )
+  return bool(own) and isinstance(error, _BUGS)
+
+
+def is_library(path: str) -> bool:
+  """Whether a file is of Python or of an installed package."""
+  installed = {'site-packages', 'dist-packages'} & {*pathlib.Path(path).parts}
+  return bool(installed) or path.startswith(('<', *_STANDARD))
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+  """Returns the known name that is most like the given one; None if none is."""
+  return next(iter(difflib.get_close_matches(name, list(known), 1)), None)
+
+
+def hint(name: str, known: Iterable[str]) -> str:
+  """Returns the end of a message: " Did you mean 'conv5'?", or ''."""
+  near = nearest(name, known)
+  return '' if near is None else f' Did you mean {near!r}?'
