@@ -42,6 +42,15 @@ _NETWORKS = {
 
 _SIGNS = {'max': (1,), 'min': (-1,), 'both': (1, -1)}
 _VIEWS = {'mean': jnp.mean, 'sum': jnp.sum}
+_CHOICES = {
+  'sign': tuple(_SIGNS),
+  'views': tuple(_VIEWS),
+  'image_dtype': ('float32', 'float16', 'uint8'),
+}
+_COUNTS = (
+  'steps', 'batch', 'replicates', 'save_every', 'every', 'tile_batch',
+  'robust_draws',
+)  # fmt: skip
 
 
 def config() -> config_dict.ConfigDict:
@@ -129,19 +138,9 @@ def check(config: config_dict.ConfigDict) -> None:
   """Refuses values that no network is needed to refuse.
 
   Raises:
-    UserError: with the field, its value, and what was expected.
+    UserError: with the knob, its value, and what was expected.
   """
-  counts = (
-    'steps', 'batch', 'replicates', 'save_every', 'every', 'tile_batch',
-    'robust_draws',
-  )  # fmt: skip
-  for name in counts:
-    most = runs_.APART if name == 'replicates' else core.LARGEST_STEP
-    if config[name] is not None and not 1 <= config[name] <= most:
-      raise UserError(
-        f'config.{name} is {config[name]!r}, expected a whole number from 1 to '
-        f'{most}'
-      )
+  _check_counts(config)
   for name, value in config.items():
     if (
       isinstance(value, float) and name != 'memory' and not math.isfinite(value)
@@ -151,6 +150,28 @@ def check(config: config_dict.ConfigDict) -> None:
     raise UserError(
       f'config.memory is {config.memory:g}, expected gigabytes, more than 0'
     )
+  for name, known in _CHOICES.items():
+    if config[name] not in known:
+      raise UserError(
+        f'config.{name} is {config[name]!r}, expected one of {known}'
+      )
+  if config.units is not None and not config.units.strip():
+    raise UserError(
+      "config.units is empty: no units. Type --config.units='*' for the "
+      'whole layer, or 0:64, or 3,7, or 3@6x6'
+    )
+
+
+def _check_counts(config: config_dict.ConfigDict) -> None:
+  """Refuses counts that are too small or too large, and seeds that run out."""
+  ranges = dict.fromkeys(_COUNTS, (1, core.LARGEST_STEP))
+  ranges['replicates'] = 1, runs_.APART
+  for name, (least, most) in ranges.items():
+    if config[name] is not None and not least <= config[name] <= most:
+      raise UserError(
+        f'config.{name} is {config[name]!r}, expected a whole number from '
+        f'{least} to {most}'
+      )
   if config.retries < 0:
     raise UserError(
       f'config.retries is {config.retries}, expected a whole number >= 0'
@@ -161,21 +182,6 @@ def check(config: config_dict.ConfigDict) -> None:
     raise UserError(
       f'config.seed is {config.seed}, expected a whole number from 0 to '
       f'{core.LARGEST_SEED - following}'
-    )
-  choices = {
-    'sign': tuple(_SIGNS),
-    'views': tuple(_VIEWS),
-    'image_dtype': ('float32', 'float16', 'uint8'),
-  }
-  for name, known in choices.items():
-    if config[name] not in known:
-      raise UserError(
-        f'config.{name} is {config[name]!r}, expected one of {known}'
-      )
-  if config.units is not None and not config.units.strip():
-    raise UserError(
-      "config.units is empty: no units. Type --config.units='*' for the "
-      'whole layer, or 0:64, or 3,7, or 3@6x6'
     )
 
 
@@ -324,20 +330,12 @@ def program(
   model_here = dataclasses.replace(cut, input_shape=canvas)
   others = networks(config) if others is None else others
   knobs = vocabulary.knobs(config, model_here, layer, others)
-  optimizer = vocabulary.links(config, 'optimizer', knobs)
-  if not optimizer:
-    raise UserError("config.optimizer is '', expected one, as 'adam(0.05)'")
-  procedures = vocabulary.links(config, 'procedure', knobs)
-  if len(procedures) > 1:
-    raise UserError(
-      f'config.procedure is {config.procedure!r}: expected one, not a chain'
-    )
-  procedure = procedures[0] if procedures else core.ASCENT
+  procedure = _procedure(config, knobs)
   recipe = core.Recipe(
     model=cut,
     parameterization=vocabulary.link(config, 'parameterization', knobs),
     objective=vocabulary.link(config, 'objective', knobs),
-    optimizer=optimizer[0] if len(optimizer) == 1 else optax.chain(*optimizer),
+    optimizer=_optimizer(config, knobs),
     transforms=frame.transforms,
     projections=vocabulary.links(config, 'projections', knobs),
     trace=_as_they_are(vocabulary.trace(config, knobs, procedure.trace)),
@@ -348,33 +346,80 @@ def program(
   clean, robust = _measured(config, recipe, frame, knobs)
   act = frames_.maps(cut, frame.view)[layer].shape
   arrays = inputs.arrays(config, knobs, canvas, act, cut.mean.dtype)
+  return Program(
+    recipe=recipe,
+    clean=clean,
+    robust=robust,
+    result=config.result,
+    keep=_keep(config, procedure),
+    group=reach.group(config),
+    frame=frame,
+    target=_targets(config, arrays, boxed, cut.mean.dtype),
+  )
+
+
+def _optimizer(
+  config: config_dict.ConfigDict, knobs: dict[str, Any]
+) -> optax.GradientTransformation:
+  links = vocabulary.links(config, 'optimizer', knobs)
+  if not links:
+    raise UserError("config.optimizer is '', expected one, as 'adam(0.05)'")
+  return links[0] if len(links) == 1 else optax.chain(*links)
+
+
+def _procedure(
+  config: config_dict.ConfigDict, knobs: dict[str, Any]
+) -> core.Procedure:
+  links = vocabulary.links(config, 'procedure', knobs)
+  if len(links) > 1:
+    raise UserError(
+      f'config.procedure is {config.procedure!r}: expected one, not a chain'
+    )
+  return links[0] if links else core.ASCENT
+
+
+def _keep(
+  config: config_dict.ConfigDict, procedure: core.Procedure
+) -> tuple[str, ...]:
+  """The snapshots of config.keep.
+
+  Raises:
+    UserError: config.keep or config.result names one that is not made.
+  """
+  made = ('best', 'last', *procedure.snapshots)
+  keep = vocabulary.names(config.keep)
+  for knob, named, known in (
+    ('result', {config.result}, (*made, 'next')),
+    ('keep', {*keep}, made),
+  ):
+    if not named <= {*known}:
+      raise UserError(
+        f'config.{knob} is {config[knob]!r}, expected one of {known}'
+      )
+  return keep
+
+
+def _targets(
+  config: config_dict.ConfigDict,
+  arrays: Callable[..., dict[str, Any]],
+  boxed: bool,
+  dtype: np.dtype,
+) -> Callable[..., core.Target]:
+  """Returns Program.target: the unit, the sign and the data of each row."""
 
   def target(
     table: runs_.Runs, rows: np.ndarray, given: Collection[str] = ()
   ) -> core.Target:
     y, x = table.y[rows], table.x[rows]
-    if boxed:
+    if boxed:  # the layer is cut down to the unit's own position
       y, x = np.zeros_like(y), np.zeros_like(x)
     unit = core.Unit(table.channel[rows], y, x)
-    found = {'unit': unit, **arrays(table, rows, given)}
+    stacked = {'unit': unit, **arrays(table, rows, given)}
     if config.sign != 'max':
-      found['sign'] = table.sign[rows].astype(cut.mean.dtype)
-    return found
+      stacked['sign'] = table.sign[rows].astype(dtype)
+    return stacked
 
-  known = ('best', 'last', *procedure.snapshots)
-  keep = vocabulary.names(config.keep)
-  for field, found, those in (
-    ('result', {config.result}, (*known, 'next')),
-    ('keep', {*keep}, known),
-  ):
-    if not found <= {*those}:
-      raise UserError(
-        f'config.{field} is {config[field]!r}, expected one of {those}'
-      )
-  group = reach.group(config)
-  return Program(
-    recipe, clean, robust, config.result, keep, group, frame, target
-  )
+  return target
 
 
 def _measured(
