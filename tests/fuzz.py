@@ -411,12 +411,12 @@ def binaryproto(folder):
   import numpy as np
 
   from vizjax.models import means
-  from vizjax.models.caffe import schema
+  from vizjax.models.formats import caffe_schema
 
   contents = {}
   values = np.arange(3 * 8 * 9, dtype='<f4')
   for name in ('four', 'shape'):
-    blob = schema.message('BlobProto')
+    blob = caffe_schema.message('BlobProto')
     blob.data.append(values.tobytes())
     if name == 'shape':
       blob.shape.dim.extend((1, 3, 8, 9))

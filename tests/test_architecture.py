@@ -1,6 +1,7 @@
 """The house: which package may import which, and what each has to have."""
 
 import ast
+import graphlib
 import pathlib
 
 import pytest
@@ -81,6 +82,20 @@ def test_imports_run_downward(name):
     other for other in used - {room(name)} if FLOOR[other] <= FLOOR[room(name)]
   }
   assert not upward
+
+
+def test_imports_form_no_circle():
+  """Between files, those within functions too."""
+  files = {
+    name.removesuffix('.py').removesuffix('/__init__').replace('/', '.'): name
+    for name in MODULES
+  }
+  graph = {}
+  for name in MODULES:
+    # A name that is no module is one of the package it is imported from.
+    used = {i if i in files else i.rpartition('.')[0] for i in imports(name)}
+    graph[name] = {files[module] for module in used if module in files}
+  assert len([*graphlib.TopologicalSorter(graph).static_order()]) == len(files)
 
 
 @pytest.mark.parametrize('name', MODULES)

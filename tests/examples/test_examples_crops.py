@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-import test_examples_pass
+import test_examples_passes
 
 from vizjax.examples import crops as crops_
 from vizjax.examples import passes
@@ -48,7 +48,7 @@ def test_crops_do_not_depend_on_how_many_are_cut_at_a_time(
 ):
   monkeypatch.setattr(crops_, 'ROOM', room)
   monkeypatch.setattr(crops_, 'FILE', 600)  # bytes: a few rows
-  through = test_examples_pass.through(k=3)
+  through = test_examples_passes.through(k=3)
   *_, seen = passes.walk(through, passes.begin(through), 4)
   fields = {info.name: info.field for info in through.net.layers}
   columns = crops_.tables(through, fields, seen)

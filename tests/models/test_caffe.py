@@ -15,7 +15,7 @@ from vizjax import models
 from vizjax.errors import UserError
 from vizjax.models import caffe
 from vizjax.models import receptive_fields
-from vizjax.models.caffe import schema
+from vizjax.models.formats import caffe_schema
 
 pytestmark = pytest.mark.usefixtures('quickly')
 
@@ -854,7 +854,7 @@ def test_a_bad_prototxt_is_named(name):
 
 
 def test_weights_of_nvidias_caffe_are_named(tmp_path):
-  net = schema.message('NetParameter')
+  net = caffe_schema.message('NetParameter')
   blob = net.layer.add(name='c').blobs.add(raw_data=bytes(16))
   blob.shape.dim.append(8)
   (tmp_path / 'half.caffemodel').write_bytes(net.SerializeToString())

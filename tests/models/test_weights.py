@@ -79,10 +79,11 @@ def test_the_legacy_form_of_torch_is_known(tmp_path):
 
 
 def test_what_has_no_mark_is_read_as_a_caffemodel(tmp_path, monkeypatch):
-  monkeypatch.setattr(caffe, 'read_weights', lambda path: {'path': path})
+  reader = {'caffe': lambda path: {'path': path}}
+  monkeypatch.setattr(detect, '_READERS', reader)
   path = tmp_path / 'w'
   path.write_bytes(b'\x0a\x07CaffeNet')
-  assert detect.read(path) == ('caffe', {'path': str(path)})
+  assert detect.read(path) == ('caffe', {'path': path})
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from google.protobuf import text_format
 import numpy as np
 
 from vizjax.models import caffe
-from vizjax.models.caffe import schema
+from vizjax.models.formats import caffe_schema
 from vizjax.models.caffe import upgrade
 from vizjax.models.interpreter import layers
 
@@ -37,7 +37,7 @@ def sliding(text, size=(243, 229)):
   for row in table:
     if row.kind == 'fc' or rigid & set(row.inputs):
       rigid.add(row.name)
-  net = schema.message('NetParameter')
+  net = caffe_schema.message('NetParameter')
   text_format.Parse(text, net, allow_unknown_field=True)
   for rows in (net.layer, net.layers):
     kept = [row for row in rows if upgrade.upgrade(row).name not in rigid]
@@ -95,7 +95,7 @@ def _of_layer(row, shapes, draw):
 
 def write_mean(path, image, legacy=False):
   """Writes a mean image [c, h, w] as a .binaryproto of compute_image_mean."""
-  blob = schema.message('BlobProto')
+  blob = caffe_schema.message('BlobProto')
   if legacy:
     blob.num, (blob.channels, blob.height, blob.width) = 1, image.shape
   else:
@@ -114,7 +114,7 @@ def write(path, found, generation=2, double=False, legacy=False):
     double: numbers of eight bytes.
     legacy: shapes as num, channels, height, width.
   """
-  net = schema.message('NetParameter')
+  net = caffe_schema.message('NetParameter')
   for name, arrays in found.items():
     layer = net.layer.add() if generation == 2 else net.layers.add()
     layer = layer.layer if generation == 0 else layer

@@ -6,6 +6,7 @@ import numpy as np
 
 from vizjax import files
 from vizjax.errors import UserError
+from vizjax.models.formats import caffemodel
 from vizjax.models.formats import npy
 from vizjax.photographs import images
 
@@ -88,9 +89,7 @@ def _mean_color(text: str, c: int) -> np.ndarray:
 def _mean_image(path: str, c: int) -> tuple[np.ndarray | None, tuple[int, ...]]:
   """A mean image [h, w, c], or None if it is not one; the shape in the file."""
   if path.lower().endswith('.binaryproto'):
-    from vizjax.models import caffe  # which reads means by this module
-
-    array = caffe.read_mean(path)
+    array = caffemodel.read_mean(path)
   elif path.lower().endswith('.npy'):
     array = load_npy(path)
   else:

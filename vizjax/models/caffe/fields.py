@@ -12,7 +12,7 @@ from google.protobuf import text_format
 
 from vizjax import errors
 from vizjax.errors import UserError
-from vizjax.models.caffe import schema
+from vizjax.models.formats import caffe_schema
 
 Fields = list[tuple[str, Any]]  # (name, text of the value, or inner fields)
 
@@ -112,7 +112,7 @@ def check_net(given: Fields) -> None:
   Raises:
     UserError: the field, and the fields that are read.
   """
-  known = schema.fields('NetParameter')
+  known = caffe_schema.fields('NetParameter')
   _check('the prototxt', '', given, known, _IDLE['NetParameter'])
 
 
@@ -123,14 +123,14 @@ def check_layer(
 
   Args:
     name: of the layer.
-    message: its type in caffe_schema, such as LayerParameter.
+    message: its type in formats/caffe_schema.py, such as LayerParameter.
     given: its fields.
     parameters: as for `check_parameters`.
 
   Raises:
     UserError: the layer, the field, and the fields that are read.
   """
-  known, idle = schema.fields(message), _IDLE.get(message, _IDLE['layer'])
+  known, idle = caffe_schema.fields(message), _IDLE.get(message, _IDLE['layer'])
   _check(f'layer {name!r}', '', given, known, idle)
   check_parameters(name, given, parameters)
 
@@ -151,9 +151,9 @@ def check_parameters(
   """
   for field, value in given:
     if field in ('include', 'exclude'):
-      known, idle = schema.fields('NetStateRule'), ()
+      known, idle = caffe_schema.fields('NetStateRule'), ()
     elif field in parameters:
-      known = schema.fields(f'{field}_')
+      known = caffe_schema.fields(f'{field}_')
       idle = _IDLE.get(field, _IDLE['parameters'])
     else:
       continue

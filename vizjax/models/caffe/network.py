@@ -5,14 +5,13 @@
 
 All three generations of https://github.com/BVLC/caffe are read: layers in
 `layer` (V2), in `layers` (V1), and in `layers { layer { ... } }` (V0). Some
-fields of forks are read, too (caffe_schema names them). Any other field, and
-any blob that the definition does not take, is an error.
+fields of forks are read, too (formats/caffe_schema.py names them). Any other
+field, and any blob that the definition does not take, is an error.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 import dataclasses
 import itertools
-import math
 
 from google.protobuf import message
 from google.protobuf import text_format
@@ -24,9 +23,9 @@ from vizjax.errors import UserError
 from vizjax.models import means
 from vizjax.models.caffe import fields as fields_
 from vizjax.models.caffe import layers as layers_
-from vizjax.models.caffe import schema
 from vizjax.models.caffe import transform
-from vizjax.models.formats import signatures
+from vizjax.models.formats import caffe_schema
+from vizjax.models.formats import caffemodel
 from vizjax.models.interpreter import layers
 from vizjax.models.interpreter import tables
 from vizjax.models.labels import lists as lists_
@@ -76,7 +75,7 @@ def load(
   net, rows = _layers(_text(prototxt))
   table, shape = _table(net, rows)
   mean, scale = transform.read(rows, shape, mean, scale)
-  made = model(table, shape, read_weights(weights), mean, scale, range)
+  made = model(table, shape, caffemodel.read(weights), mean, scale, range)
   if labels is None:
     return made
   names = lists_.read(labels)
@@ -103,7 +102,7 @@ def model(
   Args:
     table: from `parse`.
     shape: (h, w, c) of the input.
-    blobs: from `read_weights`; layers that are not in the table are ignored.
+    blobs: from `caffemodel.read`; layers that are not in the table are ignored.
     mean: as for `load`; zero for an input that is no colour image.
     scale: as for `load`.
     range: (low, high) of the images.
@@ -147,7 +146,7 @@ def parse(text: str) -> tuple[tables.Table, tuple[int, int, int]]:
 
 def _layers(text: str) -> tuple[message.Message, list[layers_.Reader]]:
   """The net of a prototxt, and its layers that are used in a test."""
-  net = schema.message('NetParameter')
+  net = caffe_schema.message('NetParameter')
   try:
     text_format.Parse(text, net, allow_unknown_field=True)
     given = fields_.tree(text)
@@ -220,68 +219,6 @@ def _check_names(
       'expected a name for each layer: change the name of the one that has no '
       'weights'
     )
-
-
-def read_weights(path: str) -> dict[str, list[np.ndarray]]:
-  """The blobs of every layer of a .caffemodel, in Caffe's shapes.
-
-  Raises:
-    OSError: it cannot be read.
-    UserError: it is damaged, or no caffemodel.
-  """
-  net = schema.message('NetParameter')
-  with files.opened(path) as file:
-    content = file.read()
-  try:
-    form = signatures.form(content[: signatures.LENGTH])
-    if form != 'caffe':
-      raise UserError(f'it is {signatures.DESCRIPTIONS[form]}')
-    net.ParseFromString(content)
-    found = {
-      layer.name: [_array(blob) for blob in layer.blobs]
-      for layer in _with_blobs(net)
-    }
-  except message.DecodeError:
-    raise UserError(
-      f'{path!r} is damaged, or no .caffemodel: take it from its source again'
-    ) from None
-  except (ValueError, RecursionError) as error:
-    raise UserError(
-      f'{path!r} cannot be read as a .caffemodel: {error}'
-    ) from None
-  if not found:
-    raise UserError(f'{path!r} holds no weights: expected a .caffemodel')
-  return found
-
-
-def read_mean(path: str) -> np.ndarray:
-  """The mean image of a .binaryproto, [c, h, w], BGR.
-
-  Raises:
-    OSError: the file cannot be read.
-    UserError: it is damaged, or no .binaryproto.
-  """
-  blob = schema.message('BlobProto')
-  with files.opened(path) as file:
-    content = file.read()
-  try:
-    blob.ParseFromString(content)
-    array = _array(blob)
-  except message.DecodeError:
-    raise UserError(
-      f'{path!r} is damaged or no mean image of Caffe: expected a .binaryproto '
-      'of compute_image_mean'
-    ) from None
-  except UserError as error:
-    raise UserError(f'{path!r} cannot be read: {error}') from None
-  if array.ndim == 4 and len(array) == 1:
-    array = array[0]
-  if array.ndim != 3 or not array.size or not np.isfinite(array).all():
-    raise UserError(
-      f'{path!r} holds a blob of shape {array.shape}, expected a mean image of '
-      '(1, channels, height, width) finite numbers'
-    )
-  return array
 
 
 def _input(net: message.Message, rows: list[layers_.Reader]):
@@ -419,40 +356,6 @@ def _plain(row: tables.Layer, params: Mapping) -> bool:
 def _reading(row: tables.Layer, old: str, new: str) -> tables.Layer:
   inputs = tuple(new if name == old else name for name in row.inputs)
   return row._replace(inputs=inputs)
-
-
-def _with_blobs(net: message.Message) -> Iterator[message.Message]:
-  for layer in (*net.layers, *net.layer):
-    if hasattr(layer, 'layer') and layer.HasField('layer'):
-      layer = layer.layer
-    if layer.blobs:
-      yield layer
-
-
-def _array(blob: message.Message) -> np.ndarray:
-  if blob.HasField('shape'):
-    shape = tuple(blob.shape.dim)
-  else:
-    shape = (blob.num, blob.channels, blob.height, blob.width)
-  for chunks, dtype in ((blob.data, '<f4'), (blob.double_data, '<f8')):
-    if chunks:
-      values = np.frombuffer(b''.join(chunks), dtype)
-      break
-  else:
-    # Numbers one by one, as old writers did.
-    loose = schema.message('LooseBlob')
-    loose.ParseFromString(blob.SerializeToString())
-    values = np.array(loose.data or loose.double_data, np.float64)
-  if blob.raw_data and not values.size:
-    raise UserError(
-      f"a blob of shape {shape} has its numbers in raw_data, as NVIDIA's Caffe "
-      'and DIGITS save them since its version 0.16, expected them in data: '
-      "type store_blobs_in_old_format: true in NVIDIA's solver.prototxt, and "
-      'save the weights again'
-    )
-  if min(shape, default=0) < 0 or math.prod(shape) != values.size:
-    raise UserError(f'a blob of shape {shape} has {values.size} numbers')
-  return values.astype(np.float32).reshape(shape)
 
 
 def _text(path: str) -> str:

@@ -2,7 +2,7 @@
 
 from google.protobuf import message
 
-from vizjax.models.caffe import schema
+from vizjax.models.formats import caffe_schema
 
 # The names that V2 gave to the types of V1.
 _V2_TYPES = {
@@ -69,7 +69,7 @@ def upgrade(layer: message.Message) -> message.Message:
     return layer
   old = layer.layer
   kind, field, names = _V0.get(old.type, (old.type, None, {}))
-  new = schema.message('LayerParameter')
+  new = caffe_schema.message('LayerParameter')
   new.name, new.type = old.name, kind
   new.bottom.extend(layer.bottom)
   new.top.extend(layer.top)

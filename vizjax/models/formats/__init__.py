@@ -10,5 +10,7 @@ confined    runs that process with limits, and replaces it when it hangs
 matconvnet  .mat of MatConvNet
 npy         .npy of NumPy
 arrays      .npy, .npz and .safetensors
+caffemodel  .caffemodel and .binaryproto of Caffe
+caffe_schema  their messages, and those of .prototxt, as protocol buffers
 layouts     matches names and axes of each framework with those of a network
 """

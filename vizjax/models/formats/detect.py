@@ -5,8 +5,8 @@ import zipfile
 
 from vizjax import files
 from vizjax.errors import UserError
-from vizjax.models import caffe
 from vizjax.models.formats import arrays
+from vizjax.models.formats import caffemodel
 from vizjax.models.formats import keras
 from vizjax.models.formats import matconvnet
 from vizjax.models.formats import signatures
@@ -20,7 +20,7 @@ _READERS = {
   'npz': arrays.read,
   'npy': arrays.read,
   'safetensors': arrays.read,
-  'caffe': lambda path: caffe.read_weights(str(path)),
+  'caffe': caffemodel.read,
 }
 
 # Formats that keep the layers in the order of the network. A safetensors file

@@ -1,7 +1,8 @@
 """The messages of caffe.proto that are needed, as protobuf classes.
 
 https://github.com/BVLC/caffe, src/caffe/proto/caffe.proto; forks that add a
-field are named at it. caffe_fields refuses fields that are not listed here.
+field are named at it. models/caffe/fields.py refuses fields that are not listed
+here.
 """
 
 import functools

@@ -9,7 +9,7 @@ import sys
 import jax
 import numpy as np
 import pytest
-import test_zoo
+import test_download
 
 from experiments import weights
 from vizjax.errors import UserError
@@ -19,7 +19,7 @@ from vizjax.models.formats import arrays
 from vizjax.models.formats import detect as readers
 
 ROOT = pathlib.Path(__file__).parents[2]
-CONTENT = test_zoo.CONTENT
+CONTENT = test_download.CONTENT
 NAMES = ('one', 'two', 'free')
 
 
@@ -34,10 +34,10 @@ def server(home, monkeypatch):
   """Three files of one server, two of them not for commercial use."""
   monkeypatch.setenv('no_proxy', '*')
   monkeypatch.setattr(transfer, 'PAUSE', 0)
-  with test_zoo.Server() as server:
+  with test_download.Server() as server:
     files = (
       catalogue.File(
-        'one', '1.zip', server.address, test_zoo.RIGHT, 'research only'
+        'one', '1.zip', server.address, test_download.RIGHT, 'research only'
       ),
       catalogue.File('two', '2.zip', server.address, None, 'research only'),
       catalogue.File(
@@ -88,7 +88,7 @@ def test_terms_are_told_before_and_a_restriction_once(server, home, capsys):
   out, err = capsys.readouterr()
   assert out.count('NOT FOR COMMERCIAL USE') == 1
   assert out.count('licence: ') == 3 and 'note: A note.' in out
-  digest = test_zoo.sha256(CONTENT)
+  digest = test_download.sha256(CONTENT)
   assert f'{home / "1.zip"}: SHA-256 {digest}, as published' in out
   assert f'{home / "2.zip"}: SHA-256 {digest}, with none to compare' in out
   assert '512k of 512k' in err
@@ -98,7 +98,7 @@ def test_bounds_are_fetched_and_verified_as_weights_are(
   server, home, monkeypatch, capsys
 ):
   file = catalogue.File(
-    *('act_range', 'act_range.txt', server.address, test_zoo.RIGHT, 'MIT'),
+    *('act_range', 'act_range.txt', server.address, test_download.RIGHT, 'MIT'),
     what='bounds',
   )
   monkeypatch.setattr(catalogue, 'FILES', (*catalogue.FILES, file))
@@ -123,8 +123,8 @@ def test_verify_tells_what_is_right_and_what_is_not(server, home, capsys):
   capsys.readouterr()
   weights.main(['verify', 'one'])
   assert capsys.readouterr().out.endswith(', as published\n')
-  (home / '1.zip').write_bytes(test_zoo.OTHER)
-  with pytest.raises(UserError, match=test_zoo.sha256(CONTENT)):
+  (home / '1.zip').write_bytes(test_download.OTHER)
+  with pytest.raises(UserError, match=test_download.sha256(CONTENT)):
     weights.main(['verify', 'one'])
   with pytest.raises(UserError, match='fetch two'):
     weights.main(['verify', 'two'])
