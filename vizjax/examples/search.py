@@ -6,7 +6,7 @@
   found.ids[3][0], found.value[3, 0]       # the best photograph of channel 3
 
   WORKDIR/examples/examples.json       written last: what was searched
-  WORKDIR/examples/<layer>/            arrays [c, ...], as those of store.py
+  WORKDIR/examples/<layer>/            arrays [c, ...], as in workdir/store.py
   WORKDIR/examples/.pass.npz           while the photographs are looked at
 
 The value of a channel in a photograph is its maximum over all positions.
