@@ -25,11 +25,11 @@ def get_config():
     'beacon,mask,schooner,daisy'
   )
 
-  # The knobs.
+  # Numbers.
   config.steps = 220
   config.rate = 0.05  # Adam's, of Fourier coefficients
 
-  # The method.
+  # Formulas.
   config.parameterization = 'fourier(model)'
   config.transforms = (
     'pad(12) | jitter(8) | scale(0.9, 1.1) | rotate(10) | jitter(4)'

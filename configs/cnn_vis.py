@@ -2,9 +2,9 @@
 
 The program and the example scripts of https://github.com/jcjohnson/cnn-vis,
 after "Inceptionism" (Mordvintsev et al. 2015). An image grows from size to
-size; at each it is covered by windows of the size of the network's input,
-which amplify a layer, hold on to the photograph if there is one, and stay
-smooth. Memory is that of `tile_batch` windows, whatever the size.
+size; at each it is covered by tiles of the size of the network's input, which
+amplify a layer, hold on to the photograph if there is one, and stay smooth.
+Memory is that of `tile_batch` tiles, whatever the size.
 
   example1 ... example6     noise to 1080 x 1920, by GoogLeNet
   example7 ... example13    photographs: --config.photograph=FILE
@@ -136,9 +136,9 @@ def get_config(form='example1'):
   config.mean = _MEAN
   config.photograph = config_dict.placeholder(str)  # or several: 'DIR/*.jpg'
 
-  # The knobs.
+  # Numbers.
   config.steps = 1000  # at each size
-  config.tile = 224  # rows and columns of a window: the network's input
+  config.tile = 224  # rows and columns of a tile: the network's input
   config.initial_size = config_dict.placeholder(str)  # 'HxW', 'xF'
   config.final_size = config_dict.placeholder(str)
   config.num_sizes = 1
@@ -160,7 +160,7 @@ def get_config(form='example1'):
   config.tv_grad_operator = 'naive'  # or 'sobel', 'sobel_squish'
   config.rescale_image = False  # pictures from their smallest to largest number
 
-  # The method.
+  # Formulas.
   config.scales = (
     'cnn_vis_sizes(model, initial_size, final_size, num_sizes, resize_type,'
     ' photograph, rescale_image)'

@@ -72,7 +72,7 @@ def get_config(form='gd_lower'):
 
 
 def _descent(config, form):
-  # The knobs; schedules run from start to end.
+  # Numbers; schedules run from start to end.
   config.weight = 1.0
   config.steps = 201  # 200 updates; the image after the last one is kept
   config.rate_start, config.rate_end = 1.0, 1.0
@@ -87,7 +87,7 @@ def _descent(config, form):
   config.n_every, config.n_start, config.n_end = 1, 5.0, 5.0
   config.c_every, config.c_start, config.c_end = 1, 5.0, 5.0
 
-  # The method.
+  # Formulas.
   config.start = 'legacy_integers()'
   config.data = 'noise = legacy_norm(), shifts = legacy_shifts(jitter, steps)'
   config.procedure = (
@@ -111,13 +111,13 @@ def _descent(config, form):
 
 
 def _lbfgs(config, form):
-  # The knobs.
+  # Numbers.
   lower = form == 'lbfgs_lower'
   config.weight = 1.0 if lower else 10.0
   config.iterations = 50 if lower else 500
   config.steps = 75 if lower else 750
 
-  # The method: from black, which is the lower bound of every pixel.
+  # Formulas: from black, which is the lower bound of every pixel.
   config.start = 'constant(0)'
   config.optimizer = 'lbfgsb_pixels(model, iterations=iterations)'
   config.result = 'best'
@@ -139,7 +139,7 @@ def _generator(config, form):
 
 
 def _generator_descent(config, lower):
-  # The knobs; schedules run from start to end.
+  # Numbers; schedules run from start to end.
   config.weight = 1.0 if lower else 10.0
   config.steps = 200
   config.rate_start, config.rate_end = (0.1, 0.01) if lower else (2.0, 1e-10)
@@ -148,7 +148,7 @@ def _generator_descent(config, lower):
   removed = 0.001 if lower else 0.01
   config.decay_start, config.decay_end = removed, removed
 
-  # The method.
+  # Formulas.
   config.optimizer = (
     'normalize_by_mean_abs()'
     ' | heavy_ball(linear_schedule(rate_start, rate_end, steps),'
@@ -162,12 +162,12 @@ def _generator_descent(config, lower):
 
 
 def _generator_lbfgs(config, lower):
-  # The knobs.
+  # Numbers.
   config.weight = 0.05 if lower else 10.0
   config.iterations = 200 if lower else 500
   config.steps = 300 if lower else 750
   config.save_every = 10
 
-  # The method.
+  # Formulas.
   config.optimizer = 'lbfgsb(0., bound(bounds, prior), iterations=iterations)'
   config.result = 'best'

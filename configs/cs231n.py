@@ -21,7 +21,7 @@ def get_config():
   config.layer = 'logits'
   config.units = 'hen,tarantula,flamingo,monarch,pineapple,daisy,pizza,volcano'
 
-  # The knobs.
+  # Numbers.
   config.std = 1.0  # grey levels of the start
   config.steps = 101  # 100 updates; the image after the last one is kept
   config.rate = 1000.0  # grey levels per unit of score and gradient
@@ -29,7 +29,7 @@ def get_config():
   config.jitter = 4  # pixels, both ways
   config.period = 1  # steps from blur to blur
 
-  # The method.
+  # Formulas.
   config.parameterization = 'pixels(model, std)'
   config.transforms = 'roll(jitter)'
   config.objective = 'neuron(layer) - penalty * l2()'

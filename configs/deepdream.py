@@ -64,7 +64,7 @@ def get_config(form='plain'):
   config.photograph = ''  # has to be given; or several: 'DIR/*.jpg'
   config.guide = config_dict.placeholder(str)  # a photograph, of `guided`
 
-  # The knobs.
+  # Numbers.
   config.steps = 10  # at each octave
   config.step_size = 1.5  # grey levels, in the mean
   config.jitter = 32  # pixels
@@ -74,7 +74,7 @@ def get_config(form='plain'):
   config.frames = 1  # of the film
   config.zoom = 0.05  # part of a frame that the next one lacks
 
-  # The method.
+  # Formulas.
   config.scales = (
     'octaves(octave_n, octave_scale, photograph, size, frames, zoom)'
   )

@@ -20,12 +20,12 @@ def get_config():
   config.layer = 'conv5'
   config.units = '0:64'
 
-  # The knobs.
+  # Numbers.
   config.steps = 128
   config.rate = 0.02  # Adam's, of Fourier coefficients
   config.shift = 17  # pixels of jitter: of 180 the Fourier transform is fast
 
-  # The method.
+  # Formulas.
   config.parameterization = 'fourier(model)'
   config.transforms = 'jitter(shift)'
   config.objective = 'neuron(layer)'

@@ -72,7 +72,7 @@ def get_config(form='vgg19'):
   config.content_layers = 'relu4_2,relu5_2'
   config.style_layers = 'relu1_1,relu2_1,relu3_1,relu4_1,relu5_1'
 
-  # The knobs.
+  # Numbers.
   config.iterations = 1000
   config.checkpoint_iterations = placeholder(int)
   config.content_weight = 5.0
@@ -83,7 +83,7 @@ def get_config(form='vgg19'):
   config.learning_rate = 10.0
   config.beta1, config.beta2, config.eps = 0.9, 0.999, 1e-8
 
-  # The method.
+  # Formulas.
   config.model = 'pooled(load(network), pooling)'
   config.scales = 'style_sizes(content, width, num_sizes)'
   config.data = (

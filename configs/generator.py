@@ -32,7 +32,7 @@ def get_config():
   config.data = ''  # a folder of images, or tfds:NAME[:SPLIT]
   config.held_out = 50  # photographs that are not trained on
 
-  # The knobs.
+  # Numbers.
   config.steps = 4000
   config.batch_size = 8  # photographs of a step
   config.rate = 1e-3  # Adam's, at first
@@ -42,7 +42,7 @@ def get_config():
   config.adversarial_weight = 0.0
   config.comparator = 'relu5'  # of the feature loss
 
-  # The method.
+  # Formulas.
   config.optimizer = 'adam(cosine_decay_schedule(rate, steps))'
 
   # How to run it.

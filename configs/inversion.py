@@ -80,7 +80,7 @@ def get_config(form='fourier'):
   config.each = 'photograph'
   config.fit = 'middle'  # what is too wide is cut; or 'whole': squeezed
 
-  # The knobs.
+  # Numbers.
   config.steps = 512
   config.rate = 0.05  # of the optimizer
   config.tv_weight = 0.0  # error per squared difference of grey levels
@@ -89,7 +89,7 @@ def get_config(form='fourier'):
   config.std = 0.01  # of the start
   config.period = 1  # steps from blur to blur
 
-  # The method.
+  # Formulas.
   config.parameterization = 'fourier(model, std)'
   config.data = 'content = activations(model, layer, photograph, fit)'
   config.objective = '-feature_error(layer) - tv_weight * total_variation()'

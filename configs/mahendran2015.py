@@ -55,7 +55,7 @@ def get_config(form='library'):
   config.fit = 'whole'  # squeezed to the network's input; or 'middle'
   config.replicates = 4  # starts
 
-  # The knobs.
+  # Numbers.
   config.sigma = 27098.11571533  # norm of a typical photograph less its mean
   config.alpha = 6.0  # of the norm
   config.alpha_weight = 8e-10
@@ -68,7 +68,7 @@ def get_config(form='library'):
   config.steps = 2100
   config.momentum = 0.9
 
-  # The method; its energy is multiplied by sigma^2, as in the program.
+  # Formulas; its energy is multiplied by sigma^2, as in the program.
   config.parameterization = 'pixels(model)'
   config.start = 'noise_of_norm(model, sigma, replicates)'
   config.data = 'content = activations(model, layer, photograph, fit)'

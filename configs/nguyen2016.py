@@ -96,7 +96,7 @@ def get_config(form='activate_output'):
   config.layer = 'fc8'
   config.units = _CLASSES
 
-  # The knobs.
+  # Numbers.
   config.steps = 200
   config.rate_start, config.rate_end = 8.0, 1e-10
   config.decay = 0.01  # fraction of the code removed a step
@@ -105,7 +105,7 @@ def get_config(form='activate_output'):
   config.code_layer = 'relu6'  # what gives a photograph its code
   config.photograph = config_dict.placeholder(str)
 
-  # The method.
+  # Formulas.
   config.parameterization = 'generator(prior, model)'
   config.data = 'code = legacy_code(prior, std)'
   config.objective = 'neuron(layer)'

@@ -33,11 +33,11 @@ def get_config():
   config.layer = 'conv5'
   config.shape = '128x128'
 
-  # The knobs.
+  # Numbers.
   config.steps = 514  # the last one is evaluated, not followed by an update
   config.rate = 0.05  # Adam's, of Fourier coefficients
 
-  # The method.
+  # Formulas.
   config.parameterization = 'fourier(model, std=0.01)'
   config.transforms = (
     'pad(12) | jitter(8) | scale(0.9, 1.1, count=11)'

@@ -26,12 +26,12 @@ def get_config():
   )
   config.start = 'mean_image(model)'
 
-  # The knobs.
+  # Numbers.
   config.steps = 200
   config.rate = 0.5  # mean grey levels a step
   config.penalty = 1e-6  # score per squared grey level
 
-  # The method.
+  # Formulas.
   config.parameterization = 'pixels(model)'
   config.objective = 'neuron(layer) - penalty * l2()'
   config.optimizer = 'normalize_by_mean_abs() | sgd(rate)'

@@ -57,7 +57,7 @@ def get_config(number='3'):
   config.layer = 'conv5'
   config.start = 'legacy_normal(model, std)'
 
-  # The knobs.
+  # Numbers.
   config.std = 10.0  # grey levels of the start
   config.steps = 1000
   config.push_dir = 1.0  # what the gradient enters with; -1 minimizes
@@ -75,7 +75,7 @@ def get_config(number='3'):
   config.px_benefit = 0.0
   config.px_abs_benefit = 0.0
 
-  # The method.
+  # Formulas.
   config.parameterization = 'pixels(model)'
   config.objective = 'push_dir * neuron(layer, read=rectifier)'
   config.optimizer = 'sgd(rate)'

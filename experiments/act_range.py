@@ -1,8 +1,8 @@
 """The range of each unit of a layer over photographs, in a text file.
 
   python -m experiments.act_range --model="load('bvlc_caffenet')" \\
-    --layer=relu6 --data=DIR --sigmas=3 --out=relu6_3x.txt
-  ... --data=tfds:imagenet_v2:test --sigmas=-3      # lower bounds
+    --layer=relu6 --dataset=DIR --sigmas=3 --out=relu6_3x.txt
+  ... --dataset=tfds:imagenet_v2:test --sigmas=-3      # lower bounds
   ... --integers                                    # as the published files
 
 Mean + so many standard deviations (the population's) of every unit; of a map
@@ -32,13 +32,14 @@ def define() -> None:
   text, number = flags.DEFINE_string, flags.DEFINE_integer
   text('model', None, "A network of vizjax, or a formula: 'caffe.load(...)'.")
   text('layer', None, 'The layer; behind its rectifier it is called relu6.')
-  text('data', None, 'A folder of images, or tfds:NAME[:SPLIT].')
+  text('dataset', None, 'A folder of photographs, or tfds:NAME[:SPLIT].')
+  flags.DEFINE_alias('data', 'dataset')  # its name before
   text('sigmas', None, 'Standard deviations added to the mean: 3, or -3.')
   text('out', None, 'The text file.')
   flags.DEFINE_bool('integers', False, 'Round to whole numbers.')
   text('preprocessing', None, f'{preprocessing.EXAMPLE}; else its own.')
-  number('batch', 32, 'Images at a time.', lower_bound=1)
-  number('limit', None, 'Only the first so many images.', lower_bound=1)
+  number('batch', 32, 'Photographs at a time.', lower_bound=1)
+  number('limit', None, 'Only the first so many photographs.', lower_bound=1)
 
 
 def main() -> None:
@@ -47,7 +48,7 @@ def main() -> None:
   act_range(
     f.model,
     f.layer,
-    f.data,
+    f.dataset,
     f.sigmas,
     f.out,
     integers=f.integers,
@@ -83,7 +84,7 @@ def act_range(
   count = total if limit is None else min(limit, total)
   print(
     f'{model}: layer {layer!r} of {"x".join(map(str, shape))}, {count} of '
-    f'{total} images of {data}, {preprocessing.told(how, size)}',
+    f'{total} photographs of {data}, {preprocessing.told(how, size)}',
     flush=True,
   )
   with files.replacing(path) as partial:
@@ -121,4 +122,4 @@ def _number(sigmas: str) -> float:
 
 if __name__ == '__main__':
   define()
-  launch.run(main, 'model', 'layer', 'data', 'sigmas', 'out', anew=True)
+  launch.run(main, 'model', 'layer', 'dataset', 'sigmas', 'out', anew=True)

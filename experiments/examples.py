@@ -32,12 +32,12 @@ def define() -> None:
   """The flags; here and not above, so that this can be imported beside."""
   text, number = flags.DEFINE_string, flags.DEFINE_integer
   text('workdir', None, 'Of experiments.run.')
-  text('dataset', None, 'A folder of images, or tfds:NAME[:SPLIT].')
+  text('dataset', None, 'A folder of photographs, or tfds:NAME[:SPLIT].')
   number('k', 9, 'Photographs of each channel.', lower_bound=1)
   text('layer', None, """conv3,conv5, globs, or '"a,b",c'; else all there.""")
   text('preprocessing', None, f'{preprocessing.EXAMPLE}; else its own.')
-  number('batch', 32, 'Images at a time.', lower_bound=1)
-  number('limit', None, 'Only the first so many images.', lower_bound=1)
+  number('batch', 32, 'Photographs at a time.', lower_bound=1)
+  number('limit', None, 'Only the first so many photographs.', lower_bound=1)
 
 
 def main() -> None:
@@ -73,7 +73,7 @@ def search(
   channels = sum(shape[-1] for shape in through.layers.values())
   print(
     f'{workdir}: {len(through.layers)} layers of {channels} channels, '
-    f'{through.count} of {len(through.data)} images of {dataset}, '
+    f'{through.count} of {len(through.data)} photographs of {dataset}, '
     f'{preprocessing.told(through.how, through.size)}; '
     f'crops of {size / 1e6:.1f} MB, uncompressed',
     flush=True,
@@ -92,8 +92,8 @@ def search(
     print(f'skipped {more} more: examples.json lists them', file=sys.stderr)
   print(
     f'{workdir.rstrip("/")}/examples: {min(k, found["count"])} of '
-    f'{found["count"]} images for each channel, {len(found["skipped"])} skipped'
-    f'{bars.rate()}'
+    f'{found["count"]} photographs for each channel, '
+    f'{len(found["skipped"])} skipped{bars.rate()}'
   )
 
 
@@ -122,7 +122,7 @@ class _Bars:
         desc=progress.what,
         total=progress.count,
         initial=progress.done,
-        unit=' images',
+        unit=' photographs',
       )
     self.bar.update(progress.done - self.bar.n)
     if progress.what == 'photographs' and progress.done == progress.count:
@@ -137,8 +137,8 @@ class _Bars:
     return passed
 
   def rate(self) -> str:
-    """', 20.1 images/s', or nothing where no pass was made."""
-    return ''.join(f', {rate:.1f} images/s' for rate in self.rates)
+    """', 20.1 photographs/s', or nothing where no pass was made."""
+    return ''.join(f', {rate:.1f} photographs/s' for rate in self.rates)
 
 
 if __name__ == '__main__':

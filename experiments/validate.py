@@ -43,13 +43,13 @@ def define() -> None:
   """The flags; here and not above, so that this can be imported beside."""
   text, number = flags.DEFINE_string, flags.DEFINE_integer
   text('model', None, "A network of vizjax, or a formula: 'caffe.load(...)'.")
-  text('dataset', None, 'A folder of images, or tfds:NAME[:SPLIT].')
+  text('dataset', None, 'A folder of photographs, or tfds:NAME[:SPLIT].')
   text('layer', None, 'The scores; else the last that is not a softmax.')
   text('labels', None, "'imagenet', or a file; else the network's own names.")
   text('preprocessing', None, f'{preprocessing.EXAMPLE}; else its own.')
-  number('batch', 32, 'Images at a time.', lower_bound=1)
-  number('limit', None, 'Only the first so many images.', lower_bound=1)
-  text('out', None, 'A .csv file for a row an image.')
+  number('batch', 32, 'Photographs at a time.', lower_bound=1)
+  number('limit', None, 'Only the first so many photographs.', lower_bound=1)
+  text('out', None, 'A .csv file for a row a photograph.')
 
 
 def main() -> None:
@@ -90,7 +90,7 @@ def validate(
   count = len(data) if limit is None else min(limit, len(data))
   print(
     f'{model}: layer {classifier.layer!r} of {classifier.count} units, '
-    f'{count} of {len(data)} images of {dataset}, '
+    f'{count} of {len(data)} photographs of {dataset}, '
     + preprocessing.told(how, shape),
     flush=True,
   )
@@ -144,12 +144,12 @@ def destination(out: str) -> pathlib.Path:
 
 
 def bar(count: int) -> tqdm.tqdm:
-  """How many images are done."""
+  """How many photographs are done."""
   return launch.bar(
     '{desc}: {n_fmt} of {total_fmt}, {rate_fmt}, {remaining} left',
-    desc='images',
+    desc='photographs',
     total=count,
-    unit=' images',
+    unit=' photographs',
   )
 
 
@@ -164,8 +164,8 @@ def known_units(
   """
   if not data.classes:
     raise UserError(
-      f'{data.name!r} has no classes: expected a folder of images for each '
-      'class, as DIR/tench/x.jpg, or a set with a feature label'
+      f'{data.name!r} has no classes: expected a folder of photographs for '
+      'each class, as DIR/tench/x.jpg, or a set with a feature label'
     )
   try:
     found = names_.units(data.classes, classifier.labels, classifier.count)
@@ -215,7 +215,9 @@ def summary(known: Sequence[classifiers.Answer], total: int) -> str:
     for k in (1, 5)
   ]
   if total > size:
-    left = f'{total - size} of {total} images without a class of the network'
+    left = (
+      f'{total - size} of {total} photographs without a class of the network'
+    )
     parts.append(left)
   return ', '.join(parts)
 
@@ -236,8 +238,8 @@ def _none_known(
   if classifier.labels:
     like += f', or names as {classifier.labels[0].split(",")[0]!r}'
   return UserError(
-    f'no image of {data.name!r} has a class that the network knows: classes '
-    f'{_some(data.classes)}; expected {like}'
+    f'no photograph of {data.name!r} has a class that the network knows: '
+    f'classes {_some(data.classes)}; expected {like}'
   )
 
 

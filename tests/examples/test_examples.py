@@ -503,11 +503,11 @@ def test_the_launcher_tells_what_was_found(folder, tmp_path, capsys):
   out, err = capsys.readouterr()
   head, last = out.splitlines()
   assert head == (
-    f'{path}: 2 layers of 10 channels, 10 of 10 images of {folder}, '
+    f'{path}: 2 layers of 10 channels, 10 of 10 photographs of {folder}, '
     'short:14:bilinear, of which the middle 12x12 is seen; '
     'crops of 0.0 MB, uncompressed'
   )
-  start = f'{path}/examples: 2 of 8 images for each channel, 2 skipped, '
+  start = f'{path}/examples: 2 of 8 photographs for each channel, 2 skipped, '
   assert last.startswith(start) and last.endswith(' images/s')
   lines = [line for line in err.splitlines() if line.startswith('skipped')]
   assert [line.split(':')[0] for line in lines] == [
@@ -541,7 +541,7 @@ def test_the_command_searches(done, folder, tmp_path):
   path = workdir(tmp_path / 'w')
   code, out, err = test_launchers.finish(command(path, folder, '--k=3'))
   assert code == 0, err
-  assert out.splitlines()[-1].startswith(f'{path}/examples: 3 of 8 images')
+  assert out.splitlines()[-1].startswith(f'{path}/examples: 3 of 8 photographs')
   assert_same(
     {k: v for k, v in everything(path).items() if k[1] in ('index', 'image')},
     {k: v for k, v in everything(done).items() if k[1] in ('index', 'image')},

@@ -72,7 +72,7 @@ def test_what_is_measured_is_told(folder, tmp_path, capsys):
   make(folder, out, layer='pool1', limit=2, batch=1)
   head, last = capsys.readouterr().out.splitlines()
   assert head == (
-    f"toynets.net(): layer 'pool1' of 6x6x4, 2 of 5 images of {folder}, "
+    f"toynets.net(): layer 'pool1' of 6x6x4, 2 of 5 photographs of {folder}, "
     'short:14:bilinear, of which the middle 12x12 is seen'
   )
   numbers = np.loadtxt(out)

@@ -100,7 +100,8 @@ def test_the_table_tells_the_worst_class_first(colours, folder, capsys):
   out, err = capsys.readouterr()
   head, *lines = out.splitlines()
   assert head == (
-    f"colours.net(): layer 'scores' of 7 units, 9 of 9 images of {folder}, "
+    "colours.net(): layer 'scores' of 7 units, "
+    f'9 of 9 photographs of {folder}, '
     'short:14:bilinear, of which the middle 12x12 is seen'
   )
   # green is the nearest to the image for blue, white, yellow, ...
@@ -112,7 +113,7 @@ def test_the_table_tells_the_worst_class_first(colours, folder, capsys):
     '5 yellow       1  100.0 %  100.0 %',
     "classes that the network does not know: 'cat'",
     'top-1 5/7 = 71.4 %, top-5 6/7 = 85.7 %, '
-    '2 of 9 images without a class of the network',
+    '2 of 9 photographs without a class of the network',
   ]
   assert 'images: 9 of 9' in err
 
@@ -148,7 +149,7 @@ def test_the_file_has_a_row_for_each_image(colours, folder, tmp_path):
 def test_only_the_first_may_be_asked_for(colours, folder, capsys):
   validate.validate('colours.net()', folder, limit=4)
   lines = capsys.readouterr().out.splitlines()
-  assert '4 of 9 images' in lines[0]
+  assert '4 of 9 photographs' in lines[0]
   assert lines[-1] == 'top-1 3/4 = 75.0 %, top-5 4/4 = 100.0 %'
 
 
@@ -215,10 +216,10 @@ def test_a_data_set_without_known_classes_is_refused(colours, tmp_path):
   with pytest.raises(UserError, match='has no classes: expected a folder of'):
     validate.validate('colours.net()', data)
   paint(tmp_path / 'data' / 'cat' / '1.png', 'red')
-  with pytest.raises(UserError, match="no image.*'cat'; expected 0 to 6, or"):
+  with pytest.raises(UserError, match="no photog.*'cat'; expected 0 to 6, or"):
     validate.validate('colours.net()', data)
   paint(tmp_path / 'data' / 'red' / '1.png', 'red')
-  with pytest.raises(UserError, match="no image.*'cat', 'red'"):
+  with pytest.raises(UserError, match="no photograph.*'cat', 'red'"):
     validate.validate('colours.net()', data, limit=1)
 
 
