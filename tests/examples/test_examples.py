@@ -508,7 +508,7 @@ def test_the_launcher_tells_what_was_found(folder, tmp_path, capsys):
     'crops of 0.0 MB, uncompressed'
   )
   start = f'{path}/examples: 2 of 8 photographs for each channel, 2 skipped, '
-  assert last.startswith(start) and last.endswith(' images/s')
+  assert last.startswith(start) and last.endswith(' photographs/s')
   lines = [line for line in err.splitlines() if line.startswith('skipped')]
   assert [line.split(':')[0] for line in lines] == [
     f'skipped {name}' for name in DAMAGED

@@ -115,7 +115,7 @@ def test_the_table_tells_the_worst_class_first(colours, folder, capsys):
     'top-1 5/7 = 71.4 %, top-5 6/7 = 85.7 %, '
     '2 of 9 photographs without a class of the network',
   ]
-  assert 'images: 9 of 9' in err
+  assert 'photographs: 9 of 9' in err
 
 
 def test_nothing_depends_on_the_batch(colours, folder, tmp_path, capsys):
