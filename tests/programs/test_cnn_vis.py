@@ -78,9 +78,7 @@ def made(c, tmp_path, report=lambda steps: None):
   @functools.cache
   def runner(size):
     program = dict(zip(scales.sizes, found.programs, strict=True))[size]
-    return parallel.runner(
-      program.recipe, program.clean, program.result, mesh, ()
-    )
+    return parallel.runner(program.recipe, program.clean, program.result, mesh)
 
   rows = np.zeros(mesh.size * 2, int)
   batch = batches.Batch(

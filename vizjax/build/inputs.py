@@ -1,7 +1,7 @@
 """The arrays that differ between runs, from the fields that describe them.
 
 config.start, config.direction and config.mask are each a .npy file, with one
-array or one for each run, or a formula; config.data names further ones. With
+array or one for each run, or a formula; config.data names further arrays. With
 config.each the formulas are evaluated for each run, with knobs of its own.
 
 Under config.transforms or config.robust an image is compared with a photograph
@@ -9,10 +9,12 @@ that goes through the same draws: instead of the photograph's activations,
 target['photographs'] holds the photograph.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
+import functools
 from typing import Any
 
 import jax
+from jax.typing import ArrayLike
 from ml_collections import config_dict
 import numpy as np
 
@@ -24,6 +26,10 @@ from vizjax.models import means
 from vizjax.photographs import files
 
 
+# Fields of a configuration that give an array of a shape known beforehand.
+_FIELDS = ('start', 'direction', 'mask')
+
+
 def arrays(
   config: config_dict.ConfigDict,
   knobs: dict[str, Any],
@@ -31,105 +37,105 @@ def arrays(
   act: tuple[int, ...],
   dtype: Any,
 ) -> Callable:
-  """(runs, rows, given) -> {name: [rows, ...]}, but for the names given.
+  """Returns `make(runs, rows, given)`, which stacks the arrays of these rows.
+
+  `make` returns {name: [rows, ...]}. Names in `given` are left out: the caller
+  supplies their arrays.
 
   Args:
     config: the configuration.
     knobs: of the formulas.
     canvas: (h, w, c) of the image.
     act: shape of the layer.
-    dtype: of what is not whole numbers.
+    dtype: of all arrays but the whole numbers of config.data, which are int32.
 
   Raises:
     UserError: a file or a formula gives another shape.
     OSError: a file cannot be read.
   """
-  shapes = {'start': canvas, 'direction': act[-1:], 'mask': act}
-  each = vocabulary.each(config)
-  moving = bool(config.transforms.strip() or config.robust.strip())
+  combinations = vocabulary.each(config)
+  # A file that is missing is refused before any array is made.
+  paths = (path for own in combinations for path in own.values())
+  for path in dict.fromkeys(paths):
+    files.check(path)
+  makers = functools.partial(_makers, config, canvas, act)
+  first = makers(knobs | combinations[0] if combinations else knobs)
 
-  def made(knobs):
-    makers = {
-      name: _source(config, name, knobs, shape)
-      for name, shape in shapes.items()
-      if config[name]
-    }
-    moved = {}
-    for name, maker in vocabulary.data(config, knobs).items():
-      if moving and isinstance(maker, features.Seen):
-        moved[name] = maker
-      else:
-        makers[name] = lambda row, seed, maker=maker: maker(canvas, seed)
-    if moved:
-      makers['photographs'] = lambda row, seed: {
-        name: seen.checked(canvas) for name, seen in moved.items()
-      }
-    return makers
-
-  # What is wrong is found before anything is made.
-  for paths in dict.fromkeys(path for one in each for path in one.values()):
-    files.check(paths)
-  first = made(knobs | each[0] if each else knobs)
-
-  def of(row, seed, given):
-    makers = made(knobs | each[row]) if each else first
+  def arrays_of_run(channel, seed, given):
+    # With config.each a run's channel is the number of its combination.
+    own = makers(knobs | combinations[channel]) if combinations else first
     return {
-      name: maker(row, seed)
-      for name, maker in makers.items()
+      name: maker(channel, seed)
+      for name, maker in own.items()
       if name not in given
     }
-
-  def stacked(name, arrays):
-    found = {np.shape(array) for array in arrays}
-    if len(found) > 1:
-      raise UserError(
-        f'{name!r} is {" and ".join(map(str, sorted(found)))} for the runs of '
-        'a batch, expected one shape (as many styles blended in each): type '
-        '--config.batch=1'
-      )
-    whole = arrays[0].dtype.kind in 'iu' and name not in shapes
-    return np.stack(arrays).astype(np.int32 if whole else dtype)
 
   def make(
     table: runs_.Runs, rows: np.ndarray, given: Collection[str] = ()
   ) -> dict[str, Any]:
     seeds = (table.seed + table.replicate)[rows].tolist()
-    pairs = list(zip(table.channel[rows], seeds, strict=True))
-    # The last run fills a batch up: it is made once.
-    known = {pair: of(*pair, given) for pair in dict.fromkeys(pairs)}
-    found = [known[pair] for pair in pairs]
+    runs = list(zip(table.channel[rows], seeds, strict=True))
+    # The last run fills a batch up: its arrays are made once.
+    made = {run: arrays_of_run(*run, given) for run in dict.fromkeys(runs)}
     return {
       name: jax.tree.map(
-        lambda *arrays, name=name: stacked(name, arrays),
-        *(arrays[name] for arrays in found),
+        lambda *of_runs, name=name: _stacked(name, of_runs, dtype),
+        *(made[run][name] for run in runs),
       )
-      for name in found[0]
+      for name in made[runs[0]]
     }
 
   return make
 
 
 def stacks(config: config_dict.ConfigDict, act: tuple[int, ...]) -> list[int]:
-  """How many runs each file of several directions or masks is for.
+  """Returns the numbers of runs that config.each and files are for.
 
-  And config.each, where it is given.
+  A file of several directions or masks is for a run with each of them.
   """
-  each = vocabulary.each(config)
-  found = [len(each)] if each else []
+  combinations = vocabulary.each(config)
+  counts = [len(combinations)] if combinations else []
   for name, ndim in (('direction', 1), ('mask', len(act))):
     if config[name].endswith('.npy'):
       array = means.load_npy(config[name])
-      found += [len(array)] if array.ndim == ndim + 1 else []
-  return found
+      counts += [len(array)] if array.ndim == ndim + 1 else []
+  return counts
 
 
-def _source(
+def _makers(
+  config: config_dict.ConfigDict,
+  canvas: tuple[int, int, int],
+  act: tuple[int, ...],
+  knobs: dict[str, Any],
+) -> dict[str, Callable]:
+  """Returns {name: maker} of all arrays; a maker is (row, seed) -> array."""
+  shapes = dict(zip(_FIELDS, (canvas, act[-1:], act), strict=True))
+  makers = {
+    name: _maker(config, name, knobs, shape)
+    for name, shape in shapes.items()
+    if config[name]
+  }
+  draws = bool(config.transforms.strip() or config.robust.strip())
+  photographs = {}
+  for name, maker in vocabulary.data(config, knobs).items():
+    if draws and isinstance(maker, features.Seen):
+      photographs[name] = maker
+    else:
+      makers[name] = lambda row, seed, maker=maker: maker(canvas, seed)
+  if photographs:
+    makers['photographs'] = lambda row, seed: {
+      name: seen.checked(canvas) for name, seen in photographs.items()
+    }
+  return makers
+
+
+def _maker(
   config: config_dict.ConfigDict,
   name: str,
   knobs: dict[str, Any],
   shape: tuple[int, ...],
 ) -> Callable:
-  """(row, seed) -> the array of a run."""
+  """Returns the maker, (row, seed) -> array, of config.start or the like."""
   text = config[name]
   if not text.endswith('.npy'):
     maker = vocabulary.link(config, name, knobs)
@@ -142,3 +148,20 @@ def _source(
       f'or one for each run: (n, {", ".join(map(str, shape))})'
     )
   return lambda row, seed: array[row] if stacked else array
+
+
+def _stacked(name: str, arrays: Sequence[ArrayLike], dtype: Any) -> np.ndarray:
+  """Returns the arrays of one name of the runs of a batch as one array.
+
+  Raises:
+    UserError: the arrays differ in shape.
+  """
+  shapes = {np.shape(array) for array in arrays}
+  if len(shapes) > 1:
+    raise UserError(
+      f'{name!r} is {" and ".join(map(str, sorted(shapes)))} for the runs of '
+      'a batch, expected one shape (as many styles blended in each): type '
+      '--config.batch=1'
+    )
+  whole = arrays[0].dtype.kind in 'iu' and name not in _FIELDS
+  return np.stack(arrays).astype(np.int32 if whole else dtype)

@@ -1,7 +1,7 @@
-"""Runs of photographs as files: a page of all of them, and neural-style's.
+"""Runs of photographs as files: a page of all images, or neural-style's files.
 
-They are made with config.each. The page has a row for each photograph of its
-first knob, as it was found, and columns for the layers and the other knobs.
+The runs are made with config.each. The page has a row for each photograph of
+the first knob of config.each, and columns for the layers and the other knobs.
 """
 
 from collections.abc import Iterator
@@ -33,6 +33,20 @@ class _Cell(NamedTuple):
   stem: str
 
 
+class _Table(NamedTuple):
+  """The rows and columns of the page, in their order.
+
+  Attributes:
+    photographs: uint8 [h, w, 3] of each row, by its file.
+    headings: of each column.
+    cells: the images, by row and column.
+  """
+
+  photographs: dict[str, np.ndarray]
+  headings: dict[tuple[str, ...], str]
+  cells: dict[tuple[str, tuple[str, ...]], _Cell]
+
+
 def grid(
   selection: selecting.Selection,
   out: pathlib.Path,
@@ -40,78 +54,34 @@ def grid(
   stretch: bool = False,
   tile: int | None = None,
 ) -> Iterator[pathlib.Path]:
-  """index.html, the page; its pictures; and grid.png, a sheet of the same.
+  """Writes index.html, the page; its pictures; and grid.png, a sheet of them.
 
   Args:
     selection: of `select`, of runs with config.each.
     out: a folder.
-    stretch: the contrast of each image.
+    stretch: shows each image from its smallest number to its largest.
     tile: pixels of a picture's longer side, on the sheet.
+
+  Yields:
+    The path of each file, once it is written.
 
   Raises:
     UserError: the runs are not of photographs.
-    OSError: one is not where it was.
+    OSError: a photograph is not where it was.
   """
   cells = list(_cells(selection, stretch))
-  rows = list(dict.fromkeys(cell.row for cell in cells))
-  columns = list(dict.fromkeys(cell.column for cell in cells))
-  found = {(cell.row, cell.column): cell for cell in cells}
-  size = cells[0].image.shape[:2]
-  fit = selection.config.get('fit', 'middle')  # as the run saw it
-  heads = {
-    path: images.to_uint8(files_.fitted(one.image, size, fit))
-    for path in rows
-    for one in files_.together(path)[:1]
-  }
+  table = _table(cells, selection.config)
   selecting.made(out)
-  for i, path in enumerate(rows):
-    images.write(out / f'photograph_{i}.png', heads[path])
+  for i, photograph in enumerate(table.photographs.values()):
+    images.write(out / f'photograph_{i}.png', photograph)
     yield out / f'photograph_{i}.png'
   for cell in cells:
     images.write(out / f'{cell.stem}.png', cell.image)
     yield out / f'{cell.stem}.png'
-  names = [_column(column, columns) for column in columns]
-  config = selection.config
-  environment = jinja2.Environment(
-    loader=jinja2.ChoiceLoader(
-      [
-        jinja2.PackageLoader('vizjax.export'),
-        jinja2.PackageLoader('vizjax.atlas'),
-      ]
-    ),
-    autoescape=True,
-  )
-  page = environment.get_template('grid.html').render(
-    title=out.resolve().name,
-    config={k: v for k, v in config.items() if v is not None},
-    versions=selection.versions,
-    measured=config['activation'] or config['objective'],
-    columns=names,
-    rows=[
-      {
-        'name': files_.stem(row),
-        'image': f'photograph_{i}.png',
-        'cells': [_entry(found.get((row, column))) for column in columns],
-      }
-      for i, row in enumerate(rows)
-    ],
-  )
+  page = _page(selection, table, title=out.resolve().name)
   selecting.write(out / 'index.html', page.encode())
   yield out / 'index.html'
-  tiles, texts = [], []
-  for row in rows:
-    tiles.append(selecting.shrunk(heads[row], tile))
-    texts.append(selecting.fitting(files_.stem(row), '', tiles[0].shape[1]))
-    for column, name in zip(columns, names, strict=True):
-      cell = found.get((row, column))
-      tiles.append(np.full_like(tiles[0], 255))
-      texts.append('')
-      if cell is not None:
-        tiles[-1] = selecting.shrunk(cell.image, tile)
-        number = f'{cell.activation:.3g}'
-        texts[-1] = selecting.fitting(name, number, tiles[-1].shape[1])
-  sheet = images.contact_sheet(tiles, texts, columns=1 + len(columns))
-  images.write(out / 'grid.png', sheet)
+  images.write(out / 'grid.png', _sheet(table, tile))
   yield out / 'grid.png'
 
 
@@ -122,71 +92,67 @@ def neural_style(
   preserve_colors: bool = False,
   overwrite: bool = False,
 ) -> Iterator[pathlib.Path]:
-  """<content>_<style>.jpg, as neural-style writes its output.
+  """Writes <content>_<style>.jpg, as neural-style writes its output.
 
-  Clipped, cut to 8 bits, of quality 95.
+  The image is clipped and cut to 8 bits; the JPEG quality is 95.
 
   Args:
     selection: of `select`, of runs of configs/gatys2016.py, as floats.
     out: a folder.
     preserve_colors: the colors are those of the content.
-    overwrite: whether files that are there are replaced.
+    overwrite: whether existing files are replaced.
 
   Raises:
-    UserError: the runs are others, or a file is there.
+    UserError: the runs have no content and style, or a file exists already.
     OSError: a photograph is not where it was.
   """
-  each = _knobs(selection)
-  if {'content', 'style'} - {*each[0]}:
+  combinations = _combinations(selection)
+  if {'content', 'style'} - {*combinations[0]}:
     raise UserError(
       "this format is of runs with config.each='content,style': make them "
       'with --config=configs/gatys2016.py'
     )
   selecting.floats(selection)
-  paths = {}
-  for layer in selection.layers:
-    for row, channel in zip(layer.rows, _channels(layer), strict=True):
-      stems = map(files_.stem, each[channel].values())
-      path = out / f'{"_".join(stems)}.jpg'
-      if path in paths.values():  # of two folders
-        path = path.with_stem(f'{path.stem}_{row}')
-      paths[layer.name, row] = path
-  there = [path for path in paths.values() if path.exists()]
-  if there and not overwrite:
+  paths = _neural_style_paths(selection, combinations, out)
+  existing = [path for path in paths.values() if path.exists()]
+  if existing and not overwrite:
     raise UserError(
-      f'{str(there[0])!r} is there already: type --overwrite to replace it, '
+      f'{str(existing[0])!r} is there already: type --overwrite to replace it, '
       'or another --out'
     )
   selecting.made(out)
   for layer in selection.layers:
-    channels = _channels(layer)
-    for i, item in selecting.items(layer, 'image', 'size'):
+    for i, item in selecting.items(layer, 'unit', 'image', 'size'):
       image = selecting.cropped(item['image'], item['size'])
       pixels = np.clip(image, 0, 255).astype(np.uint8)
       if preserve_colors:
-        (content,) = files_.together(each[channels[i]]['content'])
+        knobs = combinations[int(item['unit'][0])]
+        (content,) = files_.together(knobs['content'])
         size = pixels.shape[:2]
         pixels = recolored(
           image, files_.fitted(content.image, size, rounded=True)
         )
-      path = paths[layer.name, layer.rows[i]]
+      path = paths[layer.name, int(layer.rows[i])]
       with files.replacing(path) as partial:
         Image.fromarray(pixels).save(partial, format='JPEG', quality=95)
       yield path
 
 
 def recolored(image: np.ndarray, content: np.ndarray) -> np.ndarray:
-  """The lightness of one image with the colors of another: uint8 [h, w, 3].
+  """Returns the lightness of one image with the colors of another.
 
-  As neural-style's --preserve-colors: Y of the image's luminance in 8 bits, Cb
-  and Cr of the content, by Pillow.
+  As with neural-style's --preserve-colors, Y is the image's luminance in 8
+  bits, Cb and Cr are those of the content, and Pillow joins them.
 
   Args:
     image: [h, w, 3], RGB.
-    content: of the same size.
+    content: [h, w, 3], RGB, of the same size.
+
+  Returns:
+    pixels: uint8 [h, w, 3], RGB.
   """
   luma = np.clip(image, 0, 255).astype(np.float64) @ np.array(_LUMA)
-  # As there in float32, in which a grey keeps its level.
+  # neural-style rounds from float32, in which a grey keeps its level.
   grey = np.clip(luma.astype(np.float32), 0, 255).astype(np.uint8)
   lightness, _, _ = _bands(np.stack([grey] * 3, -1))
   _, blue, red = _bands(np.clip(content, 0, 255).astype(np.uint8))
@@ -195,34 +161,54 @@ def recolored(image: np.ndarray, content: np.ndarray) -> np.ndarray:
 
 
 def _bands(pixels: np.ndarray) -> tuple[Image.Image, ...]:
+  """Returns Y, Cb and Cr of uint8 pixels [h, w, 3]."""
   return Image.fromarray(pixels).convert('YCbCr').split()
 
 
-def _knobs(selection: selecting.Selection) -> tuple[dict[str, str], ...]:
-  config = config_dict.ConfigDict(selection.config)
-  each = vocabulary.each(config)
-  if not each:
+def _combinations(
+  selection: selecting.Selection,
+) -> tuple[dict[str, str], ...]:
+  """Returns {knob: file} of each run, by the channel of the run's unit.
+
+  Raises:
+    UserError: config.each is blank.
+  """
+  combinations = vocabulary.each(config_dict.ConfigDict(selection.config))
+  if not combinations:
     raise UserError(
       'this format is of runs of photographs, but config.each is blank: make '
       "them with --config.each=photograph --config.photograph='DIR/*.jpg'"
     )
-  return each
+  return combinations
 
 
-def _channels(layer: selecting.Layer) -> list[int]:
-  """Of each row, the number of its photographs."""
-  return [int(item['unit'][0]) for _, item in selecting.items(layer, 'unit')]
+def _neural_style_paths(
+  selection: selecting.Selection,
+  combinations: tuple[dict[str, str], ...],
+  out: pathlib.Path,
+) -> dict[tuple[str, int], pathlib.Path]:
+  """Returns the file of each image, by the name of its layer and its row."""
+  paths = {}
+  for layer in selection.layers:
+    for i, item in selecting.items(layer, 'unit'):
+      row = int(layer.rows[i])
+      photographs = combinations[int(item['unit'][0])].values()
+      path = out / f'{"_".join(map(files_.stem, photographs))}.jpg'
+      # Photographs of one name may lie in two folders.
+      if path in paths.values():
+        path = path.with_stem(f'{path.stem}_{row}')
+      paths[layer.name, row] = path
+  return paths
 
 
 def _cells(selection: selecting.Selection, stretch: bool) -> Iterator[_Cell]:
-  each = _knobs(selection)
+  combinations = _combinations(selection)
+  several = selection.config['replicates'] > 1
   names = ('image', 'size', 'unit', 'replicate', 'activation')
   for layer in selection.layers:
     for i, item in selecting.items(layer, *names):
-      first, *others = each[int(item['unit'][0])].values()
-      replicate = [f'#{item["replicate"]}'] * (
-        selection.config['replicates'] > 1
-      )
+      first, *others = combinations[int(item['unit'][0])].values()
+      replicate = [f'#{item["replicate"]}'] if several else []
       image = selecting.cropped(item['image'], item['size'])
       yield _Cell(
         first,
@@ -233,8 +219,28 @@ def _cells(selection: selecting.Selection, stretch: bool) -> Iterator[_Cell]:
       )
 
 
-def _column(column: tuple[str, ...], columns: list[tuple[str, ...]]) -> str:
-  """What tells a column from the others."""
+def _table(cells: list[_Cell], config: dict[str, Any]) -> _Table:
+  """Lays the images out, with the photograph of each row at their size.
+
+  Raises:
+    OSError: a photograph is not where it was.
+  """
+  size = cells[0].image.shape[:2]
+  fit = config.get('fit', 'middle')  # as the run fitted its photographs
+  photographs = {}
+  for path in dict.fromkeys(cell.row for cell in cells):
+    image = files_.together(path)[0].image
+    photographs[path] = images.to_uint8(files_.fitted(image, size, fit))
+  columns = list(dict.fromkeys(cell.column for cell in cells))
+  return _Table(
+    photographs,
+    {column: _heading(column, columns) for column in columns},
+    {(cell.row, cell.column): cell for cell in cells},
+  )
+
+
+def _heading(column: tuple[str, ...], columns: list[tuple[str, ...]]) -> str:
+  """Returns the parts of a column that tell it from the others."""
   layer, *others = column
   parts = list(map(files_.stem, others))
   if len({other[0] for other in columns}) > 1 or not parts:
@@ -242,7 +248,39 @@ def _column(column: tuple[str, ...], columns: list[tuple[str, ...]]) -> str:
   return ' '.join(parts)
 
 
+def _page(selection: selecting.Selection, table: _Table, title: str) -> str:
+  """Returns the HTML of the page."""
+  config = selection.config
+  environment = jinja2.Environment(
+    loader=jinja2.ChoiceLoader(
+      [
+        jinja2.PackageLoader('vizjax.export'),
+        jinja2.PackageLoader('vizjax.atlas'),
+      ]
+    ),
+    autoescape=True,
+  )
+  return environment.get_template('grid.html').render(
+    title=title,
+    config={k: v for k, v in config.items() if v is not None},
+    versions=selection.versions,
+    measured=config['activation'] or config['objective'],
+    columns=list(table.headings.values()),
+    rows=[
+      {
+        'name': files_.stem(path),
+        'image': f'photograph_{i}.png',
+        'cells': [
+          _entry(table.cells.get((path, column))) for column in table.headings
+        ],
+      }
+      for i, path in enumerate(table.photographs)
+    ],
+  )
+
+
 def _entry(cell: _Cell | None) -> dict[str, Any] | None:
+  """Returns what the template reads of a cell; None where it has no image."""
   if cell is None:
     return None
   h, w, _ = cell.image.shape
@@ -252,3 +290,22 @@ def _entry(cell: _Cell | None) -> dict[str, Any] | None:
     'height': h,
     'width': w,
   }
+
+
+def _sheet(table: _Table, tile: int | None) -> np.ndarray:
+  """Returns the table as one picture; a cell without an image is white."""
+  tiles, captions = [], []
+  for path, photograph in table.photographs.items():
+    tiles.append(selecting.shrunk(photograph, tile))
+    width = tiles[0].shape[1]
+    captions.append(selecting.fitting(files_.stem(path), '', width))
+    for column, heading in table.headings.items():
+      cell = table.cells.get((path, column))
+      if cell is None:
+        tiles.append(np.full_like(tiles[0], 255))
+        captions.append('')
+      else:
+        tiles.append(selecting.shrunk(cell.image, tile))
+        number, width = f'{cell.activation:.3g}', tiles[-1].shape[1]
+        captions.append(selecting.fitting(heading, number, width))
+  return images.contact_sheet(tiles, captions, columns=1 + len(table.headings))

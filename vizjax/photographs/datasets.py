@@ -3,19 +3,19 @@
   photographs = datasets.open('DIR')                   # or 'tfds:imagenet_v2'
   photographs[0]                # Example('n01440764/7.jpg', image, 'n01440764')
 
-A folder is read recursively, in the order of the paths in it, without hidden
-files. The class of an image is the name of the directory that it is in
-(`DIR/tench/x.jpg`); an image of DIR itself is of the class whose WordNet id
-its name starts with (`n01440764_tench.jpg`), if it does.
+A folder is read recursively, in the order of its paths, without hidden files.
+The class of an image is the name of the directory that contains the image
+(`DIR/tench/x.jpg`). In DIR itself the class is the WordNet id that the name of
+the image starts with (`n01440764_tench.jpg`); other images have no class.
 
 A set `tfds:NAME[:SPLIT]`, such as `tfds:imagenet_v2:test[:10%]`, has to be
-prepared as array_record in $TFDS_DATA_DIR. It is read without TensorFlow, and
-nothing is downloaded.
+prepared as array_record in $TFDS_DATA_DIR. The set is read without TensorFlow,
+and nothing is downloaded.
 
-Every image becomes RGB of 8 bits, as `decoding` says.
+`decoding` makes every image RGB of 8 bits.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import dataclasses
 import io
 import operator
@@ -37,7 +37,7 @@ SUFFIXES = (
 
 _SYNSET = re.compile(r'n\d{8}(?!\d)')
 # The name may end with a version, the split may hold a slice.
-_SET = re.compile(r'tfds:([^:\[\s]+(?::\d[\d.*]*)?)(?::([A-Za-z].*))?')
+_TFDS_SPEC = re.compile(r'tfds:([^:\[\s]+(?::\d[\d.*]*)?)(?::([A-Za-z].*))?')
 
 
 class Example(NamedTuple):
@@ -50,14 +50,14 @@ class Example(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-  """A sequence of examples, each decoded when it is asked for.
+  """A sequence of examples. Indexing decodes an example.
 
   Attributes:
-    name: as it was opened.
+    name: the spec that was opened.
     classes: every name that a label can be, but ''.
     size: number of examples.
     example: 0 <= number < size -> Example.
-    identity: the same -> its id, also of an image that cannot be decoded.
+    identity: 0 <= number < size -> id, also of an image that cannot be decoded.
   """
 
   name: str
@@ -70,12 +70,12 @@ class Dataset:
     return self.size
 
   def __getitem__(self, number: SupportsIndex) -> Example:
-    """An example; negative numbers count from the end.
+    """Returns an example; negative numbers count from the end.
 
     Raises:
-      IndexError: there is no such number.
-      UserError: the image cannot be decoded: which, and why.
-      OSError: its file cannot be read.
+      IndexError: the data set has no example of this number.
+      UserError: the image cannot be decoded.
+      OSError: the file of the image cannot be read.
     """
     index = operator.index(number)
     index = index + self.size if index < 0 else index
@@ -87,20 +87,21 @@ class Dataset:
 
 
 def open(spec: str) -> Dataset:
-  """The data set of a folder's path, or of 'tfds:NAME[:SPLIT]'.
+  """Opens a folder of images, or the set 'tfds:NAME[:SPLIT]'.
 
-  Without a split it is 'validation', or 'test' where there is none, or the
-  only one.
+  Where no split is named, the split is 'validation', else 'test', else the
+  only one of the set.
 
   Raises:
-    UserError: no such folder, no image in it, no such set or split, or one
-      that is not prepared: what to type.
+    UserError: the folder, the set or the split does not exist, the folder has
+      no image, or the set is not prepared.
     OSError: a folder cannot be read.
   """
-  return _set(spec) if spec.startswith('tfds:') else _folder(spec)
+  return _tfds(spec) if spec.startswith('tfds:') else _folder(spec)
 
 
 def _folder(spec: str) -> Dataset:
+  """Returns the images of a folder and of the folders in it."""
   folder = pathlib.Path(os.path.expanduser(spec))
   if not spec or not folder.is_dir():
     raise UserError(
@@ -127,7 +128,13 @@ def _folder(spec: str) -> Dataset:
 def _files(
   folder: str, parts: tuple[str, ...], above: tuple[str, ...]
 ) -> Iterator[tuple[str, ...]]:
-  """The parts of the path of every image below a folder."""
+  """Yields the path, in parts, of every image below a folder.
+
+  Args:
+    folder: to be read.
+    parts: of the path from the first folder to this one.
+    above: real paths of the folders that this one was reached through.
+  """
   real = os.path.realpath(folder)
   if real in above:  # a link that leads back
     return
@@ -144,26 +151,27 @@ def _files(
 
 
 def _label(path: tuple[str, ...]) -> str:
+  """Returns the class of an image by its path in the folder; '' for none."""
   if len(path) > 1:
     return path[-2]
-  found = _SYNSET.match(path[-1])
-  return found[0] if found else ''
+  synset = _SYNSET.match(path[-1])
+  return synset[0] if synset else ''
 
 
-def _set(spec: str) -> Dataset:
-  """A split of a prepared set of TensorFlow Datasets."""
+def _tfds(spec: str) -> Dataset:
+  """Returns a split of a prepared set of TensorFlow Datasets."""
   import tensorflow_datasets as tfds  # takes seconds
 
-  found = _SET.fullmatch(spec)
-  if found is None:
+  parts = _TFDS_SPEC.fullmatch(spec)
+  if parts is None:
     raise UserError(
       f'{spec!r} is no data set: expected tfds:NAME[:SPLIT], as '
       'tfds:imagenet_v2:test[:10%]'
     )
-  name, split = found.groups()
+  name, split = parts.groups()
   builder = _builder(tfds, spec, name)
-  splits = list(builder.info.splits)
-  split = _default(spec, splits) if split is None else split
+  if split is None:
+    split = _default_split(spec, list(builder.info.splits))
   features = builder.info.features
   image = features['image'] if 'image' in features else None
   if not isinstance(image, tfds.features.Image) or image.np_dtype == np.float32:
@@ -171,11 +179,43 @@ def _set(spec: str) -> Dataset:
       f'{spec!r} has the features {", ".join(features)}, expected one called '
       "'image' that is an image of whole numbers"
     )
+  rows = _rows(tfds, builder, spec, name, split)
+  label = features['label'] if 'label' in features else None
+  labelled = isinstance(label, tfds.features.ClassLabel)
+  classes = tuple(label.names) if labelled else ()
+
+  def example(number):
+    row = rows[number]
+    id = _example_id(row, number)
+    content = io.BytesIO(row['image'])
+    image = decoding.of_content(content, f'{spec}, {id}').pixels
+    # TFDS has -1 for an example without a label.
+    known = labelled and row['label'] >= 0
+    return Example(id, image, classes[row['label']] if known else '')
+
+  identity = lambda number: _example_id(rows[number], number)
+  return Dataset(spec, classes, len(rows), example, identity)
+
+
+def _example_id(row: Mapping[str, Any], number: int) -> str:
+  """Returns the name of the file that TFDS read, or the example's number."""
+  name = row.get('file_name')
+  return name.decode() if isinstance(name, bytes) else str(number)
+
+
+def _rows(
+  tfds: Any, builder: Any, spec: str, name: str, split: str
+) -> Sequence[Mapping[str, Any]]:
+  """Returns the examples of a split, whose images are not decoded yet.
+
+  Raises:
+    UserError: the set is in another format, or the split is unknown or empty.
+  """
   try:
     rows = builder.as_data_source(
       split, decoders={'image': tfds.decode.SkipDecoding()}
     )
-    size = len(rows)
+    empty = not len(rows)
   except NotImplementedError:
     raise UserError(
       f'{spec!r} is prepared in {str(builder.data_dir)!r} as '
@@ -183,37 +223,22 @@ def _set(spec: str) -> Dataset:
       f'folder or set another TFDS_DATA_DIR, and type {_preparation(name)}'
     ) from None
   except (ValueError, KeyError) as error:
+    splits = list(builder.info.splits)
     raise UserError(
       f'{spec!r} has no split {split!r}, expected {", ".join(splits)}, or a '
       f'part of one as {splits[0]}[:10%] ({decoding.one_line(error)})'
     ) from error
-  if not size:
+  if empty:
     raise UserError(f'the split {split!r} of {spec!r} has no example')
-  label = features['label'] if 'label' in features else None
-  named = isinstance(label, tfds.features.ClassLabel)
-  classes = tuple(label.names) if named else ()
-
-  def example(number):
-    row = rows[number]
-    where = _where(row, number)
-    content = io.BytesIO(row['image'])
-    image = decoding.of_content(content, f'{spec}, {where}').pixels
-    # TFDS has -1 for an example without a label.
-    known = named and row['label'] >= 0
-    return Example(where, image, classes[row['label']] if known else '')
-
-  identity = lambda number: _where(rows[number], number)
-  return Dataset(spec, classes, size, example, identity)
-
-
-def _where(row: Mapping[str, Any], number: int) -> str:
-  """The name of the file that an example was made of, else its number."""
-  name = row.get('file_name')
-  return name.decode() if isinstance(name, bytes) else str(number)
+  return rows
 
 
 def _builder(tfds: Any, spec: str, name: str) -> Any:
-  """The builder of a set that is prepared."""
+  """Returns the builder of a prepared set.
+
+  Raises:
+    UserError: the set is unknown, cannot be opened, or is not prepared.
+  """
   folder = os.environ.get('TFDS_DATA_DIR')  # when called, not when imported
   try:
     builder = tfds.builder(name, data_dir=folder)
@@ -241,7 +266,12 @@ def _builder(tfds: Any, spec: str, name: str) -> Any:
   return builder
 
 
-def _default(spec: str, splits: list[str]) -> str:
+def _default_split(spec: str, splits: list[str]) -> str:
+  """Returns the split that is read where a spec names none.
+
+  Raises:
+    UserError: there are several splits, none of which is the default.
+  """
   for split in ('validation', 'test', *splits[: len(splits) == 1]):
     if split in splits:
       return split
@@ -252,7 +282,7 @@ def _default(spec: str, splits: list[str]) -> str:
 
 
 def _preparation(name: str) -> str:
-  """What to type to prepare a set."""
+  """Returns the command that prepares a set."""
   builder = f"tfds.builder('{name}', file_format='array_record')"
   return (
     'python -c "import tensorflow_datasets as tfds; '

@@ -2,17 +2,18 @@
 
 Source: https://github.com/jcjohnson/cnn-vis, which follows "Inceptionism"
 (Mordvintsev et al. 2015). An image of any size is covered by windows of the
-size that the network takes. Each window has an optimizer of its own, and two
-sets of windows move by turns, so that windows of a set share corners at most.
+size that the network takes. Each window has an optimizer state of its own. Two
+sets of windows move in turn, so that windows of a set share corners at most.
 """
 
 from collections.abc import Callable, Sequence
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Key
+import optax
 
 from vizjax import core
 from vizjax import transforms
@@ -21,11 +22,8 @@ from vizjax.errors import UserError
 # Rows and columns of the pixels whose history the program plots.
 PIXELS = ((100, 100), (200, 200), (100, 200), (200, 100))
 
-# Squared differences below it count as it, in value and derivative.
+# A smaller squared difference counts as this one, in value and derivative.
 _FLAT = 1e-3
-
-# What is recorded of the losses of a window.
-_TOLD = ('p_loss', 'tv_loss', 'p', 'aux', 'tv')
 
 # Kernels of differences to the right and down, of valid correlations.
 _KERNELS = {
@@ -39,6 +37,49 @@ _KERNELS = {
     [[-1, -2, -1], [1, 2, 1], [0, 0, 0]],
   ),
 }
+
+
+class _Norm(NamedTuple):
+  """A penalty: weight * sum of |pixel / scale|^power."""
+
+  weight: core.Number
+  power: core.Number
+  scale: core.Number
+
+
+class _Variation(NamedTuple):
+  """A penalty: weight * total variation of the image / scale."""
+
+  weight: core.Scheduled
+  power: core.Number
+  scale: core.Number
+  operator: str  # a key of _KERNELS
+
+
+class _Options(NamedTuple):
+  """The options of `cnn_vis`, a group for each penalty."""
+
+  tile: int
+  norm: _Norm  # of the image less the photograph
+  auxiliary: _Norm  # of the image
+  variation: _Variation
+  divides_by_coverage: bool
+
+
+class _Maps(NamedTuple):
+  """Arrays of the image's size, cut into windows as the image is."""
+
+  reference: Float[Array, 'h w c']  # the photograph; zeros without one
+  coverage: Float[Array, 'h w 1']  # number of windows that a pixel lies in
+
+
+class _Moved(NamedTuple):
+  """The image, and the records of the window that was moved last."""
+
+  image: Float[Array, 'h w c']
+  update: Float[Array, 't t c']
+  window: Float[Array, 't t c']  # after the update
+  records: dict[str, Float[Array, '']]
 
 
 def cnn_vis(
@@ -55,109 +96,70 @@ def cnn_vis(
   tv_grad_operator: str,
   use_pixel_learning_rates: bool = False,
 ) -> core.Procedure:
-  """The step of cnn-vis. Arguments have the names of its options.
+  """Returns the step of cnn-vis. Arguments have the names of its options.
 
-  The objective is that of one window, and the optimizer, of which each window
-  has one, sees the gradient of all. Projections and transforms are not used.
-  Reads target['reference'], the photograph at the size at hand, if there is
-  one: `alpha` then is of the distance from it.
+  The recipe's objective scores one window. Each window has an optimizer state
+  of its own, and its gradient is that of the objective and of three penalties.
+  The recipe's projections and transforms are not used. The image that the
+  penalties see is less the network's mean. If the target has 'reference', the
+  photograph at the current size, the first p-norm is that of the image less
+  the photograph.
 
-  Records, besides the objective summed over windows, what the program prints:
-  p_loss and tv_loss of the last window of a step, the mean sizes of what is
-  added to its gradient (p, aux, tv) and of the gradients of the last set
-  (amplify), the mean and the median size of its step, mean and deviation of
-  the image, and the mean of |step / pixel|; and `pixels`, [4, 3], the program's
-  four pixels before the step, NaN where there are none.
+  A step records, besides the objective summed over all windows ('score'), the
+  numbers that the program prints:
+
+    p_loss, tv_loss: the first p-norm and the total variation, last window
+    p, aux, tv: mean |gradient| of each weighted penalty, last window
+    amplify, gradient_norm: mean and norm of the objective's gradients, last set
+    step_mean, step_median: mean and median |update|, last window
+    step_ratio: mean |update / updated pixel|, last window
+    image_mean, image_std: mean and standard deviation of the image, at the end
+    pixels: [4, c], the pixels `PIXELS` before the step, NaN beyond the image
 
   Args:
     tile: rows and columns of a window.
     p_reg: weight of the first p-norm.
     alpha: its power.
-    p_scale: what pixels are divided by in it.
-    p_reg_aux: weight of the p-norm of the image less its mean.
+    p_scale: its divisor of pixels.
+    p_reg_aux: weight of the second p-norm, that of the image itself.
     alpha_aux: its power.
-    p_scale_aux: what pixels are divided by in it.
-    tv_reg: weight of the total variation; a schedule of steps of one size.
+    p_scale_aux: its divisor of pixels.
+    tv_reg: weight of the total variation, or a schedule of the step.
     beta: its power.
-    tv_reg_scale: what pixels are divided by in it.
+    tv_reg_scale: its divisor of pixels.
     tv_grad_operator: 'naive', 'sobel' or 'sobel_squish'.
-    use_pixel_learning_rates: whether a step is divided by the number of
-      windows that a pixel lies in.
+    use_pixel_learning_rates: whether the update of a pixel is divided by the
+      number of windows that the pixel lies in.
+
+  Raises:
+    UserError: the operator is unknown, or a power is not above 0.
   """
   if tv_grad_operator not in _KERNELS:
     raise UserError(
       f'tv_grad_operator is {tv_grad_operator!r}, expected one of '
       f'{", ".join(_KERNELS)}'
     )
-
   for name, power in (('alpha', alpha), ('alpha_aux', alpha_aux)):
     if not power > 0:
       raise UserError(
         f'cnn_vis: {name} is {power!r}, expected a power above 0, as 6'
       )
-
-  def penalties(window, reference, now):
-    """The two losses that are printed, and the three weighted gradients."""
-    p_loss, p = p_norm(window - reference, alpha, p_scale)
-    _, aux = p_norm(window, alpha_aux, p_scale_aux)
-    tv_loss, tv = total_variation(window, beta, tv_grad_operator, tv_reg_scale)
-    weight = core.at(tv_reg, now)
-    losses = {'p_loss': p_loss, 'tv_loss': tv_loss}
-    return losses, (p_reg * p, p_reg_aux * aux, weight * tv)
-
-  def moved(recipe, reference, coverage, now, carry, window):
-    """The image after the update of one window, which may share corners."""
-    image, *_ = carry
-    start, gradient, optimizer = window
-    cut = functools.partial(_cut, start=start, tile=tile)
-    before = cut(image)
-    losses, added = penalties(before, cut(reference), now)
-    slope = gradient + sum(added)
-    update, optimizer = recipe.optimizer.update(slope, optimizer, before)
-    if use_pixel_learning_rates:
-      update = update / jnp.broadcast_to(cut(coverage), update.shape)
-    after = before + update
-    image = jax.lax.dynamic_update_slice(image, after, (*start, 0))
-    sizes = [jnp.mean(jnp.abs(a)) for a in added]
-    told = losses | dict(zip(('p', 'aux', 'tv'), sizes, strict=True))
-    return (image, update, after, told), optimizer
-
-  def step(recipe, state, target, key):
-    del key
-    image, now = state.params, state.step
-    h, w, c = image.shape
-    reference = jnp.zeros_like(image)
-    if 'reference' in target:
-      reference = core.center(recipe.model, target['reference'])
-    coverage = _coverage(image.shape, tile, image.dtype)
-    move = functools.partial(moved, recipe, reference, coverage, now)
-    blank = jnp.zeros((tile, tile, c), image.dtype)
-    none = dict.fromkeys(_TOLD, jnp.zeros((), image.dtype))
-    carry = image, blank, blank, none
-    optimizers, score = [], 0
-    for starts, optimizer in zip(windows(h, w, tile), state.extra, strict=True):
-      if starts:
-        starts = jnp.array(starts)
-        values, gradients = _amplified(recipe, target, carry[0], starts, tile)
-        score += jnp.sum(values)
-        carry, optimizer = jax.lax.scan(
-          move, carry, (starts, gradients, optimizer)
-        )
-      optimizers.append(optimizer)
-    trace = {'score': score, **_told(*carry, gradients)}
-    trace['pixels'] = _pixels(image)
-    state = core.noted(state, image, score)
-    return state._replace(
-      params=carry[0], step=now + 1, extra=tuple(optimizers)
-    ), trace
-
-  return core.Procedure(step, functools.partial(_extra, tile))
+  options = _Options(
+    tile,
+    _Norm(p_reg, alpha, p_scale),
+    _Norm(p_reg_aux, alpha_aux, p_scale_aux),
+    _Variation(tv_reg, beta, tv_reg_scale, tv_grad_operator),
+    use_pixel_learning_rates,
+  )
+  return core.Procedure(
+    functools.partial(_step, options), functools.partial(_extra, tile)
+  )
 
 
 def steadily(
   start: core.Number, change: core.Number, every: int
 ) -> Callable[[Int[Array, '']], Float[Array, '']]:
-  """A schedule that changes by so much every so many steps."""
+  """Returns a schedule: `start`, and `change` more after each `every` steps."""
   if every < 1:
     raise UserError(f'steadily: every is {every!r}, expected steps >= 1')
   return lambda step: start + change * (step // every)
@@ -166,10 +168,11 @@ def steadily(
 def windows(
   height: int, width: int, tile: int
 ) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-  """The corners (y, x) of the windows of an image: the even and the odd set.
+  """Returns the corners (y, x) of an image's windows: the even and the odd set.
 
-  Column by column; a window is even if its row and its column both are, or
-  neither. Windows that touch along a side are of different sets.
+  Both sets go column by column. A window is even if the numbers of its row and
+  column of windows are both even or both odd, so windows that touch along a
+  side are of different sets.
   """
   sets = [], []
   for i, x in enumerate(transforms.starts(width, tile)):
@@ -181,7 +184,10 @@ def windows(
 def p_norm(
   image: Float[Array, 'h w c'], p: core.Number, scale: core.Number
 ) -> tuple[Float[Array, ''], Float[Array, 'h w c']]:
-  """The sum of |x / scale|^p, and its gradient: zero at zero for any p > 0."""
+  """Returns the sum of |x / scale|^p, and its gradient.
+
+  The gradient of a zero is zero for any p > 0.
+  """
   ratio = image / scale
   size = jnp.abs(ratio)
   # Below p = 1 the power of zero is infinite: the program then has NaN.
@@ -195,8 +201,9 @@ def total_variation(
   operator: str,
   scale: core.Number,
 ) -> tuple[Float[Array, ''], Float[Array, 'h w c']]:
-  """The sum of q^(beta/2) for q = max(dx^2 + dy^2, 1e-3), and its gradient.
+  """Returns the total variation of an image, and its gradient.
 
+  The variation is the sum of q^(beta/2) for q = max(dx^2 + dy^2, 1e-3), as in
   Mahendran and Vedaldi 2015 for 'naive'. The gradient of a flat place is that
   of its differences at q = 1e-3, not zero.
 
@@ -204,7 +211,7 @@ def total_variation(
     image: [h, w, c].
     beta: the power.
     operator: of the differences: 'naive', 'sobel' or 'sobel_squish'.
-    scale: what the image is divided by.
+    scale: divisor of the image.
   """
   correlate = functools.partial(_correlated, operator)
   differences, back = jax.vjp(correlate, image / scale)
@@ -214,10 +221,143 @@ def total_variation(
   return jnp.sum(square ** (beta / 2)), gradient / scale
 
 
+def _step(
+  options: _Options,
+  recipe: core.Recipe,
+  state: core.State,
+  target: core.Target,
+  key: Key[Array, ''],
+) -> tuple[core.State, dict[str, Array]]:
+  """Moves the windows of the even set, then those of the odd set."""
+  del key  # cnn-vis draws no random numbers after the start
+  image, tile = state.params, options.tile
+  h, w, _ = image.shape
+  reference = jnp.zeros_like(image)
+  if 'reference' in target:
+    reference = core.center(recipe.model, target['reference'])
+  maps = _Maps(reference, _coverage(image.shape, tile, image.dtype))
+  move = functools.partial(
+    _move_window, options, recipe.optimizer, maps, state.step
+  )
+  moved, score, states = _unmoved(image, tile), 0, []
+  for corners, states_of_set in zip(
+    windows(h, w, tile), state.extra, strict=True
+  ):
+    if corners:
+      corners = jnp.array(corners)
+      values, gradients = _amplified(recipe, target, moved.image, corners, tile)
+      score += jnp.sum(values)
+      moved, states_of_set = jax.lax.scan(
+        move, moved, (corners, gradients, states_of_set)
+      )
+    states.append(states_of_set)
+  trace = {
+    'score': score,
+    **_records(moved, gradients),
+    'pixels': _pixels(image),
+  }
+  state = core.noted(state, image, score)
+  return state._replace(
+    params=moved.image, step=state.step + 1, extra=tuple(states)
+  ), trace
+
+
+def _move_window(
+  options: _Options,
+  optimizer: optax.GradientTransformation,
+  maps: _Maps,
+  step: Int[Array, ''],
+  moved: _Moved,
+  window: tuple[Array, Array, Any],
+) -> tuple[_Moved, Any]:
+  """Updates one window of the image.
+
+  Args:
+    options: of the program.
+    optimizer: of the recipe.
+    maps: of the image's size.
+    step: number of the step.
+    moved: the image, in which windows of this set may share corners.
+    window: its corner (y, x), the gradient of its objective, and the state of
+      its optimizer.
+
+  Returns:
+    The image after the update, and the new state of the optimizer.
+  """
+  corner, gradient, optimizer_state = window
+  cut = functools.partial(_cut, corner=corner, tile=options.tile)
+  before = cut(moved.image)
+  losses, penalties = _penalties(options, before, cut(maps.reference), step)
+  update, optimizer_state = optimizer.update(
+    gradient + sum(penalties.values()), optimizer_state, before
+  )
+  if options.divides_by_coverage:
+    update = update / jnp.broadcast_to(cut(maps.coverage), update.shape)
+  after = before + update
+  image = jax.lax.dynamic_update_slice(moved.image, after, (*corner, 0))
+  sizes = {name: jnp.mean(jnp.abs(g)) for name, g in penalties.items()}
+  return _Moved(image, update, after, losses | sizes), optimizer_state
+
+
+def _penalties(
+  options: _Options,
+  window: Float[Array, 't t c'],
+  reference: Float[Array, 't t c'],
+  step: Int[Array, ''],
+) -> tuple[dict[str, Float[Array, '']], dict[str, Float[Array, 't t c']]]:
+  """Returns the two printed losses, and the three weighted gradients."""
+  norm, variation = options.norm, options.variation
+  p_loss, p = p_norm(window - reference, norm.power, norm.scale)
+  _, aux = p_norm(window, options.auxiliary.power, options.auxiliary.scale)
+  tv_loss, tv = total_variation(
+    window, variation.power, variation.operator, variation.scale
+  )
+  losses = {'p_loss': p_loss, 'tv_loss': tv_loss}
+  gradients = {
+    'p': norm.weight * p,
+    'aux': options.auxiliary.weight * aux,
+    'tv': core.at(variation.weight, step) * tv,
+  }
+  return losses, gradients
+
+
+def _unmoved(image: Float[Array, 'h w c'], tile: int) -> _Moved:
+  """Returns the image before its first window is moved, with blank records."""
+  blank = jnp.zeros((tile, tile, image.shape[2]), image.dtype)
+  names = ('p_loss', 'tv_loss', 'p', 'aux', 'tv')  # as `_move_window` has them
+  records = dict.fromkeys(names, jnp.zeros((), image.dtype))
+  return _Moved(image, blank, blank, records)
+
+
+def _records(
+  moved: _Moved, gradients: Float[Array, 'n t t c']
+) -> dict[str, Float[Array, '']]:
+  """Returns the records of a step.
+
+  Args:
+    moved: the image, and the last window, after all windows were moved.
+    gradients: of the objective, for the windows of the last set.
+  """
+  size = jnp.abs(moved.update)
+  return moved.records | {
+    'gradient_norm': jnp.sqrt(jnp.sum(gradients**2)),
+    'amplify': jnp.mean(jnp.abs(gradients)),
+    'step_mean': jnp.mean(size),
+    'step_median': jnp.median(size),
+    'image_mean': jnp.mean(moved.image),
+    'image_std': jnp.std(moved.image),
+    'step_ratio': jnp.mean(size / jnp.abs(moved.window)),
+  }
+
+
 def _extra(
   tile: int, recipe: core.Recipe, params: core.Params, target: core.Target
 ) -> tuple[Any, ...]:
-  """The optimizers of the windows of both sets."""
+  """Returns the optimizer states [n, ...] of the windows, for each set.
+
+  Raises:
+    UserError: the recipe or the image does not suit cnn-vis.
+  """
   del target
   if not isinstance(params, jax.Array) or params.ndim != 3:
     raise UserError(
@@ -247,58 +387,39 @@ def _extra(
   return tuple(repeated(len(starts)) for starts in windows(h, w, tile))
 
 
-def _told(
-  image: Float[Array, 'h w c'],
-  update: Float[Array, 't t c'],
-  after: Float[Array, 't t c'],
-  losses: dict[str, Float[Array, '']],
-  gradients: Float[Array, 'n t t c'],
-) -> dict[str, Float[Array, '']]:
-  """The records of a step: of its last window, its last set, the image."""
-  size = jnp.abs(update)
-  return losses | {
-    'gradient_norm': jnp.sqrt(jnp.sum(gradients**2)),
-    'amplify': jnp.mean(jnp.abs(gradients)),
-    'step_mean': jnp.mean(size),
-    'step_median': jnp.median(size),
-    'image_mean': jnp.mean(image),
-    'image_std': jnp.std(image),
-    'step_ratio': jnp.mean(size / jnp.abs(after)),
-  }
-
-
 def _amplified(
   recipe: core.Recipe,
   target: core.Target,
   image: Float[Array, 'h w c'],
-  starts: Int[Array, 'n 2'],
+  corners: Int[Array, 'n 2'],
   tile: int,
 ) -> tuple[Float[Array, 'n'], Float[Array, 'n t t c']]:
-  """The objective of each window, and the gradient of minus it."""
+  """Returns the objective of each window, and the gradient of its negative."""
 
   def loss(window):
     view = window + jnp.broadcast_to(recipe.model.mean, window.shape)
     acts = core.activations(recipe, view, view, window)
     return -recipe.objective(acts, target)
 
-  def one(start):
-    return jax.value_and_grad(loss)(_cut(image, start=start, tile=tile))
+  def of_window(corner):
+    return jax.value_and_grad(loss)(_cut(image, corner=corner, tile=tile))
 
-  # Equal parts; the last is filled up with windows from the beginning.
-  rows = core.parts(len(starts), recipe.tile_batch)
-  found = jax.lax.map(lambda part: jax.vmap(one)(starts[part]), rows)
-  flat = lambda a: a.reshape(-1, *a.shape[2:])[: len(starts)]
-  values, gradients = jax.tree.map(flat, found)
+  # Parts of one size; windows from the beginning fill the last part up.
+  parts = core.parts(len(corners), recipe.tile_batch)
+  of_part = lambda part: jax.vmap(of_window)(corners[part])
+  flat = lambda a: a.reshape(-1, *a.shape[2:])[: len(corners)]
+  values, gradients = jax.tree.map(flat, jax.lax.map(of_part, parts))
   return -values, gradients
 
 
-def _cut(image: Array, *, start: Array, tile: int) -> Array:
+def _cut(image: Array, *, corner: Array, tile: int) -> Array:
+  """Returns the window [t, t, c] of an image at a corner (y, x)."""
   shape = (tile, tile, image.shape[2])
-  return jax.lax.dynamic_slice(image, (*start, 0), shape)
+  return jax.lax.dynamic_slice(image, (*corner, 0), shape)
 
 
 def _coverage(shape: Sequence[int], tile: int, dtype: Any) -> Array:
-  """[h, w, 1]: the number of windows that a pixel lies in."""
+  """Returns [h, w, 1]: the number of windows that each pixel lies in."""
   rows, columns = (
     sum((at >= s) & (at < s + tile) for s in transforms.starts(n, tile))
     for n, at in ((n, jnp.arange(n)) for n in shape[:2])
@@ -307,18 +428,18 @@ def _coverage(shape: Sequence[int], tile: int, dtype: Any) -> Array:
 
 
 def _pixels(image: Float[Array, 'h w c']) -> Float[Array, '4 c']:
-  """The values of PIXELS; NaN beyond the image."""
+  """Returns the values of PIXELS; NaN beyond the image."""
   h, w, c = image.shape
-  nothing = jnp.full((c,), jnp.nan, image.dtype)
+  beyond = jnp.full((c,), jnp.nan, image.dtype)
   return jnp.stack(
-    [image[y, x] if y < h and x < w else nothing for y, x in PIXELS]
+    [image[y, x] if y < h and x < w else beyond for y, x in PIXELS]
   )
 
 
 def _correlated(
   operator: str, image: Float[Array, 'h w c']
 ) -> Float[Array, '2 k l c']:
-  """Differences to the right and down, where the kernel is in the image."""
+  """Returns differences to the right and down, where the kernel fits."""
   h, w, _ = image.shape
   size = len(_KERNELS[operator][0])
   rows, columns = h - size + 1, w - size + 1

@@ -114,9 +114,15 @@ def prepared(
   def runner(program):
     if id(program) not in runners:
       runners[id(program)] = parallel.runner(
-        program.recipe, program.clean, program.result, mesh, program.keep,
-        robust=program.robust, draws=config.robust_draws, group=program.group,
-      )  # fmt: skip
+        program.recipe,
+        program.clean,
+        program.result,
+        mesh,
+        parallel.FurtherResults(
+          program.keep, program.robust, config.robust_draws
+        ),
+        group=program.group,
+      )
     return runners[id(program)]
 
   group = stages.programs[-1].group or 1

@@ -1,4 +1,4 @@
-"""A plan in words, before anything is made, and what came of it.
+"""A plan in words, before anything is made, and its outcome afterwards.
 
 plans = sweep.plan(config)
 print(description.plan(config, plans))
@@ -8,6 +8,7 @@ print(*description.outcome(config, plans, workdir), sep='\n')
 
 import math
 import shlex
+from typing import NamedTuple
 
 from ml_collections import config_dict
 import numpy as np
@@ -35,47 +36,39 @@ _METHOD = (
   'scales',
   'steps',
 )
-_RARE = (
-  'prior',
-  'each',
-  'data',
-  'procedure',
-  'scales',
-)  # not shown where they are empty
+# Of these, the fields that are left out where they are empty.
+_RARE = ('prior', 'each', 'data', 'procedure', 'scales')
+
+
+class _Made(NamedTuple):
+  """The images that a workdir holds.
+
+  Attributes:
+    done: number of finished images.
+    count: number of images when all are finished.
+    dead: of each layer that has dead runs, 'LAYER 2 of 16'.
+    not_finite: the same of runs whose score or activation is not finite.
+  """
+
+  done: int
+  count: int
+  dead: list[str]
+  not_finite: list[str]
 
 
 def plan(config: config_dict.ConfigDict, plans: list[sweep.LayerPlan]) -> str:
-  """The plan in words: units, batches, bytes, steps and formulas."""
+  """Returns the plan in words: formulas, units, batches, bytes and steps."""
   lines = [
     f'{name:<16} {config[name] or "-"}'
     for name in _METHOD
     if config[name] or name not in _RARE
   ]
-  total = 0
-  for p in plans:
-    count = len(p.runs.channel)
-    row = sum(
-      math.prod(shape) * np.dtype(dtype).itemsize
-      for shape, dtype in p.fields.values()
-    )
-    total += count * row
-    frames = [
-      program.frame for each in p.stages.values() for program in each.programs
-    ]
-    sizes = ', '.join(
-      '{}x{} seen as {}x{}'.format(*frame.canvas, *frame.view)
-      for frame in dict.fromkeys(frames)
-    )
-    lines.append(
-      f'{p.layer:<16} {count} images of {sizes}; '
-      f'at most {capacity.most(config, count, p.group)} at a time on a device; '
-      f'{_bytes(count * row)}'
-    )
+  lines += [_layer(config, p) for p in plans]
   count = sum(len(p.runs.channel) for p in plans)
   steps = sum(len(p.runs.channel) * sweep.steps(config, p) for p in plans)
   lines.append(
     f'{"in all":<16} {count} images, {steps} steps, '
-    f'{_bytes(total)} before compression'
+    f'{_bytes(sum(map(_size, plans)))} before compression'
   )
   return '\n'.join(lines)
 
@@ -83,7 +76,7 @@ def plan(config: config_dict.ConfigDict, plans: list[sweep.LayerPlan]) -> str:
 def notes(
   config: config_dict.ConfigDict, plans: list[sweep.LayerPlan]
 ) -> list[str]:
-  """Choices that were made for the user, a line each."""
+  """Returns the choices that were made for the user, a line each."""
   lines = []
   if config.box or '@' in (config.units or ''):
     return lines
@@ -100,49 +93,33 @@ def notes(
 def outcome(
   config: config_dict.ConfigDict, plans: list[sweep.LayerPlan], workdir: str
 ) -> list[str]:
-  """Where the results are, what to type next, and what failed, a line each.
+  """Returns where the results are, what failed, and what to type, in lines.
 
   Args:
     config: the configuration.
     plans: from `sweep.plan`, executed.
     workdir: of the results.
   """
-  made = count = 0
-  dead, wrong = [], []
-  for p in plans:
-    kept = store.open_(store.directory(workdir, p.layer))
-    rows = np.flatnonzero(store.read(kept, store.DONE))
-    found = {n: store.read(kept, n, rows) for n in ('score', 'activation')}
-    found[results.DEAD] = store.read_or(kept, results.DEAD, 0)[rows]
-    whole = results.finite(found)
-    made, count = made + len(rows), count + kept.count
-    for lines, failed in ((dead, found[results.DEAD] > 0), (wrong, ~whole)):
-      if failed.any():
-        lines.append(f'{p.layer} {failed.sum()} of {len(rows)}')
-  images = 'image' if count == 1 else 'images'
-  total = f'{made} {images}' if made == count else f'{made} of {count} {images}'
+  made = _made(plans, workdir)
+  images = 'image' if made.count == 1 else 'images'
+  partly = '' if made.done == made.count else f'{made.done} of '
   lines = [
-    f'results: {workdir} ({total})',
+    f'results: {workdir} ({partly}{made.count} {images})',
     f'next: python -m experiments.atlas --workdir={shlex.quote(workdir)}',
   ]
-  if dead:
+  if made.dead:
     lines.append(
-      f'dead, the gradient was zero at every step: {", ".join(dead)}'
+      f'dead, the gradient was zero at every step: {", ".join(made.dead)}'
     )
-  if wrong:
-    lines.append(f'the score is NaN or infinite: {", ".join(wrong)}')
-  broken = wrong and any(
-    finite.broken(program.recipe.model.params)
-    for p in plans
-    for each in p.stages.values()
-    for program in each.programs
-  )
+  if made.not_finite:
+    lines.append(f'the score is NaN or infinite: {", ".join(made.not_finite)}')
+  broken = bool(made.not_finite) and _weights_are_broken(plans)
   if broken:
     lines.append(
       'other seeds cannot help where weights are NaN or infinite: type '
       '--config.model with a file of finite weights, and --workdir=ANOTHER'
     )
-  if dead or (wrong and not broken):
+  if made.dead or (made.not_finite and not broken):
     lines.append(
       'to try these again from other seeds, type the same command with '
       f'--config.retries={config.retries + 3}'
@@ -150,7 +127,62 @@ def outcome(
   return lines
 
 
+def _layer(config: config_dict.ConfigDict, p: sweep.LayerPlan) -> str:
+  """Returns the line of a layer: its images, their sizes, batches and bytes."""
+  count = len(p.runs.channel)
+  frames = [
+    program.frame for each in p.stages.values() for program in each.programs
+  ]
+  sizes = ', '.join(
+    '{}x{} seen as {}x{}'.format(*frame.canvas, *frame.view)
+    for frame in dict.fromkeys(frames)
+  )
+  return (
+    f'{p.layer:<16} {count} images of {sizes}; '
+    f'at most {capacity.most(config, count, p.group)} at a time on a device; '
+    f'{_bytes(_size(p))}'
+  )
+
+
+def _size(p: sweep.LayerPlan) -> int:
+  """Returns the bytes of a layer's arrays before compression."""
+  row = sum(
+    math.prod(shape) * np.dtype(dtype).itemsize
+    for shape, dtype in p.fields.values()
+  )
+  return len(p.runs.channel) * row
+
+
+def _made(plans: list[sweep.LayerPlan], workdir: str) -> _Made:
+  """Counts the images of a workdir."""
+  done = count = 0
+  dead, not_finite = [], []
+  for p in plans:
+    kept = store.open_(store.directory(workdir, p.layer))
+    rows = np.flatnonzero(store.read(kept, store.DONE))
+    done, count = done + len(rows), count + kept.count
+    scores = {n: store.read(kept, n, rows) for n in ('score', 'activation')}
+    for lines, failed in (
+      (dead, store.read_or(kept, results.DEAD, 0)[rows] > 0),
+      (not_finite, ~results.finite(scores)),
+    ):
+      if failed.any():
+        lines.append(f'{p.layer} {failed.sum()} of {len(rows)}')
+  return _Made(done, count, dead, not_finite)
+
+
+def _weights_are_broken(plans: list[sweep.LayerPlan]) -> bool:
+  """Returns whether a network has weights that are NaN or infinite."""
+  return any(
+    finite.broken(program.recipe.model.params)
+    for p in plans
+    for each in p.stages.values()
+    for program in each.programs
+  )
+
+
 def _bytes(number: float | int) -> str:
+  """Returns a number of bytes with its unit."""
   for unit in ('B', 'KB', 'MB', 'GB'):
     if number < 1000:
       return f'{number:.3g} {unit}'

@@ -1,8 +1,8 @@
 """Many runs at once: one vmap, spread over this machine's devices.
 
-The only axis is 'unit'. `shard_map`, not automatic sharding: each device
-works on its own runs and never waits for another, whatever an optimizer's
-line search does.
+The mesh has one axis, 'unit'. Runs are spread by `shard_map`, not by automatic
+sharding: each device works on its own runs and never waits for another,
+whatever an optimizer's line search does.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ from vizjax.sweeps import alike
 
 UNIT = 'unit'
 
-# Steps in one call on an accelerator, at most: enough to hide the launch.
+# Most steps in one call on an accelerator: enough to hide the launch.
 LONGEST_CALL = 32
 
 
@@ -34,15 +34,15 @@ class Runner(NamedTuple):
   Attributes:
     start: (targets, keys) -> state.
     advance: (state, targets, keys, *, steps) -> state, trace [b, steps].
-      The state that is passed in is used up.
+      The state that is passed in is donated and cannot be used again.
     frame: (state) -> images that would be evaluated next.
     finish: (state, targets) -> {'image', 'score', 'step', 'activation'}, the
       records of `clean` as 'metric/NAME', mean and deviation of the scores
       under transforms as 'metric/robust_mean' and 'metric/robust_std', and the
-      first three of every further snapshot, as 'last/image'; besides an image
-      its 'code' where it has one.
+      first three arrays of every further snapshot, as 'last/image'. An image
+      of a generator has its 'code' besides.
     prepare: (targets, keys, *, steps) -> bytes that `advance` takes on a
-      device, 0 where that is not known. Compiles, and computes nothing.
+      device, 0 where JAX cannot tell. Compiles, and computes nothing.
   """
 
   start: Callable
@@ -52,8 +52,25 @@ class Runner(NamedTuple):
   prepare: Callable
 
 
+class FurtherResults(NamedTuple):
+  """The arrays that a run gives besides those of its result.
+
+  Attributes:
+    keep: snapshots besides the result: 'best', 'last', or of the procedure.
+    robust: `clean` under transforms, which scores the result again.
+    draws: number of these scores; every image is scored with the same keys.
+  """
+
+  keep: tuple[str, ...] = ()
+  robust: core.Recipe | None = None
+  draws: int = 1
+
+
+RESULT_ALONE = FurtherResults()
+
+
 def local_mesh() -> Mesh:
-  """All devices of this process in a row."""
+  """Returns all devices of this process in a row."""
   devices = jax.local_devices()
   kind = jax.sharding.AxisType.Auto
   return jax.make_mesh((len(devices),), (UNIT,), (kind,), devices=devices)
@@ -64,13 +81,11 @@ def runner(
   clean: core.Recipe,
   result: str,
   mesh: Mesh,
-  keep: tuple[str, ...] = (),
+  further: FurtherResults = RESULT_ALONE,
   *,
-  robust: core.Recipe | None = None,
-  draws: int = 1,
   group: int | None = None,
 ) -> Runner:
-  """Compiles nothing yet; each function compiles once for a shape of batch.
+  """Returns the functions of a batch. Each compiles once for a shape of batch.
 
   Args:
     recipe: how an image is made.
@@ -78,55 +93,24 @@ def runner(
     result: the snapshot that is kept: 'best', 'last', or 'next', the image
       after the last update, whose score is its 'activation'.
     mesh: of `local_mesh`; the batch must be a multiple of its size.
-    keep: further snapshots: 'best', 'last', or of the recipe's procedure.
-    robust: `clean` under transforms, to be scored again.
-    draws: how many times; of every image by the same keys.
+    further: arrays besides those of the result.
     group: runs in a row that see each other on the axis `metrics.REPLICATE`;
       the batch of a device must be a multiple of it.
   """
 
-  def start(recipe, targets, keys):
-    return core.init(recipe, targets, _split(keys)[0])
-
-  def step(recipe, state, targets, keys):
-    return core.advance(recipe, state, targets, _split(keys)[1])
-
-  def scan(recipe, state, targets, keys, *, steps):
-    return core.optimize(recipe, state, targets, _split(keys)[1], steps=steps)
-
-  def frame(recipe, state):
-    return recipe.parameterization.render(state.params)
-
-  def finish(recipes, state, targets):
-    return outputs.finish(*recipes, draws, result, keep, state, targets)
-
-  # Once for all four, and the weights once for both recipes.
-  whole = NamedSharding(mesh, PartitionSpec())
-  recipe = jax.device_put(recipe, whole)
-  clean, robust = (
-    one
-    and dataclasses.replace(
-      one, model=recipe.model, parameterization=recipe.parameterization
+  def finish_run(recipes, state, targets):
+    return outputs.finish(
+      *recipes, further.draws, result, further.keep, state, targets
     )
-    for one in (clean, robust)
-  )
-  clean, robust = jax.device_put((clean, robust), whole)
 
+  recipes = _placed((recipe, clean, further.robust), mesh)
+  recipe, *_ = recipes
   spread = functools.partial(_spread, mesh=mesh, group=group)
-  start = spread(start, recipe)
-  scan = spread(scan, recipe, donate=1)
-  step = spread(step, recipe, donate=1)
-  frame = spread(frame, recipe)
-  finish = spread(finish, (recipe, clean, robust))
-
-  def loop(state, targets, keys, *, steps):
-    # XLA runs the body of a loop more slowly than a program on the CPU
-    # (AlexNet: by a third), and there a launch a step costs nothing.
-    traces = []
-    for _ in range(steps):
-      state, trace = step(state, targets, keys)
-      traces.append(trace)
-    return state, jax.tree.map(lambda *parts: jnp.stack(parts, 1), *traces)
+  start = spread(_start_run, recipe)
+  step = spread(_step_run, recipe, donate=1)
+  scan = spread(_scan_run, recipe, donate=1)
+  frame = spread(_frame_run, recipe)
+  finish = spread(finish_run, recipes)
 
   def prepare(targets, keys, *, steps):
     state = start.shapes(targets, keys)
@@ -136,17 +120,17 @@ def runner(
     else:
       program = scan.program(state, targets, keys, steps=steps)
     finish.program(state, targets)
-    return _taken(program)
+    return _bytes_taken(program)
 
-  advance = loop if _on_cpu() else scan
+  advance = functools.partial(_advance_stepwise, step) if _on_cpu() else scan
   return Runner(start, advance, frame, finish, prepare)
 
 
 def steps_per_call(steps: int, *every: int | None) -> int:
-  """How many steps one call of `advance` makes, the same in every call.
+  """Returns the number of steps that each call of `advance` makes.
 
-  A divisor of `steps` (and of each `every`), so that one compilation serves.
-  On the CPU, where a call is a loop of steps, one.
+  The number divides `steps` and each `every`, so that one compilation serves.
+  On the CPU, where a call is a loop of programs of one step, it is one.
   """
   if _on_cpu():
     return 1
@@ -162,8 +146,99 @@ def _on_cpu() -> bool:
 
 
 def _split(key: Key[Array, '']) -> Key[Array, '2']:
-  """The key of the start, and the key of the steps."""
+  """Returns the key of the start, and the key of the steps."""
   return jax.random.split(key)
+
+
+def _placed(
+  recipes: tuple[core.Recipe | None, ...], mesh: Mesh
+) -> tuple[core.Recipe | None, ...]:
+  """Copies recipes onto every device, with the weights of the first for all."""
+  whole = NamedSharding(mesh, PartitionSpec())
+  first, *others = recipes
+  first = jax.device_put(first, whole)
+  others = [
+    recipe
+    and dataclasses.replace(
+      recipe, model=first.model, parameterization=first.parameterization
+    )
+    for recipe in others
+  ]
+  return first, *jax.device_put(others, whole)
+
+
+def _start_run(recipe, targets, keys):
+  return core.init(recipe, targets, _split(keys)[0])
+
+
+def _step_run(recipe, state, targets, keys):
+  return core.advance(recipe, state, targets, _split(keys)[1])
+
+
+def _scan_run(recipe, state, targets, keys, *, steps):
+  return core.optimize(recipe, state, targets, _split(keys)[1], steps=steps)
+
+
+def _frame_run(recipe, state):
+  return recipe.parameterization.render(state.params)
+
+
+def _advance_stepwise(step, state, targets, keys, *, steps):
+  """Makes steps by a program of one step, as `_scan_run` does in one program.
+
+  XLA runs the body of a loop more slowly than a program on the CPU (AlexNet:
+  by a third), and on the CPU the launch of a program costs nothing.
+  """
+  traces = []
+  for _ in range(steps):
+    state, trace = step(state, targets, keys)
+    traces.append(trace)
+  return state, jax.tree.map(lambda *parts: jnp.stack(parts, 1), *traces)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _SpreadFunction:
+  """A function of (recipe, run ...), called with (batch ...).
+
+  Attributes:
+    mapped: (recipe, batch ...) -> outputs, jitted.
+    recipe: the first argument of `mapped`, on every device.
+    split: the sharding of the batch.
+    programs: `mapped` as compiled so far, by shapes and static arguments.
+  """
+
+  mapped: Callable
+  recipe: PyTree
+  split: NamedSharding
+  programs: dict = dataclasses.field(default_factory=dict)
+
+  def __call__(self, *batch: PyTree, **static: int) -> PyTree:
+    """Returns the outputs; compiles first where this was not done."""
+    batch = jax.device_put(batch, self.split)
+    return self.program(*batch, **static)(self.recipe, *batch)
+
+  def program(self, *batch: PyTree, **static: int) -> Any:
+    """Returns the compiled program for a batch of arrays or of shapes."""
+    leaves, tree = jax.tree.flatten(batch)
+    key = (tree, *((a.shape, a.dtype) for a in leaves), *static.values())
+    if key not in self.programs:
+      batch = jax.tree.map(self._shape, batch)
+      self.programs[key] = self.lower(*batch, **static).compile()
+    return self.programs[key]
+
+  def lower(self, *batch: PyTree, **static: int) -> Any:
+    """Returns the program before it is compiled."""
+    return self.mapped.lower(self.recipe, *batch, **static)
+
+  def shapes(self, *batch: PyTree, **static: int) -> PyTree:
+    """Returns the shapes of the outputs; nothing is computed."""
+    return self.mapped.eval_shape(self.recipe, *batch, **static)
+
+  def _shape(self, leaf: Any) -> jax.ShapeDtypeStruct:
+    weak = getattr(leaf, 'weak_type', False)
+    return jax.ShapeDtypeStruct(
+      leaf.shape, leaf.dtype, sharding=self.split, weak_type=weak
+    )
 
 
 def _spread(
@@ -173,9 +248,8 @@ def _spread(
   mesh: Mesh,
   group: int | None = None,
   donate: int | None = None,
-) -> Callable:
+) -> _SpreadFunction:
   """Maps a function of (recipe, run ...) over runs and over devices."""
-  split = NamedSharding(mesh, PartitionSpec(UNIT))
 
   @functools.partial(
     jax.jit,
@@ -184,20 +258,13 @@ def _spread(
     compiler_options=alike.options(),
   )
   def mapped(recipe, *batch, **static):
-    def local(recipe, *batch):
-      one = functools.partial(function, **static)
-      one = alike.alike(one) if _on_cpu() else one
-      one = functools.partial(one, recipe)
-      if group is None:
-        return jax.vmap(one)(*batch)
-      # The runs of a unit side by side, on an axis that has a name.
-      grouped = lambda a: a.reshape(-1, group, *a.shape[1:])
-      several = jax.vmap(one, axis_name=metrics.REPLICATE)
-      found = jax.vmap(several)(*jax.tree.map(grouped, batch))
-      return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), found)
+    def on_device(recipe, *batch):
+      of_run = functools.partial(function, **static)
+      of_run = alike.alike(of_run) if _on_cpu() else of_run
+      return _over_runs(functools.partial(of_run, recipe), group)(*batch)
 
     return jax.shard_map(
-      local,
+      on_device,
       mesh=mesh,
       in_specs=(PartitionSpec(), *[PartitionSpec(UNIT)] * len(batch)),
       out_specs=PartitionSpec(UNIT),
@@ -205,34 +272,28 @@ def _spread(
       check_vma=False,
     )(recipe, *batch)
 
-  programs = {}  # compiled, by shapes and what is static
-
-  def program(*batch, **static):
-    leaves, tree = jax.tree.flatten(batch)
-    key = (tree, *((a.shape, a.dtype) for a in leaves), *static.values())
-    if key not in programs:
-      batch = jax.tree.map(_like, batch)
-      programs[key] = mapped.lower(recipe, *batch, **static).compile()
-    return programs[key]
-
-  def _like(leaf):
-    weak = getattr(leaf, 'weak_type', False)
-    return jax.ShapeDtypeStruct(
-      leaf.shape, leaf.dtype, sharding=split, weak_type=weak
-    )
-
-  def call(*batch: Any, **static: int) -> PyTree:
-    batch = jax.device_put(batch, split)
-    return program(*batch, **static)(recipe, *batch)
-
-  call.program = program
-  call.shapes = functools.partial(mapped.eval_shape, recipe)
-  call.lower = lambda *batch, **static: mapped.lower(recipe, *batch, **static)
-  return call
+  return _SpreadFunction(
+    mapped, recipe, NamedSharding(mesh, PartitionSpec(UNIT))
+  )
 
 
-def _taken(program: Any) -> int:
-  """Bytes on a device while a program runs, its arguments included."""
+def _over_runs(of_run: Callable, group: int | None) -> Callable:
+  """Maps a function of one run over the runs [b, ...] of a device."""
+  if group is None:
+    return jax.vmap(of_run)
+  of_group = jax.vmap(of_run, axis_name=metrics.REPLICATE)
+  split = lambda a: a.reshape(-1, group, *a.shape[1:])
+  join = lambda a: a.reshape(-1, *a.shape[2:])
+
+  def of_batch(*batch):
+    groups = jax.tree.map(split, batch)
+    return jax.tree.map(join, jax.vmap(of_group)(*groups))
+
+  return of_batch
+
+
+def _bytes_taken(program: Any) -> int:
+  """Returns the bytes that a program and its arguments take on a device."""
   memory = program.memory_analysis()
   if memory is None:
     return 0

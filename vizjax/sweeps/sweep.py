@@ -3,7 +3,7 @@
   plans = sweep.plan(config)
   sweep.execute(config, plans, workdir)
 
-Executing again after a crash does what is missing and nothing else.
+Executing again after a crash makes the missing runs and nothing else.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,12 +16,15 @@ import jax
 from ml_collections import config_dict
 import numpy as np
 
+from vizjax import core
+from vizjax import scales as scales_
 from vizjax.build import assemble
 from vizjax.build import frames as frames_
 from vizjax.build import reach
 from vizjax.build import runs
 from vizjax.build import stages
 from vizjax.build import vocabulary
+from vizjax.photographs import files as files_
 from vizjax.sweeps import batches
 from vizjax.sweeps import capacity
 from vizjax.sweeps import compilation
@@ -33,62 +36,65 @@ from vizjax.sweeps import results
 from vizjax.workdir import folders
 from vizjax.workdir import store
 
-# Runs that a file holds, where the configuration says nothing of batches.
+# Runs in a file where config.batch is None.
 _CHUNK = 64
 
 
 class LayerPlan(NamedTuple):
-  """All that is to be made of one layer."""
+  """The runs of one layer, and how they are made and stored."""
 
   layer: str
   runs: runs.Runs
   stages: dict[bool, stages.Stages]  # by whether runs are boxed
-  columns: dict[str, np.ndarray]  # [n, ...] what is known beforehand
+  columns: dict[str, np.ndarray]  # [n, ...], known before the runs are made
   fields: dict[str, tuple[tuple[int, ...], Any]]  # shape of a row, dtype
-  chunk: int  # runs that a file holds
+  chunk: int  # runs in a file
   group: int | None  # runs in a row that are made together, if any
   labels: tuple[str, ...]  # names of the units; () where they have none
-  network: list[list]  # name, kind, inputs and shape of each of its layers
+  network: list[list]  # name, kind, inputs and shape of each layer
   weights: str  # a hash of the networks, and of the files that are read
-
-
-class _Job(NamedTuple):
-  """What is to be made of a layer."""
-
-  plan: LayerPlan
-  kept: store.Store
-  missing: dict[int, np.ndarray]  # rows, by the number of their chunk
-  tried: np.ndarray  # [n] how often each row of these was tried before
 
 
 class Progress(NamedTuple):
   """How far an execution is."""
 
   layer: str
-  units: int  # runs that are done, of this layer
-  count: int  # that are, once this process has done its share
+  units: int  # finished runs of this layer
+  count: int  # finished runs of it once this process has done its share
   steps: int  # steps of single runs made by the last call
-  compiling: bool = False  # whether its programs are still compiled
+  compiling: bool = False  # whether the layer's programs are being compiled
+
+
+class _Loaded(NamedTuple):
+  """The networks and photographs of a configuration, loaded for all layers."""
+
+  net: core.Model
+  others: dict[str, core.Model]  # by the names that formulas call them by
+  scales: scales_.Scales | None
+  photographs: tuple[files_.Photograph, ...]  # that images start from
+  network: list[list]  # as in `LayerPlan`
+  weights: str  # as in `LayerPlan`
+
+
+class _Job(NamedTuple):
+  """The runs of a layer that this process makes."""
+
+  plan: LayerPlan
+  kept: store.Store
+  missing: dict[int, np.ndarray]  # rows, by the number of their chunk
+  tried: np.ndarray  # [n], attempts already made of each missing row, else -1
 
 
 def plan(config: config_dict.ConfigDict) -> list[LayerPlan]:
-  """What a configuration asks for, checked down to the shapes.
+  """Plans the runs of every layer, and checks them down to the shapes.
 
   Raises:
-    UserError: the configuration asks for what cannot be.
-    OSError: a file that it names cannot be read.
+    UserError: a value of the configuration is wrong, or does not suit another.
+    OSError: a file of the configuration cannot be read.
   """
-  net = assemble.model(config)
-  others = assemble.networks(config)
-  scales = stages.scales(config, net)
-  photographs = () if scales is None else scales.photographs
-  network = provenance.network(net)
-  networks = (net, *(model for _, model in sorted(others.items())))
-  weights = provenance.weights(config, networks, photographs)
-  return [
-    _plan_layer(config, net, others, scales, layer, network, weights)
-    for layer in assemble.layers(config, net)
-  ]
+  loaded = _load(config)
+  layers = assemble.layers(config, loaded.net)
+  return [_plan_layer(config, loaded, layer) for layer in layers]
 
 
 def check(
@@ -96,16 +102,16 @@ def check(
   plans: list[LayerPlan],
   workdir: str,
 ) -> None:
-  """Refuses a workdir that `execute` refuses, and writes nothing.
+  """Refuses a workdir that `execute` would refuse. Writes nothing.
 
   Args:
     config: the configuration.
     plans: from `plan`.
-    workdir: a directory, there or not.
+    workdir: a directory, which need not exist.
 
   Raises:
-    UserError: it belongs to something else.
-    OSError: it cannot be read.
+    UserError: the workdir belongs to another run.
+    OSError: the workdir cannot be read.
   """
   store.check(workdir, _made_by(config, plans, ''), *_rules(config, plans))
 
@@ -119,23 +125,23 @@ def execute(
   watch: Callable[[LayerPlan, batches.Moment], None] | None = None,
   here: hosts.Hosts = hosts.ALONE,
 ) -> None:
-  """Makes what is missing in a workdir, or this process's share of it.
+  """Makes the missing runs of a workdir, or this process's share of them.
 
   Args:
     config: the configuration.
     plans: from `plan`.
     workdir: a new directory, or one of an earlier run of the same plan.
     report: is called after every few steps, and while programs are compiled.
-      If it raises KeyboardInterrupt, the batch at hand is kept as it is, and
-      goes on when executed again.
+      If `report` raises KeyboardInterrupt, the current batch is kept as it is,
+      and the next execution resumes it.
     source: text of the configuration's file, to be kept.
-    watch: is shown where a batch stands, every config.every steps.
-    here: which process this is; all of them execute the same.
+    watch: is called with the state of a batch every config.every steps.
+    here: which process this is; all processes execute the same plans.
 
   Raises:
-    UserError: the workdir belongs to something else, or an image is too large
-      for the memory there is.
-    OSError: it cannot be written.
+    UserError: the workdir belongs to another run, or an image is too large for
+      the free memory.
+    OSError: the workdir cannot be written.
   """
   new, opened = _opened(config, plans, workdir, source, here)
   jobs = _jobs(opened, here)
@@ -160,7 +166,7 @@ def execute(
             each.result()
           written = [writer.submit(_commit, job.kept, rows, arrays)]
           del arrays
-        del work  # and its weights, before the next one asks what is free
+        del work  # and its weights, before the next layer asks for free memory
       for each in written:
         each.result()
     except capacity.Exhausted:
@@ -173,74 +179,117 @@ def execute(
 
 
 def steps(config: config_dict.ConfigDict, p: LayerPlan) -> int:
-  """Steps of a run of a layer, at all its sizes."""
+  """Returns the steps of a run of a layer, at all its sizes."""
   return config.steps * max(len(each.programs) for each in p.stages.values())
 
 
-def _plan_layer(
-  config, net, others, scales, layer: str, network, weights
-) -> LayerPlan:
-  last = stages.last(config, scales)
+def _load(config) -> _Loaded:
+  net = assemble.model(config)
+  others = assemble.networks(config)
+  scales = stages.scales(config, net)
   photographs = () if scales is None else scales.photographs
-  table = assemble.runs(last, net, layer, len(photographs))
-  count = len(table.channel)
-  chunk = math.ceil(count / math.ceil(count / (config.batch or _CHUNK)))
+  networks = (net, *(model for _, model in sorted(others.items())))
+  return _Loaded(
+    net,
+    others,
+    scales,
+    photographs,
+    provenance.network(net),
+    provenance.weights(config, networks, photographs),
+  )
+
+
+def _plan_layer(config, loaded: _Loaded, layer: str) -> LayerPlan:
+  last = stages.last(config, loaded.scales)
+  table = assemble.runs(last, loaded.net, layer, len(loaded.photographs))
   group = reach.group(last)
-  chunk = math.ceil(chunk / (group or 1)) * (group or 1)
-  found = {
-    bool(boxed): stages.of(
+  chunk = _chunk(config, len(table.channel), group)
+  stages_ = {
+    boxed: stages.of(
       config,
-      net,
+      loaded.net,
       layer,
-      others,
-      scales,
-      boxed=bool(boxed),
+      loaded.others,
+      loaded.scales,
+      boxed=boxed,
       runs=capacity.most(config, chunk, group),
     )
-    for boxed in np.unique(table.boxed)
+    for boxed in map(bool, np.unique(table.boxed))
   }
-  frames = {boxed: each.programs[-1].frame for boxed, each in found.items()}
-  # What is written of every run besides what its program gives.
-  columns = {
+  columns = _columns(last, loaded.net, table, stages_)
+  return LayerPlan(
+    layer,
+    table,
+    stages_,
+    columns,
+    _fields(config, table, stages_, columns),
+    chunk,
+    group,
+    provenance.labels(config, loaded.net, layer, loaded.photographs),
+    loaded.network,
+    loaded.weights,
+  )
+
+
+def _chunk(config, count: int, group: int | None) -> int:
+  """Returns the runs in a file: files of equal size, groups undivided."""
+  files = math.ceil(count / (config.batch or _CHUNK))
+  group = group or 1
+  return math.ceil(math.ceil(count / files) / group) * group
+
+
+def _columns(
+  config, net: core.Model, table: runs.Runs, stages_: dict[bool, stages.Stages]
+) -> dict[str, np.ndarray]:
+  """Returns the stored columns [n, ...] that are known beforehand."""
+  frames = {boxed: each.programs[-1].frame for boxed, each in stages_.items()}
+  return {
     # channel, row, column
     'unit': np.stack([table.channel, table.y, table.x], -1),
     # 1 maximized, -1 minimized
     'sign': table.sign,
     'replicate': table.replicate,
-    # The part of the full image that it was made on.
+    # The part of the full image that the image was made on.
     'box': table.box,
-    # Height and width of what `image` holds of it.
+    # Height and width of the image, from the top left of the array `image`.
     'size': np.array([frames[bool(b)].canvas for b in table.boxed], np.int32),
-    # The part of that which the unit sees.
-    'seen': assemble.seen(last, net, table, frames),
+    # The part of the image that the unit sees.
+    'seen': assemble.seen(config, net, table, frames),
   }
-  rows = {
+
+
+def _fields(
+  config,
+  table: runs.Runs,
+  stages_: dict[bool, stages.Stages],
+  columns: dict[str, np.ndarray],
+) -> dict[str, tuple[tuple[int, ...], Any]]:
+  """Returns shape and dtype of a row of every stored array."""
+  fields = {
     name: (column.shape[1:], np.int32) for name, column in columns.items()
   }
-  for boxed, each in found.items():
+  for boxed, each in stages_.items():
     for name, like in stages.outputs(config, each, table, boxed).items():
-      shape, _ = rows.get(name, (like.shape, None))
-      rows[name] = (tuple(map(max, shape, like.shape)), like.dtype)
-  for name, (shape, _) in rows.items():
+      # One array holds the images of boxed runs and of others.
+      shape, _ = fields.get(name, (like.shape, None))
+      fields[name] = (tuple(map(max, shape, like.shape)), like.dtype)
+  for name, (shape, _) in fields.items():
     if name.split('/')[-1] == 'image':
-      rows[name] = (shape, config.image_dtype)
-  image, _ = rows['image']
-  frames = max(stages.frames(config, each) for each in found.values())
+      fields[name] = (shape, config.image_dtype)
+  image, _ = fields['image']
+  frames = max(stages.frames(config, each) for each in stages_.values())
   if frames:
-    rows['frames'] = ((frames, *image), config.image_dtype)
-  rows |= results.FIELDS
-  labels = provenance.labels(config, net, layer, photographs)
-  return LayerPlan(
-    layer, table, found, columns, rows, chunk, group, labels, network, weights
-  )
+    fields['frames'] = ((frames, *image), config.image_dtype)
+  return fields | results.FIELDS
 
 
 def _opened(
   config, plans: list[LayerPlan], workdir: str, source: str, here: hosts.Hosts
 ) -> tuple[bool, list[_Job]]:
-  """Whether the workdir is new, and what is missing, layer by layer.
+  """Opens a workdir; process 0 makes the arrays and the rows that it lacks.
 
-  Process 0 makes the arrays, and the rows that they lack.
+  Returns:
+    Whether the workdir is new, and the missing runs of each layer.
   """
   made_by = _made_by(config, plans, source)
   if here.count > 1:
@@ -259,13 +308,13 @@ def _opened(
   def look():
     return [_job(config, workdir, p) for p in plans]
 
-  # Nobody writes before everybody has seen what is missing.
+  # No process writes before every process knows which runs are missing.
   new = hosts.together(here, begin if here.index == 0 else lambda: False)
   return new, hosts.together(here, look)
 
 
 def _made_by(config, plans: list[LayerPlan], source: str) -> dict[str, Any]:
-  """The content of config.json of a new workdir."""
+  """Returns the content of config.json of a new workdir."""
   made_by = provenance.of(config, source)
   return made_by | {
     'fingerprint': plans[0].weights,
@@ -278,7 +327,7 @@ def _made_by(config, plans: list[LayerPlan], source: str) -> dict[str, Any]:
 
 
 def _rules(config, plans: list[LayerPlan]) -> tuple[dict, dict, Callable]:
-  """How `store` compares a workdir with the configuration."""
+  """Returns the rules by which `store` compares a workdir with the config."""
   # A workdir of an older version lacks the fields that are newer.
   defaults = assemble.config().to_dict()
   grows = {'layer': None, 'units': None, 'replicates': growth.fixed(config)}
@@ -286,11 +335,11 @@ def _rules(config, plans: list[LayerPlan]) -> tuple[dict, dict, Callable]:
 
 
 def _job(config, workdir: str, p: LayerPlan) -> _Job:
-  """The missing rows of a layer, and its plan in the order of its arrays."""
+  """Returns the missing rows of a layer, its plan in the order of its rows."""
   kept = store.open_(store.directory(workdir, p.layer))
   rows = growth.at(kept, p.columns)
-  # Rows that the config does not ask for stand for its first run: none of
-  # them is missing.
+  # A row that the config does not ask for gets its first run, and is never
+  # missing.
   places_ = np.zeros(kept.count, int)
   places_[rows] = np.arange(len(rows))
   table = runs.Runs(p.layer, *(column[places_] for column in p.runs[1:]))
@@ -305,7 +354,7 @@ def _job(config, workdir: str, p: LayerPlan) -> _Job:
 
 
 def _jobs(jobs: list[_Job], here: hosts.Hosts) -> list[_Job]:
-  """This process's share, in the order of the network."""
+  """Returns this process's share of the jobs, in the order of the network."""
   pieces = [(i, number) for i, job in enumerate(jobs) for number in job.missing]
   costs = [_cost(job.plan) for job in jobs]
   work = [costs[i] * len(jobs[i].missing[number]) for i, number in pieces]
@@ -318,7 +367,7 @@ def _jobs(jobs: list[_Job], here: hosts.Hosts) -> list[_Job]:
 
 
 def _cost(p: LayerPlan) -> int:
-  """What a step of a run takes, in numbers that the network computes."""
+  """Returns the cost of a step of a run: the activations that it computes."""
   return sum(
     act.size
     for each in p.stages.values()
@@ -328,7 +377,7 @@ def _cost(p: LayerPlan) -> int:
 
 
 def _prepared(config, job: _Job, mesh) -> dict[bool, capacity.Work]:
-  """The programs of a job, compiled."""
+  """Returns the compiled programs of a job, by whether runs are boxed."""
   rows = np.concatenate(list(job.missing.values()))
   boxed = job.plan.runs.boxed[rows]
   return {
@@ -341,7 +390,7 @@ def _prepared(config, job: _Job, mesh) -> dict[bool, capacity.Work]:
 
 
 def _wait(following: futures.Future, job: _Job, report) -> None:
-  """Until a job's programs are compiled; an interruption is answered before."""
+  """Waits until a job's programs are compiled; `report` may interrupt it."""
   now = Progress(job.plan.layer, *_done(job), 0, compiling=True)
   while not futures.wait([following], timeout=0.2).done:
     report(now)
@@ -350,10 +399,11 @@ def _wait(following: futures.Future, job: _Job, report) -> None:
 def _fitted(
   config, job: _Job, following: futures.Future, prepare
 ) -> dict[bool, capacity.Work]:
-  """The programs of a job, for as many runs at a time as fit by now.
+  """Returns the programs of a job, for as many runs at a time as fit now.
 
-  They were compiled while the arrays of the layer before were on the device:
-  what is free is asked once more. Nothing is compiled again for the same size.
+  The programs were compiled while the arrays of the layer before were on the
+  device, so the free memory is measured again. A program of the same size is
+  not compiled again.
   """
   try:
     work = following.result()
@@ -370,7 +420,7 @@ def _fitted(
 
 
 def _done(job: _Job) -> tuple[int, int]:
-  """How many runs of a layer are done, and will be by this process's share."""
+  """Counts a layer's finished runs: now, and after this process's share."""
   finished = store.read(job.kept, store.DONE) > 0
   done = int((finished & (job.tried < 0)).sum())
   return done, done + sum(map(len, job.missing.values()))
@@ -379,9 +429,8 @@ def _done(job: _Job) -> tuple[int, int]:
 def _batches(
   config, job: _Job, work: dict[bool, capacity.Work], mesh, report, watch
 ) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
-  """The rows and the arrays of each batch; those that failed come again."""
+  """Yields the rows and arrays of each batch; failed runs are made again."""
   p, tried = job.plan, job.tried.copy()
-  fields_ = {n: f for n, f in p.fields.items() if n not in p.columns}
   done, count = _done(job)
   if any(each.scales is not None for each in p.stages.values()):
     # A size is compiled when the first batch comes to it.
@@ -393,31 +442,20 @@ def _batches(
         attempt = int(tried[left[0]])
         part = left[tried[left] == attempt][: work[kind].batch]
         batch = _batch(config, job, each, part, work[kind].batch, attempt)
-        first = (job.tried[part] == attempt).all()
+        # A retry makes steps that the whole does not count.
+        counted = (job.tried[part] == attempt).all()
 
-        def call(steps, done=done, first=first):
-          report(Progress(p.layer, done, count, steps if first else 0))
+        def call(steps, done=done, counted=counted):
+          report(Progress(p.layer, done, count, steps if counted else 0))
 
-        try:
-          found = batches.run(
-            batch,
-            work[kind].runner,
-            call,
-            watch and functools.partial(watch, p),
-          )
-        except jax.errors.JaxRuntimeError as error:
-          if not capacity.exhausted(error):
-            raise
+        made = _run(p, batch, work[kind].runner, attempt, call, watch)
+        if made is None:
           work[kind] = capacity.halved(work[kind], mesh)
           continue
-        seeds = batch.table.seed[part]
-        found = results.judged(found, seeds, attempt)
-        failed = results.together(results.failed(found), p.group)
-        # Nothing of a batch is held while the next one is made.
-        arrays = results.rows(fields_, found)
-        del found
+        arrays, failed = made
+        del made
         yield part, arrays
-        del arrays
+        del arrays  # Nothing of a batch is held while the next one is made.
         again = part[failed] if attempt < config.retries else part[:0]
         tried[again] += 1
         left = np.concatenate([left[~np.isin(left, part)], again])
@@ -428,7 +466,7 @@ def _batches(
 def _batch(
   config, job: _Job, each: stages.Stages, part: np.ndarray, size: int, attempt
 ) -> batches.Batch:
-  """Some rows as a batch; if it is not full the last are made several times."""
+  """Returns some rows as a batch; the last are repeated until it is full."""
   p = job.plan
   spare = np.resize(part[-(p.group or 1) :], size - len(part))
   return batches.Batch(
@@ -441,10 +479,35 @@ def _batch(
   )
 
 
+def _run(
+  p: LayerPlan, batch: batches.Batch, runner, attempt: int, call, watch
+) -> tuple[dict[str, np.ndarray], np.ndarray] | None:
+  """Makes a batch.
+
+  Returns:
+    The arrays of the rows as they are stored, and whether each run [b] failed;
+    None where the memory of a device is too small for the batch.
+  """
+  try:
+    found = batches.run(
+      batch, runner, call, watch and functools.partial(watch, p)
+    )
+  except jax.errors.JaxRuntimeError as error:
+    if not capacity.exhausted(error):
+      raise
+    return None
+  seeds = batch.table.seed[batch.rows[: batch.count]]
+  found = results.judged(found, seeds, attempt)
+  failed = results.together(results.failed(found), p.group)
+  fields = {n: f for n, f in p.fields.items() if n not in p.columns}
+  return results.rows(fields, found), failed
+
+
 def _commit(
   kept: store.Store, rows: np.ndarray, arrays: dict[str, np.ndarray]
 ) -> None:
-  # A store of an older version lacks the fields that are newer.
+  """Writes the arrays of a batch, and removes the file of its interruption."""
+  # A store of an older version lacks newer fields.
   known = {n: array for n, array in arrays.items() if n in kept.arrays}
   store.write(kept, rows, known)
   attempt = int(arrays[results.RETRIES][0])
@@ -452,7 +515,7 @@ def _commit(
 
 
 def _fingerprint(config, plans: list[LayerPlan]) -> str:
-  """The hash of older versions: of the layers that are asked for."""
+  """Returns the hash of older versions: of the layers that are asked for."""
   parts = []
   for p in plans:
     for each in p.stages.values():
