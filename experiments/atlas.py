@@ -73,24 +73,15 @@ def main() -> None:
 
 
 def _written() -> pathlib.Path:
-  bars = {}
-
-  def report(layer, done, count):
-    if layer not in bars:
-      bars[layer] = launch.bar(
-        '{desc}: {n_fmt} of {total_fmt} images, {remaining} left',
-        desc=layer,
-        total=count,
-        unit=' images',
-        delay=2,  # a small site is there before
-      )
-    bars[layer].update()
-    if done == count:
-      bars[layer].close()
-
-  return site.write(
-    _WORKDIR.value, contrast=_CONTRAST.value, out=_OUT.value, report=report
-  )
+  line = '{desc}: {n_fmt} of {total_fmt} images, {remaining} left'
+  # A small site is written before two seconds have passed.
+  with launch.Bars(line, unit=' images', delay=2) as bars:
+    return site.write(
+      _WORKDIR.value,
+      contrast=_CONTRAST.value,
+      out=_OUT.value,
+      report=lambda layer, _, count: bars.of(layer, total=count).update(),
+    )
 
 
 def _server() -> server.ThreadingHTTPServer:

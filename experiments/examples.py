@@ -78,13 +78,14 @@ def search(
     f'crops of {size / 1e6:.1f} MB, uncompressed',
     flush=True,
   )
-  with launch.patient() as stop, _Bars() as bars:
+  watch = _Watch()
+  with launch.patient() as stop, launch.Bars(unit=' photographs') as bars:
 
     def report(progress):
-      bars.report(progress)
+      watch.report(bars, progress)
       stop()
 
-    found = search_.search(plan, batch=batch, report=report, due=bars.due)
+    found = search_.search(plan, batch=batch, report=report, due=watch.due)
   for name, why in found['skipped'][:_LISTED]:
     print(f'skipped {name}: {why}', file=sys.stderr)
   more = len(found['skipped']) - _LISTED
@@ -93,38 +94,24 @@ def search(
   print(
     f'{workdir.rstrip("/")}/examples: {min(k, found["count"])} of '
     f'{found["count"]} photographs for each channel, '
-    f'{len(found["skipped"])} skipped{bars.rate()}'
+    f'{len(found["skipped"])} skipped{watch.rate()}'
   )
 
 
-class _Bars:
-  """How far a search is, a bar for each part of it; and how long it takes."""
+class _Watch:
+  """How far a search is, and how long its parts take."""
 
   def __init__(self):
-    self.bar = self.what = None
+    self.what = None
     self.rates = []
     self.written = time.monotonic()
 
-  def __enter__(self):
-    return self
-
-  def __exit__(self, *raised):
-    if self.bar is not None:
-      self.bar.close()
-
-  def report(self, progress: search_.Progress) -> None:
+  def report(self, bars: launch.Bars, progress: search_.Progress) -> None:
     if progress.what != self.what:
-      self.__exit__()
       self.what, self.first = progress.what, progress.done
       self.began = time.monotonic()
-      self.bar = launch.bar(
-        '{desc}: {n_fmt} of {total_fmt}, {rate_fmt}, {remaining} left',
-        desc=progress.what,
-        total=progress.count,
-        initial=progress.done,
-        unit=' photographs',
-      )
-    self.bar.update(progress.done - self.bar.n)
+    bar = bars.of(progress.what, total=progress.count, initial=progress.done)
+    bar.update(progress.done - bar.n)
     if progress.what == 'photographs' and progress.done == progress.count:
       passed = time.monotonic() - self.began
       self.rates = [(progress.done - self.first) / max(passed, 1e-9)]

@@ -4,7 +4,7 @@ What the user can mend is one line and exit status 2. An exception of the user's
 own code is its traceback and its place; any other one is a bug of vizjax, and
 its traceback asks for a report; both end with exit status 1.
 
-And the bar by which a launcher tells how far it is.
+And the bars by which a launcher tells how far it is.
 """
 
 from collections.abc import Callable, Iterator
@@ -30,6 +30,8 @@ import tqdm
 from vizjax import errors
 from vizjax.errors import UserError
 
+# What a bar says where there is no terminal, as tqdm's bar_format.
+LINE = '{desc}: {n_fmt} of {total_fmt}, {rate_fmt}, {remaining} left'
 
 # Ctrl-C; a cluster that wants its machine; a terminal that closes; Slurm.
 _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
@@ -169,8 +171,49 @@ def _again(dropped: Any) -> None:
   signal.setitimer(signal.ITIMER_REAL, 0.01)
 
 
-def bar(line: str, **options: Any) -> tqdm.tqdm:
-  """A bar on a terminal; elsewhere a line now and then.
+class Bars:
+  """A bar for each part of some work; one is open at a time.
+
+    with launch.Bars(unit=' images') as bars:
+      bars.of('photographs', total=100).update(32)
+
+  Args:
+    line: as of `bar`.
+    options: of tqdm, the same for every part.
+  """
+
+  def __init__(self, line: str = LINE, **options: Any):
+    self.line, self.options = line, options
+    self.part = self.bar = None
+
+  def __enter__(self) -> 'Bars':
+    return self
+
+  def __exit__(self, *raised: Any) -> None:
+    self.close()
+
+  def of(self, part: str, **options: Any) -> tqdm.tqdm:
+    """Returns the bar of a part; a new part closes the bar of the last one.
+
+    Args:
+      part: what the bar is of, as tqdm's `desc`.
+      options: of tqdm, for the bar of a new part.
+    """
+    if part != self.part:
+      self.close()
+      self.part = part
+      self.bar = bar(self.line, desc=part, **self.options, **options)
+    return self.bar
+
+  def close(self) -> None:
+    """Closes the bar that is open, if any."""
+    if self.bar is not None:
+      self.bar.close()
+    self.part = self.bar = None
+
+
+def bar(line: str = LINE, **options: Any) -> tqdm.tqdm:
+  """Returns a bar on a terminal; elsewhere a line now and then.
 
   Args:
     line: what the lines hold, as tqdm's bar_format.

@@ -13,12 +13,13 @@ share the work:
   ... --distributed --coordinator=HOST:PORT --processes=2 --process=0
 """
 
+from collections.abc import Callable
 import pathlib
 import sys
 
 from absl import flags
+from ml_collections import config_dict
 from ml_collections import config_flags
-import tqdm
 
 from experiments import launch
 from vizjax import build
@@ -52,6 +53,8 @@ _COMPILED = flags.DEFINE_string(
   'None: $JAX_COMPILATION_CACHE_DIR, or ~/.cache/vizjax/compiled.',
 )
 
+_LINE = '{desc}{postfix}, {percentage:.0f}%, {rate_fmt}, {remaining} left'
+
 
 def main() -> None:
   config = _CONFIG.value
@@ -71,15 +74,16 @@ def main() -> None:
   path = config_flags.get_config_filename(flags.FLAGS['config'])
   source = pathlib.Path(path.split(':')[0]).read_text()  # FILE:ARGUMENT
   watch = watching.watcher(config, plans, _WORKDIR.value)
-  bar = _Bar(config, plans)
+  bars = launch.Bars(_LINE, unit=' image steps')
+  show = _reporter(config, plans, bars)
   with launch.patient() as stop:
 
     def report(progress):
       stop()
-      bar.report(progress)
+      show(progress)
 
     sweep.execute(config, plans, _WORKDIR.value, report, source, watch, here)
-  bar.close()
+  bars.close()
   for line in description.outcome(config, plans, _WORKDIR.value):
     print(line)
 
@@ -97,46 +101,30 @@ def _here() -> hosts.Hosts:
   return hosts.ALONE if _DISTRIBUTED.value is False else hosts.alone()
 
 
-class _Bar:
-  """A bar for each layer on a terminal; elsewhere a line now and then."""
+def _reporter(
+  config: config_dict.ConfigDict,
+  plans: list[sweep.LayerPlan],
+  bars: launch.Bars,
+) -> Callable[[sweep.Progress], None]:
+  """Returns what shows the steps of each layer, and that it is compiled."""
+  steps = {p.layer: sweep.steps(config, p) for p in plans}
+  told = set()  # layers of which it is told that they are compiled
 
-  def __init__(self, config, plans):
-    self.steps = {p.layer: sweep.steps(config, p) for p in plans}
-    self.bar = None
-    self.layer = None
-    self.told = set()  # layers of which it is told that they are compiled
-
-  def report(self, progress: sweep.Progress) -> None:
-    if progress.compiling:
-      if progress.layer not in self.told:
-        self.close()
-        print(f'compiling {progress.layer} ...', file=sys.stderr)
-      self.told.add(progress.layer)
+  def report(progress):
+    layer, units, count, made, compiling = progress
+    if compiling:
+      if layer not in told:
+        bars.close()
+        print(f'compiling {layer} ...', file=sys.stderr)
+      told.add(layer)
       return
-    if progress.layer != self.layer:
-      self.close()
-      self.layer = progress.layer
-      self.bar = self._open(progress)
-    self.bar.set_postfix_str(_units(progress), refresh=False)
-    self.bar.update(progress.steps)
+    postfix = f'{units}/{count} units'
+    total, done = count * steps[layer], units * steps[layer]
+    bar = bars.of(layer, total=total, initial=done, postfix=postfix)
+    bar.set_postfix_str(postfix, refresh=False)
+    bar.update(made)
 
-  def close(self) -> None:
-    if self.bar is not None:
-      self.bar.close()
-
-  def _open(self, progress: sweep.Progress) -> tqdm.tqdm:
-    return launch.bar(
-      '{desc}{postfix}, {percentage:.0f}%, {rate_fmt}, {remaining} left',
-      desc=progress.layer,
-      total=progress.count * self.steps[progress.layer],
-      initial=progress.units * self.steps[progress.layer],
-      postfix=_units(progress),
-      unit=' image steps',
-    )
-
-
-def _units(progress: sweep.Progress) -> str:
-  return f'{progress.units}/{progress.count} units'
+  return report
 
 
 if __name__ == '__main__':

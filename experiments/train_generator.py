@@ -10,10 +10,12 @@ came. The same command goes on after an interruption. The extra `train` has
 what is needed: pip install 'vizjax[train]'.
 """
 
+import functools
 import pathlib
 
 from absl import flags
 from absl import logging
+from ml_collections import config_dict
 from ml_collections import config_flags
 
 from experiments import launch
@@ -24,6 +26,8 @@ from vizjax.training import runs
 _CONFIG = launch.define_config()
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Where the generator goes.')
 _DRY_RUN = flags.DEFINE_bool('dry_run', False, 'Print the plan and stop.')
+
+_LINE = '{desc}:{postfix}, {percentage:.0f}%, {rate_fmt}, {remaining} left'
 
 
 def main() -> None:
@@ -39,9 +43,10 @@ def main() -> None:
     return
   path = config_flags.get_config_filename(flags.FLAGS['config'])
   source = pathlib.Path(path.split(':')[0]).read_text()  # FILE:ARGUMENT
-  bar = _Bar(config)
-  result = runs.execute(config, plan, workdir, bar.report, source)
-  bar.close()
+  bars = launch.Bars(_LINE, unit=' images')
+  report = functools.partial(_report, config, bars)
+  result = runs.execute(config, plan, workdir, report, source)
+  bars.close()
   for line in runs.words(result):
     print(line)
   print(f'generator: {pathlib.Path(workdir) / result["generator"]}')
@@ -51,33 +56,18 @@ def main() -> None:
   )
 
 
-class _Bar:
-  """A bar of images, from the first step on that is made here."""
-
-  def __init__(self, config):
-    self.config = config
-    self.bar = None
-
-  def report(self, progress: runs.Progress) -> None:
-    if self.bar is None:
-      self.bar = self._open(progress.step - 1)
-    losses = progress.losses.items()
-    told = ' '.join(f'{name} {loss:.3f}' for name, loss in losses if loss)
-    self.bar.set_postfix_str(told, refresh=False)
-    self.bar.update(self.config.batch_size)
-
-  def close(self) -> None:
-    if self.bar is not None:
-      self.bar.close()
-
-  def _open(self, steps: int):
-    return launch.bar(
-      '{desc}:{postfix}, {percentage:.0f}%, {rate_fmt}, {remaining} left',
-      desc='losses',
-      total=self.config.steps * self.config.batch_size,
-      initial=steps * self.config.batch_size,
-      unit=' images',
-    )
+def _report(
+  config: config_dict.ConfigDict, bars: launch.Bars, progress: runs.Progress
+) -> None:
+  """Shows the images trained with so far, of all, and the last losses."""
+  size = config.batch_size
+  bar = bars.of(
+    'losses', total=config.steps * size, initial=(progress.step - 1) * size
+  )
+  losses = progress.losses.items()
+  told = ' '.join(f'{name} {loss:.3f}' for name, loss in losses if loss)
+  bar.set_postfix_str(told, refresh=False)
+  bar.update(size)
 
 
 if __name__ == '__main__':

@@ -145,12 +145,7 @@ def destination(out: str) -> pathlib.Path:
 
 def bar(count: int) -> tqdm.tqdm:
   """How many photographs are done."""
-  return launch.bar(
-    '{desc}: {n_fmt} of {total_fmt}, {rate_fmt}, {remaining} left',
-    desc='photographs',
-    total=count,
-    unit=' photographs',
-  )
+  return launch.bar(desc='photographs', total=count, unit=' photographs')
 
 
 def known_units(

@@ -10,6 +10,7 @@ goes on where it was when the same command is typed again. Published bounds of
 units, such as act_range_3x_fc6, are listed, fetched and verified likewise.
 """
 
+import functools
 import os
 import pathlib
 import sys
@@ -67,11 +68,9 @@ def fetch(*names: str) -> None:
   told = set()
   for file in files:
     _tell_terms(file, told)
-    bar = _Bar(file.name)
-    try:
-      found = catalogue.fetch(file.name, bar.report)
-    finally:
-      bar.close()
+    with launch.Bars(unit='B', unit_scale=True) as bars:
+      report = functools.partial(_report, bars, file.name)
+      found = catalogue.fetch(file.name, report)
     _tell_checksum(file, catalogue.path(file.name), found)
     if file.member:
       print(f'{catalogue.find(file.name)}: unpacked')
@@ -119,31 +118,10 @@ _COMMANDS = {
 }
 
 
-class _Bar:
-  """How far the download of a file is; nothing till there is one."""
-
-  def __init__(self, name: str):
-    self.name = name
-    self.bar = None
-
-  def report(self, progress: transfer.Progress) -> None:
-    if self.bar is None:
-      self.bar = self._open(progress)
-    self.bar.update(progress.done - self.bar.n)
-
-  def close(self) -> None:
-    if self.bar is not None:
-      self.bar.close()
-
-  def _open(self, progress: transfer.Progress):
-    return launch.bar(
-      '{desc}: {n_fmt} of {total_fmt}, {rate_fmt}, {remaining} left',
-      desc=self.name,
-      total=progress.total,
-      initial=progress.done,
-      unit='B',
-      unit_scale=True,
-    )
+def _report(bars: launch.Bars, name: str, progress: transfer.Progress) -> None:
+  """Shows how far the download of a file is."""
+  bar = bars.of(name, total=progress.total, initial=progress.done)
+  bar.update(progress.done - bar.n)
 
 
 def _usage(command: str) -> str:

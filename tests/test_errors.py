@@ -4,6 +4,7 @@ import json
 import pathlib
 
 import jax
+import numpy as np
 import pytest
 
 import vizjax
@@ -71,6 +72,26 @@ def test_every_refusal_is_a_user_error():
   }
   # A program of its own, which starts without vizjax.
   assert raising == {'models/formats/hdf5.py'}
+
+
+def test_whole_numbers_of_a_range_pass():
+  for value in (1, 3, np.int64(2), np.uint8(3)):
+    errors.whole('n', value, 1, 3)
+  errors.whole('n', 10**30, 0)
+
+
+@pytest.mark.parametrize('value', [0, 4, 2.0, np.float32(2), True, '2', None])
+def test_what_is_no_whole_number_of_a_range_is_refused(value):
+  with pytest.raises(errors.UserError) as raised:
+    errors.whole('f: n', value, 1, 3, advice=': type 2')
+  expected = 'expected a whole number from 1 to 3: type 2'
+  assert str(raised.value) == f'f: n is {value!r}, {expected}'
+  assert not errors.is_whole(value, 1, 3)
+
+
+def test_a_range_without_an_end_is_told_by_its_first_number():
+  with pytest.raises(errors.UserError, match='-1, expected .* number >= 0$'):
+    errors.whole('n', -1, 0)
 
 
 def test_a_hint_names_the_nearest():

@@ -153,6 +153,26 @@ def test_a_line_of_progress_leaves_out_what_is_not_known_yet(capsys):
   assert capsys.readouterr().err == 'conv5, 0/3 units, 0%\n' * 2
 
 
+def test_a_new_part_closes_the_bar_of_the_last_one(capsys):
+  with launch.Bars('{desc}: {n_fmt} of {total_fmt}', unit=' images') as bars:
+    for part, total in (('a', 2), ('b', 1)):
+      for _ in range(total):
+        bars.of(part, total=total).update()
+  lines = ['a: 0 of 2', 'a: 2 of 2', 'b: 0 of 1', 'b: 1 of 1']
+  assert capsys.readouterr().err.splitlines() == lines
+
+
+def test_a_part_that_was_closed_goes_on_in_a_bar_of_its_own(capsys):
+  bars = launch.Bars('{desc}: {n_fmt} of {total_fmt}')
+  bars.close()  # before the first
+  bars.of('a', total=9).update(3)
+  bars.close()
+  bars.of('a', total=9, initial=3).update(6)
+  bars.close()
+  lines = ['a: 0 of 9', 'a: 3 of 9', 'a: 3 of 9', 'a: 9 of 9']
+  assert capsys.readouterr().err.splitlines() == lines
+
+
 def test_knobs_go_back_to_none(tmp_path):
   config = loaded(tmp_path, WHOLE)
   argv = [

@@ -25,6 +25,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 import numpy as np
 import optax
 
+from vizjax import errors
 from vizjax.errors import UserError
 
 Acts = Mapping[str, Array]  # 'h w c' or 'c' by layer, and the reserved names
@@ -215,9 +216,7 @@ def normalization(
     UserError: a value is not of that form.
   """
   sizes = input_shape if isinstance(input_shape, tuple) else ()
-  kinds = (int, np.integer)
-  whole = (isinstance(n, kinds) and n is not True and n >= 1 for n in sizes)
-  if len(sizes) != 3 or not all(whole):
+  if len(sizes) != 3 or not all(errors.is_whole(n, 1) for n in sizes):
     raise UserError(
       f'input_shape= is {_shown(input_shape)}, expected (height, width, '
       'channels) of the image, three whole numbers >= 1: type '

@@ -7,10 +7,13 @@ exception is a bug of vizjax.
 
 from collections.abc import Iterable
 import difflib
+import math
+import numbers
 import os
 import pathlib
 import sysconfig
 import traceback
+from typing import Any
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
 _STANDARD = tuple(
@@ -25,6 +28,38 @@ class UserError(ValueError):
 
   Commands print it without a traceback, and end with exit status 2.
   """
+
+
+def whole(
+  name: str,
+  value: Any,
+  least: int,
+  most: int | float = math.inf,
+  advice: str = '',
+) -> None:
+  """Refuses a value that is not a whole number from `least` to `most`.
+
+  Args:
+    name: of the argument, as the user typed it.
+    value: that the argument was given.
+    least: the smallest number that is accepted.
+    most: the largest one; infinity: there is none.
+    advice: the end of the message, with its punctuation.
+
+  Raises:
+    UserError: the value is another one.
+  """
+  if not is_whole(value, least, most):
+    wanted = f'>= {least}' if most == math.inf else f'from {least} to {most}'
+    raise UserError(
+      f'{name} is {value!r}, expected a whole number {wanted}{advice}'
+    )
+
+
+def is_whole(value: Any, least: int, most: int | float = math.inf) -> bool:
+  """Whether a value is a whole number, of Python or NumPy, of a range."""
+  number = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+  return number and bool(least <= value <= most)
 
 
 def place(error: BaseException, *ours: str) -> str | None:

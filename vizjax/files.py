@@ -81,13 +81,18 @@ def reading(path: Path, kind: str) -> Iterator[None]:
   except Exception as error:  # A parser may raise anything on damaged input.
     if errors.is_bug(error):
       raise
-    said = one_line(str(error))[:400]
-    if type(error) not in (UserError, ValueError):
-      said = f'{type(error).__name__} {said}'
     raise UserError(
-      f'weights file {str(path)!r} is not a {kind} that can be read: {said}; '
-      'if it should be one, take it from its source again'
+      f'weights file {str(path)!r} is not a {kind} that can be read: '
+      f'{told(error)}; if it should be one, take it from its source again'
     ) from error
+
+
+def told(error: Exception) -> str:
+  """What an exception says, on one line; with its type if that says more."""
+  said = one_line(str(error))[:400]
+  if type(error) in (UserError, ValueError):
+    return said
+  return f'{type(error).__name__} {said}'
 
 
 def one_line(text: str) -> str:

@@ -19,6 +19,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from vizjax import core
+from vizjax import errors
 from vizjax.errors import UserError
 
 _LATEST = 10**9  # a step at which every schedule has come to its end
@@ -199,8 +200,7 @@ def every(
   With n = 0 never. The toolbox of Yosinski et al. counts from its first step
   (phase 0), cnnpref from the n-th (phase 1).
   """
-  if n < 0:
-    raise UserError(f'every: n is {n!r}, expected a whole number >= 0')
+  errors.whole('every: n', n, 0)
   if n == 0:
     return _NOTHING
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vizjax import core
+from vizjax import errors
 from vizjax.errors import UserError
 from vizjax.photographs import files
 from vizjax.photographs import images
@@ -152,8 +153,7 @@ def between(
   Raises:
     UserError: the number or the kind is none, or the last is the smaller.
   """
-  if not isinstance(number, int) or number < 1:
-    raise UserError(f'num_sizes is {number!r}, expected a whole number >= 1')
+  errors.whole('num_sizes', number, 1)
   if kind not in ('geometric', 'linear'):
     raise UserError(
       f"resize_type is {kind!r}, expected 'geometric' or 'linear'"

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from vizjax import core
+from vizjax import errors
 from vizjax.errors import UserError
 
 # Multiples of these two, less their whole parts, fill a square evenly: powers
@@ -397,10 +398,7 @@ def _evenly(step: Int[Array, ''], count: int, ratio: float) -> Int[Array, '']:
 
 def _whole(name: str, least: int, **values: int) -> None:
   for argument, value in values.items():
-    if not isinstance(value, int) or value < least:
-      raise UserError(
-        f'{name}: {argument} is {value!r}, expected a whole number >= {least}'
-      )
+    errors.whole(f'{name}: {argument}', value, least)
 
 
 def _count(name: str, count: int | None) -> None:

@@ -111,9 +111,10 @@ def test_a_file_that_cannot_be_renamed_is_removed(tmp_path):
   assert [path.name for path in tmp_path.iterdir()] == ['image.png']
 
 
-def test_an_unknown_ending_is_refused(tmp_path):
-  with pytest.raises(UserError, match='.xyz'):
-    images.write(tmp_path / 'image.xyz', an_image())
+@pytest.mark.parametrize('ending', ['.xyz', '.fits', ''])  # Pillow reads FITS
+def test_an_ending_that_cannot_be_written_is_refused(ending, tmp_path):
+  with pytest.raises(UserError, match=f"has the ending '{ending}', expected"):
+    images.write(tmp_path / f'image{ending}', an_image())
   assert not list(tmp_path.iterdir())
 
 

@@ -15,7 +15,6 @@ import pathlib
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from vizjax.examples import search
 from vizjax.photographs import images
@@ -319,7 +318,8 @@ def _sheet(
     y, x = divmod(i, COLUMNS)
     h, w, _ = tile.shape
     sheet[y * size : y * size + h, x * size : x * size + w] = tile
-  _jpeg(path, sheet)
+  # Colors of single pixels stay: no subsampling.
+  images.write(path, sheet, quality=88, subsampling=0)
 
 
 def _strip(path: pathlib.Path, tiles: Sequence[np.ndarray]) -> None:
@@ -330,12 +330,7 @@ def _strip(path: pathlib.Path, tiles: Sequence[np.ndarray]) -> None:
     h, w, _ = tile.shape
     strip[:h, i * width : i * width + w, :3] = tile
     strip[:h, i * width : i * width + w, 3] = 255
-  Image.fromarray(strip).save(path)
-
-
-def _jpeg(path: pathlib.Path, image: np.ndarray) -> None:
-  # Colors of single pixels stay: no subsampling.
-  Image.fromarray(image).save(path, quality=88, subsampling=0)
+  images.write(path, strip)
 
 
 def _examples(workdir: str, layer: str, last: int) -> search.Found | None:

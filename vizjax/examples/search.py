@@ -126,10 +126,7 @@ def plan(
     UserError: one of these is wrong: what to type.
     OSError: a file cannot be read.
   """
-  if not 1 <= k <= MOST:
-    raise UserError(
-      f'k is {k}, expected a whole number from 1 to {MOST}: type --k=9'
-    )
+  errors.whole('k', k, 1, MOST, advice=': type --k=9')
   how = None if preprocess is None else preprocessing.parse(preprocess)
   made_by = store.read_config(workdir)
   names = _chosen(workdir, made_by.get('layers', []), layer)

@@ -18,10 +18,9 @@ import pathlib
 import pickle
 
 import numpy as np
-from PIL import Image
 
-from vizjax import files
 from vizjax.export import selecting
+from vizjax.photographs import images
 
 EXTREME = 0.04  # percent of all numbers that the JPEG does not show
 
@@ -66,8 +65,7 @@ def cnnpref(
         selecting.write(path, buffer.getvalue())
         yield path
         path = path.with_suffix('.jpg')
-        with files.replacing(path) as partial:
-          Image.fromarray(shown(image) * part).save(partial, format='JPEG')
+        images.write(path, shown(image) * part)
         yield path
 
 

@@ -32,11 +32,11 @@ from PIL import Image
 from PIL import ImageDraw
 from PIL import ImageFont
 
-from vizjax import files
 from vizjax.errors import UserError
 from vizjax.export import pictures
 from vizjax.export import selecting
 from vizjax.models.labels import places205
+from vizjax.photographs import images
 from vizjax.sweeps import growth
 
 RANGE = 120  # grey levels about the mean that are shown
@@ -190,6 +190,5 @@ def _sheet(tiles: list[np.ndarray], columns: int) -> np.ndarray:
 
 
 def _written(path: pathlib.Path, image: np.ndarray) -> pathlib.Path:
-  with files.replacing(path) as partial:
-    Image.fromarray(image).save(partial, format='JPEG', quality=75)
+  images.write(path, image, quality=75)
   return path

@@ -27,6 +27,7 @@ from jaxtyping import Array, Float, Key
 import numpy as np
 
 from vizjax import core
+from vizjax import errors
 from vizjax import files
 from vizjax.errors import UserError
 from vizjax.models.formats import arrays
@@ -74,8 +75,7 @@ def table(
   Raises:
     UserError: the map is of no such size, or the widths are no widths.
   """
-  whole = all(isinstance(width, int) and width > 0 for width in widths)
-  if not widths or not whole:
+  if not widths or not all(errors.is_whole(width, 1) for width in widths):
     raise UserError(
       f'the widths are {tuple(widths)}, expected whole numbers >= 1, as '
       '256,128,64,32'

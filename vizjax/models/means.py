@@ -26,7 +26,7 @@ def load_npy(path: str) -> np.ndarray:
     content = file.read()
   try:
     array = npy.read(content)
-  except UserError as error:
+  except ValueError as error:  # UserError, or NumPy's of an array too large
     raise UserError(
       f'{path!r} is not a .npy file of real numbers: {error}'
     ) from None

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 from PIL import ImageDraw
 
+from vizjax import files
 from vizjax.errors import UserError
 from vizjax.photographs import decoding
 
@@ -58,26 +59,29 @@ def channels(image: np.ndarray, count: int) -> np.ndarray:
   return np.asarray(luma)[..., None].astype(image.dtype)
 
 
-def write(path: str | os.PathLike, image: np.ndarray) -> None:
-  """Writes an image [h, w, 3], clipped to 0-255 and rounded.
+def write(path: str | os.PathLike, image: np.ndarray, **options: int) -> None:
+  """Writes an image, clipped to 0-255 and rounded.
 
   The file appears whole or not at all. Its ending names the format.
 
+  Args:
+    path: of the file; its folder is there.
+    image: [h, w, 3], RGB; or [h, w, 4] with alpha.
+    options: of Pillow's writer of the format, as quality=95 of a JPEG.
+
   Raises:
     UserError: Pillow writes no format of this ending.
+    FileNotFoundError: the folder of the path is missing.
   """
   path = pathlib.Path(path)
-  if path.suffix.lower() not in Image.registered_extensions():
+  form = Image.registered_extensions().get(path.suffix.lower())
+  if form not in Image.SAVE:
     raise UserError(
       f'{str(path)!r} has the ending {path.suffix!r}, expected that of an '
       'image, as .png or .jpg'
     )
-  partial = path.with_name(f'.{path.stem}.partial{path.suffix}')
-  try:
-    Image.fromarray(to_uint8(image)).save(partial)
-    partial.replace(path)
-  finally:
-    partial.unlink(missing_ok=True)
+  with files.replacing(path) as partial:
+    Image.fromarray(to_uint8(image)).save(partial, form, **options)
 
 
 def rgb(image: np.ndarray) -> np.ndarray:

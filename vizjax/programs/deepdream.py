@@ -13,6 +13,7 @@ import numpy as np
 from scipy import ndimage
 
 from vizjax import core
+from vizjax import errors
 from vizjax import reading
 from vizjax import scales
 from vizjax import targets
@@ -153,10 +154,7 @@ def _check(
   number: int, scale: core.Number, frames: int, zoom: core.Number
 ) -> None:
   for name, value in (('number', number), ('frames', frames)):
-    if not isinstance(value, int) or value < 1:
-      raise UserError(
-        f'octaves: {name} is {value!r}, expected a whole number >= 1'
-      )
+    errors.whole(f'octaves: {name}', value, 1)
   if not scale > 1:
     raise UserError(f'octaves: scale is {scale!r}, expected more than 1')
   if not 0 <= zoom < 1:

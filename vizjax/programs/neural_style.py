@@ -12,6 +12,7 @@ import math
 import numpy as np
 
 from vizjax import core
+from vizjax import errors
 from vizjax import scales
 from vizjax import targets
 from vizjax.errors import UserError
@@ -34,14 +35,10 @@ def neural_style(
     iterations: number of updates.
     checkpoint_iterations: c; None for none.
   """
-  if iterations < 1:
-    raise UserError(
-      f'iterations is {iterations!r}, expected a whole number >= 1'
-    )
-  if checkpoint_iterations is not None and checkpoint_iterations < 1:
-    raise UserError(
-      f'checkpoint_iterations is {checkpoint_iterations!r}, expected a whole '
-      'number >= 1, or None'
+  errors.whole('iterations', iterations, 1)
+  if checkpoint_iterations is not None:
+    errors.whole(
+      'checkpoint_iterations', checkpoint_iterations, 1, advice=', or None'
     )
 
   def step(recipe, state, target, key):
@@ -83,9 +80,9 @@ def style_sizes(
   (found, *_) = files.listed(photograph)
   h, w, _ = files.together(found)[0].image.shape
   if width is not None:
-    _at_least_one('width', width)
+    errors.whole('width', width, 1)
     h, w = math.floor(h / w * width), width
-  _at_least_one('num_sizes', num_sizes)
+  errors.whole('num_sizes', num_sizes, 1)
   sizes = [(h >> k, w >> k) for k in reversed(range(num_sizes))]
   if min(sizes[0]) < 1:
     raise UserError(
@@ -134,8 +131,3 @@ def initial_image(
     return mean + (1 - noiseblend) * (image - mean) + noiseblend * noise
 
   return make
-
-
-def _at_least_one(name: str, value: int) -> None:
-  if not isinstance(value, int) or value < 1:
-    raise UserError(f'{name} is {value!r}, expected a whole number >= 1')

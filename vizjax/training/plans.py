@@ -19,6 +19,7 @@ import numpy as np
 import optax
 
 from vizjax import core
+from vizjax import errors
 from vizjax import files
 from vizjax import models
 from vizjax.build import vocabulary
@@ -265,16 +266,8 @@ def _check(config: config_dict.ConfigDict) -> None:
   """Refuses values that no network is needed to refuse."""
   names = ('steps', 'batch_size', 'held_out', 'every', 'shown', 'readers')
   for name in names:
-    if not 1 <= config[name] <= core.LARGEST_STEP:
-      raise UserError(
-        f'config.{name} is {config[name]!r}, expected a whole number from 1 to '
-        f'{core.LARGEST_STEP}'
-      )
-  if not 0 <= config.seed < 2**32:
-    raise UserError(
-      f'config.seed is {config.seed!r}, expected a whole number from 0 to '
-      f'{2**32 - 1}'
-    )
+    errors.whole(f'config.{name}', config[name], 1, core.LARGEST_STEP)
+  errors.whole('config.seed', config.seed, 0, core.LARGEST_SEED)
   weights = [n for n in config if n.endswith('_weight')]
   wrong = [n for n in weights if not 0 <= config[n] < math.inf]
   if wrong or not any(config[name] for name in weights):

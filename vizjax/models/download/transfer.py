@@ -2,7 +2,9 @@
 
 What arrives is appended to a file, and beside it is noted what it is a part
 of: a later connection, of this process or of another one, asks for the rest.
-The standard library only: urllib, over http and https.
+The standard library only, urllib over http and https: pooch and the downloader
+of tensorflow-datasets begin a broken transfer from its first byte again, and
+the weights are up to half a gigabyte.
 """
 
 from collections.abc import Callable, Iterator

@@ -10,6 +10,7 @@ import io
 from typing import Any
 import zipfile
 
+import ml_dtypes
 import numpy as np
 
 from vizjax import files
@@ -22,7 +23,7 @@ _DTYPES = {
   **{f'F{8 * n}': f'<f{n}' for n in (2, 4, 8)},
   **{f'I{8 * n}': f'<i{n}' for n in (1, 2, 4, 8)},
   **{f'U{8 * n}': f'<u{n}' for n in (1, 2, 4, 8)},
-  'BF16': '<u2',
+  'BF16': ml_dtypes.bfloat16,
   'BOOL': 'u1',
 }
 
@@ -48,6 +49,7 @@ def read(path: files.Path) -> Arrays:
   if content.startswith(b'\x93NUMPY'):
     with files.reading(path, '.npy file'):
       return _dictionary(_read_npy(content))
+  # Not by safetensors.numpy, which reads no bfloat16.
   safetensors = files.library('safetensors')
   with files.reading(path, '.safetensors file'):
     entries = safetensors.deserialize(content)
@@ -200,7 +202,7 @@ def _decode(name: str, entry: Mapping[str, Any]) -> np.ndarray:
     raise UserError(f'its array {name[:80]!r} is of {entry["dtype"]}')
   array = np.frombuffer(entry['data'], _DTYPES[entry['dtype']])
   if entry['dtype'] == 'BF16':
-    array = (array.astype(np.uint32) << 16).view(np.float32)
+    array = array.astype(np.float32)
   elif entry['dtype'] == 'BOOL':
     array = array.astype(bool)
   return array.reshape(entry['shape'])

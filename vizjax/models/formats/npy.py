@@ -1,31 +1,29 @@
-"""NumPy's .npy files, read without evaluating what they hold.
+"""NumPy's .npy files, read within the bytes that they have.
 
-NumPy reads the header as a Python literal, and tokenizes it where that fails:
-on a damaged file either may raise any exception, or take all memory. Source:
+NumPy parses the header; the data is a view of the file. `numpy.load` is not
+used: it allocates the array that a header declares before it looks for the
+data, so that a damaged header takes all memory. The format:
 https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
 """
 
 import io
 import math
-import re
-import struct
 from typing import NamedTuple
+import warnings
 
 import numpy as np
 
+from vizjax import errors
+from vizjax import files
 from vizjax.errors import UserError
 
-_MAGIC = b'\x93NUMPY'
-_LENGTHS = {1: '<H', 2: '<I', 3: '<I'}  # of the header, by major version
-_LONGEST = 10_000  # characters of a header, as NumPy bounds them
-
-# One entry of the dictionary. Python 2 wrote sizes as 3L.
-_ENTRY = re.compile(
-  r"""["'](\w+)["']\s*:\s*"""
-  r"""(["'][^"']*["']|True|False|\(\s*(?:\d+L?\s*,\s*)*(?:\d+L?\s*)?\))"""
-  r"""\s*(?:,\s*)?"""
-)
-_DTYPE = re.compile(r'[<>|=]?(\?|b1|[iu][1248]|f2|f4|f8|f16|O8?)')
+# By version. The third differs from the second in the names of fields alone,
+# which arrays of numbers do not have.
+_HEADERS = {
+  (1, 0): np.lib.format.read_array_header_1_0,
+  (2, 0): np.lib.format.read_array_header_2_0,
+  (3, 0): np.lib.format.read_array_header_2_0,
+}
 
 
 class Header(NamedTuple):
@@ -43,20 +41,23 @@ def header(stream: io.BytesIO) -> Header:
     UserError: it is damaged, or the array is neither of numbers nor of
       objects.
   """
-  start = stream.read(8)
-  if len(start) < 8 or not start.startswith(_MAGIC):
-    raise UserError('it does not begin as a .npy file')
-  major, minor = start[6:]
-  if major not in _LENGTHS or minor:
-    raise UserError(f'it is of the unknown version {major}.{minor}')
-  length = struct.calcsize(_LENGTHS[major])
-  size = stream.read(length)
-  if len(size) < length:
-    raise UserError('its header is cut off')
-  (size,) = struct.unpack(_LENGTHS[major], size)
-  if size > _LONGEST:
-    raise UserError(f'its header has {size} bytes')
-  return _parsed(stream.read(size).decode('latin1').strip())
+  try:
+    found = _header(stream)
+  except Exception as error:  # NumPy may raise anything on damaged input.
+    if errors.is_bug(error):
+      raise
+    # NumPy's further lines are about arguments of numpy.load.
+    said = files.told(error).partition(' To allow loading')[0]
+    raise UserError(f'its header cannot be read: {said[:80]}') from error
+  # Of the sizes, NumPy tells no more than that they are of type int.
+  shape, _, dtype = found
+  sound = len(shape) <= 32 and all(0 <= size < 2**63 for size in shape)
+  if not sound or dtype.kind not in 'biufO':
+    raise UserError(
+      'its header cannot be read as that of an array of numbers: it declares '
+      f'{files.one_line(f"{shape!r} {dtype}")[:80]}'
+    )
+  return found
 
 
 def read(content: bytes) -> np.ndarray:
@@ -85,22 +86,11 @@ def array(content: bytes, header: Header, offset: int) -> np.ndarray:
   return values.reshape(shape, order='F' if by_columns else 'C')
 
 
-def _parsed(text: str) -> Header:
-  entries, position = {}, 1
-  while match := _ENTRY.match(text, position):
-    entries[match[1]] = match[2].strip('\'"')
-    position = match.end()
-  whole = text[:1] == '{' and text[position:] == '}'
-  if not whole or set(entries) != {'descr', 'fortran_order', 'shape'}:
-    raise UserError(f'its header cannot be read: {text[:80]!r}')
-  descr, order, shape = (
-    entries[name] for name in ('descr', 'fortran_order', 'shape')
-  )
-  if not _DTYPE.fullmatch(descr) or order not in ('True', 'False'):
-    raise UserError(f'it is an array of {descr[:40]!r}')
-  sizes = re.findall(r'\d+', shape)
-  if (
-    shape[:1] != '(' or len(sizes) > 32 or max(map(len, sizes), default=0) > 19
-  ):
-    raise UserError(f'it is an array of {shape[:80]!r}')
-  return Header(tuple(map(int, sizes)), order == 'True', np.dtype(descr))
+def _header(stream: io.BytesIO) -> Header:
+  version = np.lib.format.read_magic(stream)
+  if version not in _HEADERS:
+    raise UserError(f'it is of the unknown version {version[0]}.{version[1]}')
+  with warnings.catch_warnings():
+    # A header of Python 2, with sizes as 3L, is no reason to warn a user.
+    warnings.simplefilter('ignore')
+    return Header(*_HEADERS[version](stream))

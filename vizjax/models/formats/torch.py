@@ -13,6 +13,7 @@ import struct
 from typing import Any, NamedTuple
 import zipfile
 
+import ml_dtypes
 import numpy as np
 
 from vizjax import files
@@ -22,12 +23,11 @@ from vizjax.models.formats import unpickle
 
 PROTOCOL = 1001
 
-# NumPy has no bfloat16: the upper half of a float32.
 _DTYPES = {
   'DoubleStorage': '<f8',
   'FloatStorage': '<f4',
   'HalfStorage': '<f2',
-  'BFloat16Storage': '<u2',
+  'BFloat16Storage': ml_dtypes.bfloat16,
   'LongStorage': '<i8',
   'IntStorage': '<i4',
   'ShortStorage': '<i2',
@@ -229,7 +229,7 @@ def _decode(storage: _Storage, data: bytes) -> np.ndarray:
     )
   array = np.frombuffer(data, _DTYPES[storage.kind.name])
   if storage.kind.name == 'BFloat16Storage':
-    return (array.astype(np.uint32) << 16).view(np.float32)
+    return array.astype(np.float32)
   if storage.kind.name == 'BoolStorage':
     return array.astype(bool)
   return array
