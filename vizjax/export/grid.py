@@ -67,7 +67,7 @@ def grid(
 
   Raises:
     UserError: the runs are not of photographs.
-    OSError: a photograph is not where it was.
+    OSError: a photograph cannot be read.
   """
   cells = list(_cells(selection, stretch))
   table = _table(cells, selection.config)
@@ -104,7 +104,7 @@ def neural_style(
 
   Raises:
     UserError: the runs have no content and style, or a file exists already.
-    OSError: a photograph is not where it was.
+    OSError: a photograph cannot be read.
   """
   combinations = _combinations(selection)
   if {'content', 'style'} - {*combinations[0]}:
@@ -223,7 +223,7 @@ def _table(cells: list[_Cell], config: dict[str, Any]) -> _Table:
   """Lays the images out, with the photograph of each row at their size.
 
   Raises:
-    OSError: a photograph is not where it was.
+    OSError: a photograph cannot be read.
   """
   size = cells[0].image.shape[:2]
   fit = config.get('fit', 'middle')  # as the run fitted its photographs

@@ -442,7 +442,7 @@ def _batches(
         attempt = int(tried[left[0]])
         part = left[tried[left] == attempt][: work[kind].batch]
         batch = _batch(config, job, each, part, work[kind].batch, attempt)
-        # A retry makes steps that the whole does not count.
+        # The total of steps is without retries.
         counted = (job.tried[part] == attempt).all()
 
         def call(steps, done=done, counted=counted):
