@@ -68,13 +68,13 @@ def search(
   plan = search_.plan(
     workdir, dataset, k=k, layer=layer, preprocess=preprocess, limit=limit
   )
-  through = plan.through
-  size = crops.size(through, plan.fields)
-  channels = sum(shape[-1] for shape in through.layers.values())
+  scan = plan.scan
+  size = crops.size(scan, plan.receptive_fields)
+  channels = sum(shape[-1] for shape in scan.layers.values())
   print(
-    f'{workdir}: {len(through.layers)} layers of {channels} channels, '
-    f'{through.count} of {len(through.data)} photographs of {dataset}, '
-    f'{preprocessing.told(through.how, through.size)}; '
+    f'{workdir}: {len(scan.layers)} layers of {channels} channels, '
+    f'{scan.count} of {len(scan.data)} photographs of {dataset}, '
+    f'{preprocessing.told(scan.how, scan.size)}; '
     f'crops of {size / 1e6:.1f} MB, uncompressed',
     flush=True,
   )

@@ -42,7 +42,7 @@ def run(
   *required: str,
   positional: bool = False,
   anew: bool = False,
-  fields: Callable[[], config_dict.ConfigDict] | None = None,
+  knobs: Callable[[], config_dict.ConfigDict] | None = None,
 ) -> None:
   """Parses the flags, runs `main`, and explains what the user got wrong.
 
@@ -53,13 +53,13 @@ def run(
       without it that is refused.
     anew: whether the same command begins again after an interruption; without
       it, it goes on.
-    fields: a config with every field that --config must have.
+    knobs: a config with every field that --config must have.
   """
 
   def parse(argv):
     try:
       argv = [argv[0], *map(_at_home, _expanded(argv[1:]))]
-      argv, none = _without_none(argv, _loaded(argv, fields))
+      argv, none = _without_none(argv, _loaded(argv, knobs))
       flags.FLAGS.set_gnu_getopt(positional)  # flags after it, too
       rest = _parsed(argv)
       if len(rest) > 1 and not positional:
@@ -267,7 +267,7 @@ def _at_home(argument: str) -> str:
 
 
 def _loaded(
-  argv: list[str], fields: Callable[[], config_dict.ConfigDict] | None
+  argv: list[str], knobs: Callable[[], config_dict.ConfigDict] | None
 ) -> config_dict.ConfigDict | None:
   """The config that --config names, before its overrides; None without one.
 
@@ -275,7 +275,7 @@ def _loaded(
   read, and reports neither their place nor what is missing.
 
   Raises:
-    UserError: the file is not there, raises something, or lacks fields.
+    UserError: the file is not there, raises something, or lacks knobs.
   """
   path = None
   for before, argument in zip(['', *argv], argv, strict=False):
@@ -297,11 +297,11 @@ def _loaded(
     config = _get_config(file, *argument)
   except (UserError, SyntaxError, SystemExit) as error:
     raise UserError(_at_place(error, file)) from error
-  lacks = _lacks(config, fields) if fields else ''
+  lacks = _lacks(config, knobs) if knobs else ''
   if lacks:
     raise UserError(
-      f'{file}: get_config() returns {lacks}: expected all fields; begin with '
-      f'config = {_public(fields)}(), change some, and '
+      f'{file}: get_config() returns {lacks}: expected all knobs; begin with '
+      f'config = {_public(knobs)}(), change some, and '
       'type return config'
     )
   return config
@@ -337,11 +337,11 @@ def _get_config(file: str, *argument: str) -> Any:
   return module.get_config(*argument)
 
 
-def _lacks(config: Any, fields: Callable[[], config_dict.ConfigDict]) -> str:
+def _lacks(config: Any, knobs: Callable[[], config_dict.ConfigDict]) -> str:
   """Why an object is not a whole config; '' if it is."""
   if not isinstance(config, config_dict.ConfigDict):
     return f'{config!r:.60}, which is no ConfigDict'
-  missing = sorted({*fields()} - {*config})
+  missing = sorted({*knobs()} - {*config})
   more = ', ...' if len(missing) > 3 else ''
   return missing and f'a config without {", ".join(missing[:3])}{more}'
 

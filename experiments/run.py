@@ -111,15 +111,15 @@ def _reporter(
   told = set()  # layers of which it is told that they are compiled
 
   def report(progress):
-    layer, units, count, made, compiling = progress
+    layer, runs, count, made, compiling = progress
     if compiling:
       if layer not in told:
         bars.close()
         print(f'compiling {layer} ...', file=sys.stderr)
       told.add(layer)
       return
-    postfix = f'{units}/{count} units'
-    total, done = count * steps[layer], units * steps[layer]
+    postfix = f'{runs}/{count} images'
+    total, done = count * steps[layer], runs * steps[layer]
     bar = bars.of(layer, total=total, initial=done, postfix=postfix)
     bar.set_postfix_str(postfix, refresh=False)
     bar.update(made)
@@ -128,4 +128,4 @@ def _reporter(
 
 
 if __name__ == '__main__':
-  launch.run(main, 'config', fields=build.config)
+  launch.run(main, 'config', knobs=build.config)

@@ -71,4 +71,4 @@ def _report(
 
 
 if __name__ == '__main__':
-  launch.run(main, 'config', fields=plans.config)
+  launch.run(main, 'config', knobs=plans.config)

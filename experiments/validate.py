@@ -83,7 +83,7 @@ def validate(
   data = datasets.open(dataset)
   names = None if labels is None else lists_.read(labels)
   classifier = classifiers.of(load(model), layer, names)
-  shape = classifier.net.input_shape[:2]
+  shape = classifier.model.input_shape[:2]
   how = preprocessing.own(model, shape) if how is None else how
   preprocessing.check(how, shape)
   units = known_units(data, classifier)

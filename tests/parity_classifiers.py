@@ -72,7 +72,7 @@ def compare(
 ) -> Compared:
   """Runs all photographs through both; `theirs` maps pixels to scores."""
   units = validate.known_units(data, classifier)
-  shape = classifier.net.input_shape[:2]
+  shape = classifier.model.input_shape[:2]
   kept = []
 
   def pixels() -> Iterator[np.ndarray]:
@@ -121,7 +121,7 @@ def squeezenet(data: datasets.Dataset, prototxt: str, weights: str) -> str:
     net.setInput(np.ascontiguousarray(blob[None]))
     return net.forward(classifier.layer).reshape(-1)
 
-  how = preprocessing.own(formula, classifier.net.input_shape[:2])
+  how = preprocessing.own(formula, classifier.model.input_shape[:2])
   found = compare(classifier, data, how, theirs)
   return row('SqueezeNet', f'OpenCV {cv2.__version__}', found)
 
@@ -155,12 +155,12 @@ def efficientnet(data: datasets.Dataset) -> tuple[str, list[str]]:
     return scores.numpy()[0]
 
   classifier = classifiers.of(validate.load('efficientnet_lite0'))
-  shape = classifier.net.input_shape[:2]
+  shape = classifier.model.input_shape[:2]
   how = preprocessing.own('efficientnet_lite0', shape)
   found = compare(classifier, data, how, theirs)
   image = preprocessing.apply(how, data[0].image, shape)
   theirs(image)
-  ours = jax.jit(lambda net, image: net(image))(classifier.net, image)
+  ours = jax.jit(lambda net, image: net(image))(classifier.model, image)
   version = torch.__version__.split('+')[0]  # without the device
   line = row('efficientnet_lite0', f'PyTorch {version}', found)
   return line, _layers(ours, acts)

@@ -31,10 +31,10 @@ def get_config(form='any'):
 """
 
 
-def loaded(folder, text, argument='', fields=build.config):
+def loaded(folder, text, argument='', knobs=build.config):
   path = folder / 'mine.py'
   path.write_text(text)
-  return launch._loaded(['', '--config', f'{path}{argument}'], fields)
+  return launch._loaded(['', '--config', f'{path}{argument}'], knobs)
 
 
 @pytest.mark.parametrize(
@@ -148,9 +148,9 @@ def test_a_value_of_another_type_is_a_line_of_plain_words(
 
 def test_a_line_of_progress_leaves_out_what_is_not_known_yet(capsys):
   line = '{desc}{postfix}, {percentage:.0f}%, {rate_fmt}, {remaining} left'
-  options = {'desc': 'conv5', 'total': 9, 'postfix': '0/3 units'}
+  options = {'desc': 'conv5', 'total': 9, 'postfix': '0/3 images'}
   launch.bar(line, **options).close()
-  assert capsys.readouterr().err == 'conv5, 0/3 units, 0%\n' * 2
+  assert capsys.readouterr().err == 'conv5, 0/3 images, 0%\n' * 2
 
 
 def test_a_new_part_closes_the_bar_of_the_last_one(capsys):

@@ -178,7 +178,7 @@ def test_seamless_windows_are_the_whole_image(table, layer, h, w, x64):
 
 def test_seamless_windows_are_of_whole_units():
   net = models.unpadded(models.cut(conftest.toy(), ('conv2',)))
-  with pytest.raises(UserError, match='needs windows of at least 8 x 8 pix'):
+  with pytest.raises(UserError, match='needs tiles of at least 8 x 8 pix'):
     transforms.seamless(net, 'conv2', 12, 7)
   with pytest.raises(UserError, match="'fc3' has no receptive field, or use "):
     transforms.seamless(conftest.toy(), 'fc3', 12, 12)

@@ -68,7 +68,8 @@ class LayerInfo(NamedTuple):
   name: str
   kind: str
   channels: int
-  field: Any  # receptive_fields.Field, or None where it is the whole image
+  # receptive_fields.Field, or None where it is the whole image.
+  receptive_field: Any
   weighted: bool  # has weights: what a glob in config.layer matches
 
 
@@ -101,7 +102,7 @@ class Model:
 
   def __call__(self, image: Float[Array, 'h w c']) -> dict[str, Array]:
     """Activations of an image [h, w, c] in the network's order and range."""
-    return run(self, center(self, image))
+    return apply_centered(self, center(self, image))
 
 
 class Parameterization(NamedTuple):
@@ -148,7 +149,9 @@ def center(model: Model, image: Float[Array, 'h w c']) -> Float[Array, 'h w c']:
   return image - jnp.broadcast_to(model.mean, image.shape)
 
 
-def run(model: Model, centered: Float[Array, 'h w c']) -> dict[str, Array]:
+def apply_centered(
+  model: Model, centered: Float[Array, 'h w c']
+) -> dict[str, Array]:
   """Activations of an image less the model's mean."""
   if model.scale is not None:
     centered = centered * jnp.broadcast_to(model.scale, centered.shape)
@@ -357,7 +360,9 @@ def score(
     values, records = over_views(views, beside, image, params)
     value = recipe.views(values)
   else:
-    value, records = _in_parts(recipe, score_view, views, beside, image, params)
+    value, records = _by_view_batches(
+      recipe, score_view, views, beside, image, params
+    )
   return value, jax.tree.map(lambda r: r.mean(0), records)
 
 
@@ -372,7 +377,7 @@ def _views(
   return from_grey_levels(recipe.model.range, views)
 
 
-def _in_parts(
+def _by_view_batches(
   recipe: 'Recipe',
   score_view: Callable,
   views: Float[Array, 'v h w c'],
@@ -386,7 +391,7 @@ def _in_parts(
   in views and image: it has the value and the first derivative of the score.
   """
   count = len(views)
-  rows = parts(count, recipe.tile_batch)
+  rows = view_batches(count, recipe.tile_batch)
   here, shared_here = jax.lax.stop_gradient((views, shared))
   # What fills up the last part weighs nothing.
   weights = jax.grad(recipe.views)(jnp.zeros(count, views.dtype))
@@ -415,8 +420,8 @@ def _in_parts(
   return sum(jax.tree.leaves(rest), value), records
 
 
-def parts(count: int, size: int | None) -> Int[Array, 'n k']:
-  """The numbers 0 to count - 1 in equal parts of at most so many.
+def view_batches(count: int, size: int | None) -> Int[Array, 'n k']:
+  """The numbers 0 to count - 1 in equal batches of at most so many.
 
   The last part is filled up with numbers from the beginning.
 
@@ -437,7 +442,7 @@ def activations(
 ) -> Acts:
   """What a term reads: the layers of a view and the reserved names."""
   centered = center(recipe.model, view)
-  layers = run(recipe.model, centered)
+  layers = apply_centered(recipe.model, centered)
   reserved = dict(zip(RESERVED, (view, centered, image, params), strict=True))
   shadowed = {SHADOWED + n: layers[n] for n in RESERVED if n in layers}
   return {**layers, **shadowed, **reserved}

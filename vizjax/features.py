@@ -39,7 +39,7 @@ _VARIATION = {
 }
 
 
-class Seen(NamedTuple):
+class PhotographLayers(NamedTuple):
   """Layers of a photograph at the size of the image: a `targets.Maker`.
 
   Attributes:
@@ -72,7 +72,7 @@ def activations(
   photograph: str | None,
   fit: str = 'middle',
   rounded: bool | int = False,
-) -> Seen:
+) -> PhotographLayers:
   """{layer: activation} of a photograph at the size of the image.
 
   Under config.transforms the photograph goes through the same draws as the
@@ -91,7 +91,7 @@ def activations(
   """
   (found,) = files.read(_given(photograph, 'photograph'), model.input_shape[2])
   image = lambda size: files.fitted(found.image, size, fit, bool(rounded))
-  return Seen(model, _names(layers), image)
+  return PhotographLayers(model, _names(layers), image)
 
 
 def grams(

@@ -1,6 +1,6 @@
 """An image made at several sizes, one after the other.
 
-  scales = grown(model, '270x480', '1080x1920', 5)   # a config's field
+  scales = grown(model, '270x480', '1080x1920', 5)   # a knob
 
 Each size is worked for config.steps, and what was made at one is the start of
 the next. What is done between them is part of the published methods: a
@@ -23,7 +23,7 @@ Size = files.Size
 _Photographs = tuple[files.Photograph, ...]
 
 
-class Entry(NamedTuple):
+class StageStart(NamedTuple):
   """What the work at a size begins with.
 
   Attributes:
@@ -42,15 +42,15 @@ class Scales(NamedTuple):
 
   Attributes:
     sizes: of each stage.
-    enter: (stage, original, image) -> Entry; `image` is what the stage before
-      made, None at the first.
+    enter: (stage, original, image) -> StageStart; `image` is what the stage
+      before made, None at the first.
     photographs: to start from, one for each run or one for all; () for none.
     film: whether every image of the last size is a frame of a film.
     shown: how the program shows an image [h, w, 3]: 0-255.
   """
 
   sizes: tuple[Size, ...]
-  enter: Callable[[int, np.ndarray | None, np.ndarray | None], Entry]
+  enter: Callable[[int, np.ndarray | None, np.ndarray | None], StageStart]
   photographs: _Photographs = ()
   film: bool = False
   shown: Callable[[np.ndarray], np.ndarray] = lambda image: image
@@ -85,7 +85,7 @@ def grown(
     if original is not None:
       reference = images.resize(original, sizes[stage])
     start = reference if stage == 0 else images.resize(image, sizes[stage])
-    return Entry(original, start, reference)
+    return StageStart(original, start, reference)
 
   return Scales(sizes, enter, found)
 
@@ -114,7 +114,7 @@ def size(text: str | None, base: Size, name: str) -> Size:
     text: 'HxW' in pixels; 'xF' for F times `base`, cut to whole pixels; None
       for `base`.
     base: (h, w).
-    name: of the field, for messages.
+    name: of the knob, for messages.
 
   Raises:
     UserError: it does not parse.

@@ -34,7 +34,7 @@ GREY = 127.5  # the middle of 0-255: lucid pads with 0.5 of 1
 
 
 def jitter(d: int) -> core.Transform:
-  """A random window, d smaller: [h, w] -> [h - d, w - d] (lucid)."""
+  """A random crop, d smaller: [h, w] -> [h - d, w - d] (lucid)."""
   _whole('jitter', 0, d=d)
 
   def draw_view(draw, key, view):
@@ -155,7 +155,7 @@ def trim(model: core.Model) -> core.Transform:
 
 
 def random_crops(n: int, h: int, w: int) -> core.Transform:
-  """n random windows of every view: [v, ...] -> [v n, h, w, c]."""
+  """n random crops of every view: [v, ...] -> [v n, h, w, c]."""
   _whole('random_crops', 1, n=n, h=h, w=w)
 
   def transform(draw, views):
@@ -178,14 +178,14 @@ def tiles(h: int, w: int, moving: bool = True) -> core.Transform:
   """Windows that cover every view: [v, H, W, c] -> [v n, h, w, c].
 
   With config.views = 'sum' an image larger than a network's input is scored
-  window by window. Windows that a pixel is in have equal shares in its
-  gradient. What a network sees at the border of a window is not what is there:
+  tile by tile. Tiles that a pixel is in have equal shares in its
+  gradient. What a network sees at the border of a tile is not what is there:
   the seams are spread, not gone, as they are with `seamless`.
 
   Args:
-    h: rows of a window.
+    h: rows of a tile.
     w: columns.
-    moving: whether the windows lie elsewhere at every step, one more of them
+    moving: whether the tiles lie elsewhere at every step, one more of them
       a side; else where `starts` has them. The offsets are spread evenly, not
       drawn: all are used equally often.
   """
@@ -225,48 +225,48 @@ def tiles(h: int, w: int, moving: bool = True) -> core.Transform:
 
 
 def seamless(model: core.Model, layer: str, h: int, w: int) -> core.Transform:
-  """Windows in which each unit of a layer is once: [v, H, W, c] -> [v n, ...].
+  """Tiles in which each unit of a layer is once: [v, H, W, c] -> [v n, ...].
 
-  For a network without padding, models.unpadded: the sum over windows of a sum
+  For a network without padding, models.unpadded: the sum over tiles of a sum
   over the layer is then that over the image as a whole, to the last pixel and
-  with its gradient, whatever the size of a window. The image is framed in the
+  with its gradient, whatever the size of a tile. The image is framed in the
   network's mean, so that all units that see any of it are there. The map lies
   elsewhere at every step, by whole pixels, up to its stride.
 
-  It costs (h / step)^2 times what `tiles` do, for windows are a field less a
+  It costs (h / step)^2 times what `tiles` do, for its tiles are a field less a
   stride wider than the step from one to the next.
 
   Args:
     model: gives the mean and the field.
     layer: the last that the objective reads.
-    h: rows of a window, at most; as many as whole units fill.
+    h: rows of a tile, at most; as many as whole units fill.
     w: columns.
 
   Raises:
-    UserError: no field, a layer that is padded, or a window that is too small.
+    UserError: no field, a layer that is padded, or a tile that is too small.
   """
-  field = {info.name: info.field for info in model.layers}.get(layer)
-  if field is None or min(field.y.start, field.x.start) < 0:
+  field = {info.name: info.receptive_field for info in model.layers}.get(layer)
+  if field is None or min(field.y.offset, field.x.offset) < 0:
     why = 'is padded: type unpadded(...) around the network'
     why = why if field else 'has no receptive field'
     raise UserError(f'seamless: layer {layer!r} {why}, or use tiles({h}, {w})')
-  least = [span.start + span.size for span in field]  # with what none sees
+  least = [span.offset + span.size for span in field]  # with what none sees
   if h < least[0] or w < least[1]:
     raise UserError(
-      f'seamless({h}, {w}): a unit of {layer} needs windows of at least '
+      f'seamless({h}, {w}): a unit of {layer} needs tiles of at least '
       f'{least[0]} x {least[1]} pixels'
     )
 
-  def side(step, total, most, seen, ratio):
-    """The corners of windows along a side, their size, and the frame."""
-    end = seen.start + seen.size
-    apart = ((most - end) // seen.stride + 1) * seen.stride
-    size = apart - seen.stride + end
-    before = end + seen.stride - 2
-    count = -(-(total + before - seen.start) // apart)
-    shift = _evenly(step, seen.stride, ratio)
+  def side(step, total, most, span, ratio):
+    """The corners of tiles along a side, their size, and the frame."""
+    end = span.offset + span.size
+    apart = ((most - end) // span.stride + 1) * span.stride
+    size = apart - span.stride + end
+    before = end + span.stride - 2
+    count = -(-(total + before - span.offset) // apart)
+    shift = _evenly(step, span.stride, ratio)
     corners = apart * jnp.arange(count) + shift
-    last = apart * (count - 1) + seen.stride - 1 + size
+    last = apart * (count - 1) + span.stride - 1 + size
     return corners, size, (before, max(last - total - before, 0))
 
   def one(mean, step, view):
@@ -292,14 +292,14 @@ def seamless(model: core.Model, layer: str, h: int, w: int) -> core.Transform:
 
 
 def starts(total: int, size: int) -> list[int]:
-  """The first pixels of the windows that cover a side: the rule of cnn-vis.
+  """The first pixels of the tiles that cover a side: the rule of cnn-vis.
 
   As few as touch or overlap, evenly spaced, the last at the end; halves are
   rounded up. No pixel is in three of them.
 
   Args:
     total: pixels of the side.
-    size: of a window, at most as many.
+    size: of a tile, at most as many.
   """
   count = -(-total // size)
   # floor(x + 1/2) of k (total - size) / (count - 1), in whole numbers.
@@ -385,7 +385,7 @@ def _turn(
 def _shares(
   starts: Int[Array, 'n'], total: int, size: int
 ) -> Float[Array, 'n size']:
-  """Of the pixels of a side, the part that each window has in them."""
+  """Of the pixels of a side, the part that each tile has in them."""
   pixels = jnp.arange(total)[None]
   inside = (pixels >= starts[:, None]) & (pixels < starts[:, None] + size)
   return (1 / inside.sum(0))[starts[:, None] + jnp.arange(size)[None]]

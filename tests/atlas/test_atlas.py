@@ -273,7 +273,7 @@ def test_a_sweep_cut_in_the_middle_of_a_chunk_shows_what_is_done(tmp_path):
     pass
 
   def stop(progress):
-    if progress.units >= 4:
+    if progress.runs >= 4:
       raise Enough
 
   with pytest.raises(Enough):

@@ -13,7 +13,7 @@ def drawn(rows, made=('conv1',)):
 
 def test_a_network_is_drawn_from_the_image_down():
   found = drawn(toysites.NETWORK)
-  boxes = {box.name: box for box in found.boxes}
+  boxes = {box.name: box for box in found.nodes}
   # The rectifier is part of conv1.
   names = [name for name, *_ in toysites.NETWORK if name != 'relu1']
   assert [*boxes] == ['image', *names]
@@ -27,10 +27,10 @@ def test_a_network_is_drawn_from_the_image_down():
 
 def test_boxes_do_not_overlap_and_stand_in_the_picture():
   found = drawn(toysites.NETWORK)
-  for box in found.boxes:
+  for box in found.nodes:
     assert 0 <= box.left and box.left + box.width <= found.width
     assert 0 <= box.top and box.top + box.height <= found.height
-    for other in found.boxes:
+    for other in found.nodes:
       apart = abs(box.left - other.left) >= box.width
       assert box is other or apart or abs(box.top - other.top) >= box.height
 
@@ -42,18 +42,18 @@ def test_a_wire_that_passes_a_row_keeps_off_its_boxes():
     ['c', 'eltwise', ['a', 'b'], [1]],
   ]
   found = drawn(rows, 'abc')
-  boxes = {box.name: box for box in found.boxes}
+  boxes = {box.name: box for box in found.nodes}
   (wire,) = [w for w in found.wires if w.count('C') == 2]
   x = float(wire.split('C')[1].split()[-1].split(',')[0])
   assert not boxes['b'].left <= x <= boxes['b'].left + boxes['b'].width
 
 
 def test_a_layer_with_images_is_drawn_whatever_it_is():
-  made = {box.name for box in drawn(toysites.NETWORK, ['relu1']).boxes}
+  made = {box.name for box in drawn(toysites.NETWORK, ['relu1']).nodes}
   assert 'relu1' in made
 
 
 def test_layers_alone_stand_below_each_other_without_wires():
   found = diagram.draw(diagram.column(['a', 'b/c']), {'a'})
-  assert [box.name for box in found.boxes] == ['a', 'b/c']
-  assert found.boxes[0].top < found.boxes[1].top and not found.wires
+  assert [box.name for box in found.nodes] == ['a', 'b/c']
+  assert found.nodes[0].top < found.nodes[1].top and not found.wires

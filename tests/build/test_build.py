@@ -165,7 +165,7 @@ def test_jitter_grows_the_canvas_and_pad_is_cut_off_again(
   transforms, canvas, view
 ):
   _, table, programs = planned(config(transforms=transforms, box=False))
-  frame = programs[False].frame
+  frame = programs[False].geometry
   assert (frame.canvas, frame.view) == ((canvas, canvas), (view, view))
   recipe = programs[False].recipe
   views = jnp.zeros((1, canvas, canvas, 3))
@@ -182,7 +182,7 @@ def test_a_single_unit_is_made_on_its_field():
   _, table, programs = planned(config(units='0@2x3', transforms='jitter(2)'))
   assert list(programs) == [True]
   assert table.box.tolist() == [[1, 3, 8, 8]]
-  frame = programs[True].frame
+  frame = programs[True].geometry
   assert (frame.canvas, frame.view) == ((10, 10), (8, 8))
   unit = programs[True].target(table, np.array([0]))['unit']
   assert (unit.y[0], unit.x[0]) == (0, 0)
@@ -192,7 +192,7 @@ def test_a_unit_at_the_edge_is_made_on_the_whole_image():
   _, table, programs = planned(config(units='0@2x3,0@1x3,0@5x5'))
   assert table.boxed.tolist() == [True, False, False]
   assert table.box.tolist() == [[1, 3, 8, 8], [0, 0, 12, 12], [0, 0, 12, 12]]
-  assert programs[False].frame.canvas == (12, 12)
+  assert programs[False].geometry.canvas == (12, 12)
   unit = programs[False].target(table, np.array([1]))['unit']
   assert (unit.y[0], unit.x[0]) == (1, 3)
 
@@ -217,7 +217,7 @@ def test_a_unit_at_the_edge_is_made_on_the_whole_image():
 def test_what_is_not_one_unit_is_made_on_the_whole_image(changes):
   _, table, programs = planned(config(**changes))
   assert not table.boxed.any()
-  assert programs[False].frame.view == (12, 12)
+  assert programs[False].geometry.view == (12, 12)
 
 
 @pytest.mark.parametrize(
@@ -233,13 +233,13 @@ def test_what_is_not_one_unit_is_made_on_the_whole_image(changes):
 def test_what_is_one_unit_of_a_layer_is_boxed(changes):
   _, table, programs = planned(config(**changes))
   assert table.boxed.all()
-  assert programs[True].frame.view == (8, 8)
+  assert programs[True].geometry.view == (8, 8)
 
 
 def test_a_shape_of_the_users_is_the_canvas():
   c = config(shape='20x17', transforms='jitter(1)')
   _, table, programs = planned(c)
-  frame = programs[False].frame
+  frame = programs[False].geometry
   assert (frame.canvas, frame.view) == ((20, 17), (19, 16))
   # Centre of a map of 9 x 8.
   assert (table.y[0], table.x[0]) == (4, 4)
@@ -251,7 +251,7 @@ def test_a_trimmed_view_is_of_the_size_of_the_image(shape):
   links = 'pad(12) | jitter(8) | trim(model)'
   c = config(shape=shape, transforms=links, objective='channel(layer)')
   _, _, programs = planned(c)
-  frame = programs[False].frame
+  frame = programs[False].geometry
   if shape is None:  # jitter eats, and the network wants 12 x 12
     assert (frame.canvas, frame.view) == ((20, 20), (12, 12))
   else:
@@ -261,7 +261,7 @@ def test_a_trimmed_view_is_of_the_size_of_the_image(shape):
 def test_the_part_that_a_unit_sees_is_on_its_canvas():
   c = config(units='0@2x3,0@0x5', transforms='jitter(2)')
   net, table, programs = planned(c)
-  frames = {boxed: program.frame for boxed, program in programs.items()}
+  frames = {boxed: program.geometry for boxed, program in programs.items()}
   seen = assemble.seen(c, net, table, frames)
   # Boxed: the middle 8 of 10. Whole: rows -3 to 4 and columns 7 to 14 of the
   # view, which begins one pixel into the canvas of 14.
@@ -359,7 +359,7 @@ def test_a_mean_image_is_cut_to_the_middle(tmp_path):
 def test_a_mean_image_that_does_not_fit_the_canvas_is_an_error(tmp_path):
   np.save(tmp_path / 'mean.npy', np.zeros((12, 12, 3)))
   c = config(mean=str(tmp_path / 'mean.npy'), transforms='jitter(2)')
-  refused(r'mean image is \(12, 12\), but the image is \(14, 14\)', c)
+  refused(r'mean image is \(12, 12\), but the canvas is \(14, 14\)', c)
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,7 @@ def test_any_string_gives_units_that_exist_or_a_value_error():
 
 
 def test_a_table_has_a_row_for_each_unit_and_replicate():
-  rows = runs.table('conv5', [(3, 1, 2), (5, 0, 4)], 2, None, (20, 30))
+  rows = runs.of_units('conv5', [(3, 1, 2), (5, 0, 4)], 2, None, (20, 30))
   assert rows.layer == 'conv5'
   assert rows.channel.tolist() == [3, 3, 5, 5]
   assert rows.y.tolist() == [1, 1, 0, 0]
@@ -133,7 +133,7 @@ def test_a_table_has_a_row_for_each_unit_and_replicate():
 def test_a_unit_is_made_on_its_receptive_field_where_that_fits():
   # Rows 2 y - 1 to 2 y + 3, columns 2 x to 2 x + 2, on 12 x 12.
   places = [(0, 3), (1, 3), (4, 4), (5, 3), (4, 5)]
-  rows = runs.table('a', [(0, y, x) for y, x in places], 1, FIELD, (12, 12))
+  rows = runs.of_units('a', [(0, y, x) for y, x in places], 1, FIELD, (12, 12))
   whole = [0, 0, 12, 12]
   assert rows.boxed.tolist() == [False, True, True, False, False]
   assert rows.box.tolist() == [
@@ -152,13 +152,13 @@ def key_data(table, rows, seed=0):
 
 def test_a_key_belongs_to_a_run_and_not_to_its_row():
   some = [(3, 1, 2), (5, 0, 4), (0, 0, 0), (63, 12, 8)]
-  table = runs.table('conv5', some, 3, None, (20, 20))
+  table = runs.of_units('conv5', some, 3, None, (20, 20))
   everything = key_data(table, np.arange(12))
   for order in ([7, 2, 11], [2], [11, 10, 9]):
     np.testing.assert_array_equal(
       key_data(table, np.array(order)), everything[order]
     )
-  backwards = runs.table('conv5', some[::-1], 3, FIELD, (20, 20))
+  backwards = runs.of_units('conv5', some[::-1], 3, FIELD, (20, 20))
   for i in range(4):
     np.testing.assert_array_equal(
       key_data(backwards, np.arange(3) + 9 - 3 * i),
@@ -167,8 +167,8 @@ def test_a_key_belongs_to_a_run_and_not_to_its_row():
 
 
 def test_more_replicates_leave_the_first_ones_keys():
-  few = runs.table('a', [(3, 1, 2)], 2, None, (20, 20))
-  many = runs.table('a', [(3, 1, 2)], 5, None, (20, 20))
+  few = runs.of_units('a', [(3, 1, 2)], 2, None, (20, 20))
+  many = runs.of_units('a', [(3, 1, 2)], 5, None, (20, 20))
   np.testing.assert_array_equal(
     key_data(few, np.arange(2)), key_data(many, np.arange(2))
   )
@@ -178,7 +178,7 @@ def test_different_runs_have_different_keys():
   places = [(c, y, x) for c in range(6) for y in range(4) for x in range(4)]
   found = set()
   for layer in ('conv5', 'conv4'):
-    table = runs.table(layer, places, 3, None, (20, 20))
+    table = runs.of_units(layer, places, 3, None, (20, 20))
     for seed in (0, 1):
       data = key_data(table, np.arange(len(places) * 3), seed)
       found |= {row.tobytes() for row in data}
@@ -212,7 +212,7 @@ def test_a_name_of_several_classes_lists_them():
 
 
 def key_of(seed, rows=1):
-  table = runs.table('conv1', [(0, 0, 0)] * rows, 1, None, (9, 9), seed=seed)
+  table = runs.of_units('conv1', [(0, 0, 0)] * rows, 1, None, (9, 9), seed=seed)
   return jax.random.key_data(runs.keys(table, np.arange(rows))).tolist()
 
 

@@ -125,7 +125,7 @@ def test_the_strongest_are_those_of_a_search_of_all(layer, done, folder):
   values, positions, ids, prepared = brute(datasets.open(folder), layer)
   found = search.read(done, layer)
   images_ = np.asarray(found.image)
-  field = {i.name: i.field for i in conftest.toy().layers}[layer]
+  field = {i.name: i.receptive_field for i in conftest.toy().layers}[layer]
   size = 12 if field is None else min(field.y.size, 12)
   assert images_.shape == (values.shape[1], 3, size, size, 3)
   for c in range(values.shape[1]):

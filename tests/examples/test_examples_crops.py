@@ -14,8 +14,8 @@ def obvious(field, y, x, size):
   """The pixels of an image that a unit sees, one by one."""
   top, left, h, w = receptive_fields.box(field, int(y), int(x))
   rows = [row for row in range(top, top + h) if 0 <= row < size[0]]
-  columns = [c for c in range(left, left + w) if 0 <= c < size[1]]
-  return rows[0], columns[0], len(rows), len(columns)
+  tables = [c for c in range(left, left + w) if 0 <= c < size[1]]
+  return rows[0], tables[0], len(rows), len(tables)
 
 
 def test_boxes_are_what_units_see_of_the_image():
@@ -48,22 +48,22 @@ def test_crops_do_not_depend_on_how_many_are_cut_at_a_time(
 ):
   monkeypatch.setattr(crops_, 'ROOM', room)
   monkeypatch.setattr(crops_, 'FILE', 600)  # bytes: a few rows
-  through = test_examples_passes.through(k=3)
-  *_, seen = passes.walk(through, passes.begin(through), 4)
-  fields = {info.name: info.field for info in through.net.layers}
-  columns = crops_.tables(through, fields, seen)
-  kept = crops_.opened(str(tmp_path), through, fields, columns)
+  scan = test_examples_passes.scan(k=3)
+  *_, tally = passes.walk(scan, passes.begin(scan), 4)
+  fields = {info.name: info.receptive_field for info in scan.model.layers}
+  tables = crops_.layer_tables(scan, fields, tally)
+  kept = crops_.opened(str(tmp_path), scan, fields, tables)
   steps = []
-  crops_.cut(through, kept, columns, lambda *n: steps.append(n))
+  crops_.cut(scan, kept, tables, lambda *n: steps.append(n))
   decoded, count = steps[-1]
   assert decoded == count and steps == [(i, count) for i in range(count + 1)]
-  chosen = {i for table in columns.values() for i in table['index'].flat}
+  chosen = {i for table in tables.values() for i in table['index'].flat}
   assert (count == len(chosen)) == (room == 2**30)  # each once
-  for layer, table in columns.items():
+  for layer, table in tables.items():
     crops = store.read(kept[layer], 'image')
     for place in np.ndindex(*table['index'].shape):
       top, left, h, w = table['box'][place]
-      photograph = passes.prepared(through, int(table['index'][place]))
+      photograph = passes.prepared(scan, int(table['index'][place]))
       expected = np.zeros(crops.shape[2:], np.uint8)
       expected[:h, :w] = photograph[top : top + h, left : left + w]
       np.testing.assert_array_equal(crops[place], expected)

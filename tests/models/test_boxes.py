@@ -187,12 +187,15 @@ def _count(row, n, kernel, stride, pad, dilation):
 def _interior(table, size):
   """Rows and columns of the last layer whose units see no padding."""
   table = layers.with_own_pads(table, (*size, 3))
-  field, counts = tables.fields(table)[table[-1].name], _sizes(table, size)
+  field, counts = (
+    tables.receptive_fields_of(table)[table[-1].name],
+    _sizes(table, size),
+  )
   return [
     [
       i
       for i in range(count)
-      if 0 <= span.start + i * span.stride <= n - span.size
+      if 0 <= span.offset + i * span.stride <= n - span.size
     ]
     for span, n, count in zip(field, size, counts[table[-1].name], strict=True)
   ]
@@ -229,7 +232,7 @@ def check_boxes(table, size):
   net, image = network(table, size), image_of(size)
   layer = table[-1].name
   small = models.boxed(net, layer)
-  field = {info.name: info.field for info in net.layers}[layer]
+  field = {info.name: info.receptive_field for info in net.layers}[layer]
   rows, columns = _interior(table, size)
   full = jax.jit(lambda i, y, x: unit_and_gradient(net, layer, i, y, x))
   alone = jax.jit(lambda i: unit_and_gradient(small, layer, i, 0, 0))
@@ -272,12 +275,12 @@ def check_without_padding(table, size):
   """Every map is the part of the padded one that sees nothing but a window."""
   net, image = network(table, size), image_of(size)
   bare = models.unpadded(net)
-  fields = {info.name: info.field for info in net.layers}
-  moved = {info.name: info.field for info in bare.layers}
+  fields = {info.name: info.receptive_field for info in net.layers}
+  moved = {info.name: info.receptive_field for info in bare.layers}
   last = fields[table[-1].name]
   # The window begins where the field of a unit of the last layer begins.
   corner = [
-    -(span.start // span.stride) * span.stride + span.start for span in last
+    -(span.offset // span.stride) * span.stride + span.offset for span in last
   ]
   top, left = corner
   bottom, right = size[0] - 1, size[1]
@@ -291,9 +294,9 @@ def check_without_padding(table, size):
     close(part, acts[layer][y : y + h, x : x + w])
     # All that see nothing else, and what each of them sees.
     for n, span, end in zip((h, w), moved[layer], window.shape, strict=False):
-      assert span.start + (n - 1) * span.stride + span.size <= end
-      assert span.start + n * span.stride + span.size > end
-      assert 0 <= span.start < span.stride
+      assert span.offset + (n - 1) * span.stride + span.size <= end
+      assert span.offset + n * span.stride + span.size > end
+      assert 0 <= span.offset < span.stride
 
 
 @pytest.mark.parametrize('name', NAMED)
@@ -345,7 +348,7 @@ def test_fields_under_the_padding_of_tensorflow_are_of_the_size_at_hand():
   net = network(
     (same('top', 2, 3, 2)._replace(inputs=(tables.DATA,)),), (12, 13)
   )
-  starts = lambda net: [span.start for span in net.layers[0].field]
+  starts = lambda net: [span.offset for span in net.layers[0].receptive_field]
   assert starts(net) == [0, -1]
   assert starts(models.sized(net, 13, 12)) == [-1, 0]
   assert models.sized(net, 13, 12).input_shape == (13, 12, 3)

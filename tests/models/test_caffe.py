@@ -270,7 +270,7 @@ def test_units_of_branches_are_exact_in_their_boxes():
   acts = model(image)
   for layer in ('out', 'top'):
     box_model = models.boxed(model, layer)
-    field = {info.name: info.field for info in model.layers}[layer]
+    field = {info.name: info.receptive_field for info in model.layers}[layer]
     for y, x in ((10, 10), (8, 12)):
       box = receptive_fields.box(field, y, x)
       assert receptive_fields.inside(box, 40, 40)
@@ -376,7 +376,7 @@ def test_a_padding_that_is_not_the_same_on_all_sides_has_exact_boxes():
   model = caffe.model(*caffe.parse(text), caffemodel.blobs(text))
   draw = np.random.RandomState(0)
   image = jnp.asarray(draw.uniform(0, 255, (30, 30, 3)), jnp.float32)
-  field = {info.name: info.field for info in model.layers}['b']
+  field = {info.name: info.receptive_field for info in model.layers}['b']
   box = receptive_fields.box(field, 5, 7)
   part = image[box.top : box.top + box.height, box.left : box.left + box.width]
   found = models.boxed(model, 'b')(part)['b']
@@ -437,7 +437,7 @@ def test_statistics_of_the_image_itself(tmp_path):
   # They follow the image: what is the same everywhere changes nothing.
   assert np.abs(slope).max() > 1e-4
   assert np.abs(slope.sum((0, 1))).max() < 1e-4 * np.abs(slope).sum()
-  fields = {info.name: info.field for info in model.layers}
+  fields = {info.name: info.receptive_field for info in model.layers}
   assert fields['c'] is not None and fields['b'] is None
   # In Caffe's words, a layer of the phase TRAIN says the same.
   said = text(500).replace('use_global_stats: false', '')

@@ -150,8 +150,8 @@ def positions(field, shape):
   """Units whose fields lie on the image: corners of that range, and inside."""
   ends = []
   for span, size in zip(field, shape, strict=True):
-    first = -(-max(0, -span.start) // span.stride)
-    last = (size - span.size - span.start) // span.stride
+    first = -(-max(0, -span.offset) // span.stride)
+    last = (size - span.size - span.offset) // span.stride
     assert first <= last
     ends.append((first, last))
   (top, bottom), (left, right) = ends
@@ -162,7 +162,7 @@ def positions(field, shape):
 def check_boxes(name, names, shape):
   model = load(name)
   image = jnp.asarray(photograph(shape))
-  fields = {info.name: info.field for info in model.layers}
+  fields = {info.name: info.receptive_field for info in model.layers}
   acts = model(image)
   for layer in names:
     small = models.boxed(model, layer)
@@ -210,7 +210,7 @@ def test_a_unit_at_the_edge_sees_padding_and_is_not_its_box():
   # image: padding is added at every layer, not once.
   model = load('alexnet_features')
   image = jnp.asarray(photograph((224, 224)))
-  field = {info.name: info.field for info in model.layers}['conv5']
+  field = {info.name: info.receptive_field for info in model.layers}['conv5']
   box = receptive_fields.box(field, 0, 0)
   assert not receptive_fields.inside(box, 224, 224)
   mean = jnp.broadcast_to(model.mean, (box.height, box.width, 3))
@@ -229,9 +229,9 @@ def test_fields_are_where_the_gradient_is(padded):
   if not padded:
     model = models.boxed(model, 'conv2')
   image = jnp.asarray(photograph(model.input_shape[:2]))
-  field = {info.name: info.field for info in load('alexnet_features').layers}[
-    'conv2'
-  ]
+  field = {
+    info.name: info.receptive_field for info in load('alexnet_features').layers
+  }['conv2']
   y, x = (9, 13) if padded else (0, 0)
   slope = jax.grad(lambda image: model(image)['conv2'][y, x].sum())(image)
   rows, columns = (np.flatnonzero(np.abs(slope).sum((2, k))) for k in (1, 0))
@@ -462,5 +462,5 @@ def test_groups_and_dilation_are_those_of_plain_sums():
   found = model(jnp.asarray(image))['conv']
   assert difference(found, expected) < EXACT
   (info,) = model.layers
-  assert info.field.y == receptive_fields.Span(5, 2, -1)
-  assert info.field.x == receptive_fields.Span(4, 1, -2)
+  assert info.receptive_field.y == receptive_fields.Span(5, 2, -1)
+  assert info.receptive_field.x == receptive_fields.Span(4, 1, -2)

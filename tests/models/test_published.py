@@ -130,7 +130,7 @@ def test_fields_are_those_of_the_papers():
     ('vgg19', 'conv5_4'): 252,
   }
   for (name, layer), size in sizes.items():
-    field = tables.fields(models.described(name).table)[layer]
+    field = tables.receptive_fields_of(models.described(name).table)[layer]
     assert (field.y.size, field.x.size) == (size, size)
 
 

@@ -97,7 +97,7 @@ def test_the_gradient_reaches_the_whole_box_and_nothing_else(name):
   params = jax.tree.map(
     lambda s: jnp.asarray(draw.uniform(0.5, 1, s.shape), s.dtype), shapes
   )
-  field = tables.fields(table)[table[-1].name]
+  field = tables.receptive_fields_of(table)[table[-1].name]
 
   def score(image, y, x):
     return network.apply(params, image)[table[-1].name][y, x].sum()
@@ -177,7 +177,7 @@ def test_the_units_on_a_window_are_those_whose_boxes_are():
       assert here[2:] == box[2:]
     before = receptive_fields.box(field, y - 1, x - 1)
     assert before.top < origin[0] and before.left < origin[1]
-    assert min(moved.y.start, moved.x.start) >= 0
+    assert min(moved.y.offset, moved.x.offset) >= 0
 
 
 def test_a_box_is_inside_where_all_of_its_pixels_are():

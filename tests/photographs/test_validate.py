@@ -275,8 +275,8 @@ def test_the_command_reads_a_set_and_a_folder(
   assert code == 0, err
   # Black for tench, zebra, n01484850, and one without a label.
   assert out.splitlines()[-1].startswith('top-1 1/2 = 50.0 %')
-  assert '2 of 4 images' in out.splitlines()[-1]
-  assert all(line.startswith('images: ') for line in err.splitlines()), err
+  assert '2 of 4 photographs' in out.splitlines()[-1]
+  assert all(line.startswith('photographs: ') for line in err.splitlines()), err
   code, out, err = ends['folder']
   assert code == 0, err
   assert out.splitlines()[-1].startswith('top-1 5/7')

@@ -85,7 +85,7 @@ def made(c, tmp_path, report=lambda steps: None):
     c, table, found, rows, 1, folders.File(str(tmp_path), 'kept.npz')
   )
   results = batches.run(
-    batch, lambda program: runner(program.frame.canvas), report
+    batch, lambda program: runner(program.geometry.canvas), report
   )
   return {name: array[0] for name, array in results.items()}
 
@@ -288,7 +288,7 @@ def test_windows_keep_the_four_rules(window):
 
 
 def test_a_poster_has_45_windows():
-  even, odd = cnn_vis.windows(1080, 1920, 224)
+  even, odd = cnn_vis.tile_corners(1080, 1920, 224)
   assert (len(even), len(odd)) == (23, 22)
   pairs = zip(twin.windows(1080, 1920, (224, 224)), (even, odd), strict=True)
   for theirs, ours in pairs:

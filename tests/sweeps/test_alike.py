@@ -38,7 +38,7 @@ def network(name):
 def boxes(name):
   """The layers of a network that one unit has a box in."""
   infos = network(name).layers
-  return [info.name for info in infos if info.weighted and info.field]
+  return [info.name for info in infos if info.weighted and info.receptive_field]
 
 
 def rows(name, layer):

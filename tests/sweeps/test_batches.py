@@ -113,7 +113,7 @@ def test_a_call_of_several_steps_ends_on_its_steps_when_resumed(
     sweep.plan(c),
     str(tmp_path / 'w'),
     lambda progress: made.append(progress.steps),
-    watch=lambda p, moment: watched.append(moment.step),
+    watch=lambda p, status: watched.append(status.step),
   )
   assert [n for n in made if n] == [4 * 5, 4 * 20, 4 * 25]
   assert watched == [25, 50]

@@ -148,7 +148,7 @@ def test_a_workdir_is_not_claimed_by_what_does_not_fit(tmp_path, monkeypatch):
   assert not list(workdir.iterdir())
 
   def stop(progress):
-    if progress.units:
+    if progress.runs:
       raise KeyboardInterrupt
 
   monkeypatch.undo()

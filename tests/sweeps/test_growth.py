@@ -85,7 +85,7 @@ def test_only_what_is_asked_for_is_made(tmp_path):
     pass
 
   def stop(progress):
-    if progress.units:
+    if progress.runs:
       raise Stop
 
   with pytest.raises(Stop):
@@ -114,7 +114,7 @@ def test_the_config_holds_all_of_it_and_says_what_was_asked(tmp_path):
     found['config']
     == few(layer='conv1,relu1,fc3', units='0:4,1@0x0,4', replicates=2).to_dict()
   )
-  asked = [tuple(a[n] for n in growth.FIELDS) for a in found['asked']]
+  asked = [tuple(a[n] for n in growth.KNOBS) for a in found['asked']]
   assert asked == requests[:-1]  # the last one added nothing
   assert found['asked'][0]['versions'] == found['versions']
 

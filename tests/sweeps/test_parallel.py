@@ -94,7 +94,7 @@ def run(runner, channels, calls=1):
     state, trace = runner.advance(state, targets, keys, steps=STEPS // calls)
     traces.append(jax.device_get(trace))
   results = jax.device_get(runner.finish(state, targets))
-  results['next'] = jax.device_get(runner.frame(state))
+  results['next'] = jax.device_get(runner.render(state))
   return results | {
     f'trace/{name}': np.concatenate([trace[name] for trace in traces], 1)
     for name in traces[0]
@@ -238,7 +238,7 @@ def test_fields_are_what_a_run_gives(model):
   recipe = first_order(model)['pixels']
   targets, _ = batch([0])
   one = jax.tree.map(lambda leaf: leaf[0], targets)
-  found = outputs.fields(recipe, clean(recipe), 'best', one, steps=STEPS)
+  found = outputs.shapes(recipe, clean(recipe), 'best', one, steps=STEPS)
   given = run(compiled(recipe), [0])
   del given['next']
   assert set(found) == set(given)
@@ -394,6 +394,6 @@ def _programs(recipe, steps):
   return {
     'start': runner.start.lower(targets, keys).as_text(),
     'advance': advance.lower(state, targets, keys, steps=steps).as_text(),
-    'frame': runner.frame.lower(state).as_text(),
+    'frame': runner.render.lower(state).as_text(),
     'finish': runner.finish.lower(state, targets).as_text(),
   }

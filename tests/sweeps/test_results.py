@@ -144,7 +144,7 @@ def test_it_ends_and_says_so(tmp_path):
   assert found['metric/retries'].tolist() == [0, 2, 0]
   assert found['seed'].tolist() == [0, 2 * runs_.APART, 0]
   assert found['done'].all()
-  assert reports[-1].units == reports[-1].count == 3
+  assert reports[-1].runs == reports[-1].count == 3
   # As often as the plan says: what is made again is not counted.
   assert sum(report.steps for report in reports) == 3 * 2
   again = []
@@ -248,11 +248,11 @@ def test_a_store_of_an_older_version_is_finished(tmp_path):
   p = sweep.plan(c)[0]
   old = {
     name: field
-    for name, field in p.fields.items()
+    for name, field in p.array_specs.items()
     if name not in ('metric/dead', 'metric/retries', 'seed')
   }
-  columns = {n: column for n, column in p.columns.items() if n != 'sign'}
-  rows = {n: f for n, f in old.items() if n not in p.columns}
+  columns = {n: column for n, column in p.preset.items() if n != 'sign'}
+  rows = {n: f for n, f in old.items() if n not in p.preset}
   whole = execute(c, tmp_path / 'a')
   directory = store.directory(str(tmp_path / 'b'), 'conv1')
   (tmp_path / 'b').mkdir()

@@ -12,7 +12,7 @@ import toynets
 
 from vizjax import core
 from vizjax.build import assemble
-from vizjax.build import frames
+from vizjax.build import geometry
 from vizjax.errors import UserError
 from vizjax.sweeps import description
 from vizjax.sweeps import sweep
@@ -219,7 +219,7 @@ def test_a_sweep_that_crashed_is_finished_the_same(workdir, tmp_path, swept, k):
 
   def fail(progress):
     calls.append(progress)
-    if len(calls) == k + 1 or (k == -1 and progress.units == 8):
+    if len(calls) == k + 1 or (k == -1 and progress.runs == 8):
       raise Crash
 
   with pytest.raises(Crash):
@@ -255,7 +255,7 @@ def test_reports_count_units_and_steps(tmp_path):
   reports = []
   execute(few(units='0:3', batch=2, steps=3), tmp_path, report=reports.append)
   assert sum(progress.steps for progress in reports) == 3 * 3
-  done = [progress.units for progress in reports]
+  done = [progress.runs for progress in reports]
   assert done == sorted(done) and (done[0], done[-1]) == (0, 3)
   assert {(p.layer, p.count) for p in reports} == {('conv1', 3)}
 
@@ -416,9 +416,9 @@ def test_a_mask_weighs_a_layer(tmp_path):
 def test_more_units_are_inside_a_wider_image():
   units = ','.join(f'0@{y}x{y}' for y in range(8))
   (plan,) = sweep.plan(config(model='odd_networks.wide()', units=units))
-  boxed = plan.columns['size'][:, 0] == 10
+  boxed = plan.preset['size'][:, 0] == 10
   assert boxed.tolist() == [False, False, True, True, True, True, False, False]
-  assert plan.columns['box'][2:6, 0].tolist() == [1, 3, 5, 7]
+  assert plan.preset['box'][2:6, 0].tolist() == [1, 3, 5, 7]
 
 
 def test_the_plan_is_told_in_words():
@@ -431,8 +431,8 @@ def test_the_plan_is_told_in_words():
       for line in text.splitlines()
     )
   rows = {line.split()[0]: line for line in text.splitlines()}
-  assert '6 images of 3x3 seen as 3x3; at most 2 at a time' in rows['conv1']
-  assert '6 images of 12x12 seen as 12x12; at most 2 at a time' in rows['fc3']
+  assert '6 images of 3x3 (view 3x3); at most 2 at a time' in rows['conv1']
+  assert '6 images of 12x12 (view 12x12); at most 2 at a time' in rows['fc3']
   # An image, a score, a step, an activation, three traces of four steps, and
   # unit, sign, replicate, box, size, seen of 3 + 1 + 1 + 4 + 2 + 4 numbers;
   # the number of retries, a seed of 8 bytes, and a byte for whether it is dead.
@@ -456,8 +456,8 @@ def test_a_plan_writes_nothing_and_computes_nothing(tmp_path, monkeypatch):
 
 def test_a_plan_has_the_fields_that_a_run_gives(swept):
   (plan,) = sweep.plan(mixed())
-  assert set(plan.fields) == set(swept) - {'done'}
-  for name, (shape, dtype) in plan.fields.items():
+  assert set(plan.array_specs) == set(swept) - {'done'}
+  for name, (shape, dtype) in plan.array_specs.items():
     assert swept[name].shape == (8, *shape)
     assert swept[name].dtype == dtype
 
@@ -476,7 +476,7 @@ def test_a_group_of_units_is_the_same_by_file_and_by_formula(tmp_path):
   c.update(model='toynets.net()', layer='conv2', objective='mask(layer)')
   c.update(box=False, steps=2, batch=2)
   net = assemble.model(c)
-  h, w, channels = shape = frames.maps(net)['conv2'].shape
+  h, w, channels = shape = geometry.activation_shapes(net)['conv2'].shape
   mask = np.zeros((2, *shape))
   mask[0, 3, 1, 1], mask[0, 2, 0, 2] = 1, -0.5
   mask[1, : h - 1, :2, channels - 1] = 2

@@ -39,7 +39,11 @@ def twin():
   )
   table = networks.table((3, 3, 2), (14, 14), (4, 3), deviation=2)
   method = inversion.Method(
-    table, 'code', 'feature', inversion.Weights(0.7, 2, 0.3), optax.sgd(1e-3)
+    table,
+    'code',
+    'feature',
+    inversion.LossWeights(0.7, 2, 0.3),
+    optax.sgd(1e-3),
   )
   state = inversion.init(method, net, jax.random.key(0))
   wide = lambda a: jnp.asarray(a, float) + (0.01 if a.ndim else 0)
@@ -67,16 +71,16 @@ def twin():
       pad=2,
     )
 
-  scales = inversion.Scales(jnp.array(3000.0), jnp.array(0.2))
-  return method, net, state, scales, images, losses
+  variances = inversion.Variances(jnp.array(3000.0), jnp.array(0.2))
+  return method, net, state, variances, images, losses
 
 
 @pytest.mark.slow
 def test_a_step_is_that_of_the_definition(x64):
-  method, net, state, scales, images, losses = twin()
+  method, net, state, variances, images, losses = twin()
   before = state.params, state.critic
   state, found = inversion.step(
-    method, net, jax.tree.map(jnp.array, state), scales, jnp.array(images)
+    method, net, jax.tree.map(jnp.array, state), variances, jnp.array(images)
   )
   after = jax.device_get((state.params, state.critic))
   each = [losses(*before, image) for image in images]
@@ -119,13 +123,13 @@ def test_a_step_is_that_of_the_definition(x64):
   'photograph, picture, waits', [(255.0, -30.0, True), (0.0, 30.0, False)]
 )
 def test_the_adversary_waits_while_it_wins(photograph, picture, waits, x64):
-  method, net, state, scales, images, _ = twin()
+  method, net, state, variances, images, _ = twin()
   # A critic that takes what is bright for a photograph.
   before = state._replace(critic=jax.tree.map(np.abs, state.critic))
   state = jax.tree.map(jnp.array, before)
   state.params['deconv0']['bias'] += picture
   images = jnp.array(np.full(images.shape, photograph))
-  state, found = inversion.step(method, net, state, scales, images)
+  state, found = inversion.step(method, net, state, variances, images)
   assert (found['discriminator'] < 0.1 * found['adversarial']) == waits
   for part in ('critic', 'params'):
     one, other = (jax.tree.leaves(getattr(s, part)) for s in (before, state))
@@ -134,12 +138,12 @@ def test_the_adversary_waits_while_it_wins(photograph, picture, waits, x64):
 
 
 def test_a_loss_without_weight_is_not_computed(x64):
-  method, net, state, scales, images, losses = twin()
-  bare = method._replace(weights=inversion.Weights(1, 0, 0))
+  method, net, state, variances, images, losses = twin()
+  bare = method._replace(weights=inversion.LossWeights(1, 0, 0))
   found = inversion.losses(
     bare,
     net,
-    scales,
+    variances,
     jax.tree.map(jnp.array, state.params),
     {},
     jnp.array(images[0]),

@@ -78,12 +78,12 @@ def undisturbed(planned, tmp_path_factory):
 def test_the_constants_are_means_of_the_crops(planned):
   config, plan = planned
   found = plans.constants(config, plan)
-  size = plan.net.input_shape[:2]
+  size = plan.model.input_shape[:2]
   batches = crops.batches(plan.data, plan.kept, plan.how, size, seed=0, size=4)
   images = np.concatenate([next(batches) for _ in range(3)]).astype(float)
   mean = images.mean(0)
   np.testing.assert_allclose(found.image, mean, rtol=1e-6)
-  acts = [plan.net(jnp.float32(image))['relu2'] for image in images]
+  acts = [plan.model(jnp.float32(image))['relu2'] for image in images]
   acts = np.array(acts, float)
   # float32 means of squares, of which nearly all cancels in a variance.
   np.testing.assert_allclose(
@@ -120,7 +120,7 @@ def test_a_run_leaves_all_that_is_to_be_known(planned, undisturbed, folder):
 def test_the_result_is_measured_on_what_is_held_out(planned, undisturbed):
   config, plan = planned
   workdir, _, result = undisturbed
-  net, generator = plan.net, networks.trained(str(workdir))
+  net, generator = plan.model, networks.trained(str(workdir))
   shown = plan.held.images
   assert len(shown) == result['photographs'] == 4
   codes = [net(jnp.float32(image))['relu2'] for image in shown]

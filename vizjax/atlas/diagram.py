@@ -14,9 +14,9 @@ Number = int | float
 
 IMAGE = 'image'  # what the first layers read
 
-_ROW, _BOX = 38, 22  # pixels from row to row; height of a box
+_ROW, _NODE = 38, 22  # pixels from row to row; height of a node
 _GAP, _WIRE = 12, 16  # pixels between places; width of a wire's place
-_NARROWEST, _WIDEST = 64, 168  # pixels of a box
+_NARROWEST, _WIDEST = 64, 168  # pixels of a node
 _LETTER = 6.3  # pixels, about the mean of a system font of 11
 
 # Parts of the kinds of layers that are drawn even where the shape stays.
@@ -32,7 +32,7 @@ class Row(NamedTuple):
   shape: tuple[int, ...]
 
 
-class Box(NamedTuple):
+class Node(NamedTuple):
   """A layer's place, in pixels from the top left."""
 
   name: str
@@ -46,11 +46,11 @@ class Box(NamedTuple):
 
 
 class Diagram(NamedTuple):
-  """Boxes, and wires as paths of SVG."""
+  """Nodes, and wires as paths of SVG."""
 
   width: int
   height: int
-  boxes: tuple[Box, ...]
+  nodes: tuple[Node, ...]
   wires: tuple[str, ...]
 
 
@@ -74,15 +74,15 @@ def draw(rows: Sequence[Row], made: Collection[str]) -> Diagram:
   longest = max((len(name) for name in known), default=0)
   width = min(max(longest * _LETTER + 14, _NARROWEST), _WIDEST)
   places = _places(levels, known, width)
-  boxes = tuple(
-    Box(
+  nodes = tuple(
+    Node(
       name,
       known[name].kind,
       ' × '.join(map(str, known[name].shape)),
       places[name][0] - width / 2,
       places[name][1],
       width,
-      _BOX,
+      _NODE,
       name in made,
     )
     for level in levels
@@ -91,7 +91,7 @@ def draw(rows: Sequence[Row], made: Collection[str]) -> Diagram:
   )
   right = max((x + width / 2 for x, _ in places.values()), default=0)
   paths = tuple(_path([places[name] for name in wire]) for wire in wires)
-  return Diagram(round(right) + 1, len(levels) * _ROW, boxes, paths)
+  return Diagram(round(right) + 1, len(levels) * _ROW, nodes, paths)
 
 
 def _folded(rows: Sequence[Row], made: Collection[str]) -> list[Row]:
@@ -168,7 +168,7 @@ def _places(
   ):
     x = (max(totals) - total) / 2 + 1
     for name, size in zip(level, sizes, strict=True):
-      y = i * _ROW + 1 + (0 if name in known else _BOX / 2)
+      y = i * _ROW + 1 + (0 if name in known else _NODE / 2)
       places[name] = (x + size / 2, y)
       x += size + _GAP
   return places
@@ -177,7 +177,7 @@ def _places(
 def _path(points: Sequence[tuple[Number, Number]]) -> str:
   """A wire from the bottom of the first place to the top of the last."""
   (x, y), *others = points
-  y += _BOX
+  y += _NODE
   path = f'M{x:.0f},{y:.0f}'
   for next_x, next_y in others:
     middle = (y + next_y) / 2

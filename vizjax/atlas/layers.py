@@ -144,7 +144,7 @@ def number(value: Any) -> int | float | None:
 
 
 def _shown(kept: store.Store) -> list[str]:
-  """The fields of one number a run, those that matter most first."""
+  """The arrays with one number a run, those that matter most first."""
   names = [
     name
     for name, array in kept.arrays.items()

@@ -226,7 +226,7 @@ def _diagram(
 
 
 def _said(value: Any) -> bool:
-  """Whether a field of a config says anything."""
+  """Whether a knob of a config says anything."""
   return value is not None and value != '' and value != []
 
 
@@ -241,8 +241,8 @@ def _finite(value: Any) -> Any:
 
 
 def _config(title: str, config: Mapping[str, Any]) -> str:
-  """The text of a config file with every field of a stored one."""
-  about = f'The config of {title}, field by field.'
+  """The text of a config file with every knob of a stored one."""
+  about = f'The config of {title}, knob by knob.'
   lines = [
     repr(about),
     '',

@@ -24,7 +24,7 @@ from vizjax import core
 from vizjax import models
 from vizjax import objectives
 from vizjax import parameterizations
-from vizjax.build import frames
+from vizjax.build import geometry
 from vizjax.errors import UserError
 from vizjax.models.interpreter import layers
 from vizjax.models.interpreter import tables
@@ -49,7 +49,7 @@ class Case(NamedTuple):
     layer: whose channels are excited.
     batch: images at a time.
     boxed: on the receptive field of a unit, or on the whole image.
-    compute: type of the network's numbers; image and optimizer are float32.
+    compute: dtype of the network; image and optimizer are float32.
     size: height and width of the image; None for the network's own.
   """
 
@@ -123,19 +123,19 @@ def network(case: Case) -> core.Model:
       then not used.
   """
   packaged = case.network in ('alexnet_features', 'vgg16_features')
-  net = models.load(case.network) if packaged else random(case.network)
-  net = models.cut(net, (case.layer,))
+  model = models.load(case.network) if packaged else random(case.network)
+  model = models.cut(model, (case.layer,))
   if case.boxed:
-    whole, net = net, models.boxed(net, case.layer)
-    (h, w, _), (height, width, _) = net.input_shape, whole.input_shape
+    whole, model = model, models.boxed(model, case.layer)
+    (h, w, _), (height, width, _) = model.input_shape, whole.input_shape
     if h > height or w > width:
       raise UserError(
         f'a unit sees {h}x{w} pixels, the image has {height}x{width}'
       )
   elif case.size is not None:
-    shape = (case.size, case.size, net.input_shape[2])
-    net = dataclasses.replace(net, input_shape=shape)
-  return models.computed_in(net, case.compute)
+    shape = (case.size, case.size, model.input_shape[2])
+    model = dataclasses.replace(model, input_shape=shape)
+  return models.computed_in(model, case.compute)
 
 
 def random(name: str, seed: int = 0) -> core.Model:
@@ -157,15 +157,15 @@ def random(name: str, seed: int = 0) -> core.Model:
   )
 
 
-def gflop(net: core.Model, layer: str) -> float:
+def gflop(model: core.Model, layer: str) -> float:
   """10^9 products and sums of a forward pass to a layer, and as many back."""
-  table = net.apply.network.table
+  table = model.apply.network.table
   needed = {row.name for row in tables.cut(table, (layer,))}
-  acts = frames.maps(net)
+  acts = geometry.activation_shapes(model)
   total = 0
   for row in table:
     if row.kind in _COUNTED and row.name in needed:
-      kernel = net.params[row.name]['kernel']
+      kernel = model.params[row.name]['kernel']
       out = acts[row.name].shape
       positions = math.prod(out[:-1])
       total += 2 * positions * kernel.size
@@ -187,7 +187,7 @@ def measured(case: Case) -> Row:
       is not enough memory.
   """
   recipe, units = prepared(case)
-  net = recipe.model
+  model = recipe.model
   memory = _memory(recipe, units)
   free = capacity.available()
   if None not in (memory, free) and memory > free:
@@ -196,13 +196,13 @@ def measured(case: Case) -> Row:
     )
   step = ascent(recipe, recipe, units)
   first, each = once(step), seconds(step)
-  h, w, _ = net.input_shape
+  h, w, _ = model.input_shape
   return Row(
     case,
     (h, w),
     each,
-    _network_seconds(net, case, units),
-    gflop(net, case.layer),
+    _network_seconds(model, case, units),
+    gflop(model, case.layer),
     max(0.0, first - each),
     memory,
   )
@@ -214,14 +214,14 @@ def prepared(case: Case) -> tuple[core.Recipe, core.Unit]:
   Raises:
     UserError: the layer is not in the network, or not to be boxed.
   """
-  net = network(case)
+  model = network(case)
   recipe = core.Recipe(
-    net,
-    parameterizations.pixels(net),
+    model,
+    parameterizations.pixels(model),
     objectives.neuron(case.layer),
     optax.sgd(1.0),
   )
-  return recipe, _units(net, case)
+  return recipe, _units(model, case)
 
 
 def ascent(
@@ -275,8 +275,8 @@ def alternately(*functions: Callable[[], Any]) -> list[float]:
       return [statistics.median(times) for times in zip(*rounds, strict=True)]
 
 
-def _units(net: core.Model, case: Case) -> core.Unit:
-  act = frames.maps(net)[case.layer].shape
+def _units(model: core.Model, case: Case) -> core.Unit:
+  act = geometry.activation_shapes(model)[case.layer].shape
   y, x = (act[0] // 2, act[1] // 2) if len(act) == 3 else (0, 0)
   channels = np.arange(case.batch, dtype=np.int32) % act[-1]
   full = np.ones_like(channels)
@@ -288,18 +288,18 @@ def _keys(units: core.Unit) -> Any:
   return jax.vmap(jax.random.key)(np.arange(count, dtype=np.uint32))
 
 
-def _network_seconds(net: core.Model, case: Case, units: core.Unit) -> float:
+def _network_seconds(model: core.Model, case: Case, units: core.Unit) -> float:
   term = objectives.neuron(case.layer)
 
-  def score(net, image, unit):
-    return term(net(image), {'unit': unit})
+  def score(model, image, unit):
+    return term(model(image), {'unit': unit})
 
-  def slopes(net, images, units):
-    return jax.vmap(jax.grad(score, 1), (None, 0, 0))(net, images, units)
+  def slopes(model, images, units):
+    return jax.vmap(jax.grad(score, 1), (None, 0, 0))(model, images, units)
 
-  images = jnp.zeros((case.batch, *net.input_shape), jnp.float32)
+  images = jnp.zeros((case.batch, *model.input_shape), jnp.float32)
   compiled = jax.jit(slopes)
-  return seconds(lambda: compiled(net, images, units))
+  return seconds(lambda: compiled(model, images, units))
 
 
 def _memory(recipe: core.Recipe, units: core.Unit) -> int | None:

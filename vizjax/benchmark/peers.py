@@ -126,7 +126,7 @@ def same_work(
       shown[i] = f'fails: {why}' if why else shown[i]
     rows.append((dtype, *shown))
   columns = (
-    'numbers', 'vizjax, s', 'by box, s', 'PyTorch, s', 'channels_last, s',
+    'dtype', 'vizjax, s', 'by box, s', 'PyTorch, s', 'channels_last, s',
     'and compiled, s', 'best PyTorch / vizjax', 'best PyTorch / by box',
   )  # fmt: skip
   title = f'A step of {batch} images: {layer} of {name}'
@@ -158,9 +158,9 @@ def pixel_step(
     net: with float32 weights.
     layer: a map; unit i of its middle is that of image i.
     batch: images.
-    channels_last: the order of numbers in memory.
+    channels_last: whether the memory layout is channels_last.
     compiled: by torch.compile.
-    dtype: of the network's numbers; the image is float32.
+    dtype: of the network; the image is float32.
   """
   forward = network(torch, net, channels_last, dtype)
   forward = torch.compile(forward) if compiled else forward
@@ -193,8 +193,8 @@ def network(
   Args:
     torch: the library.
     net: with float32 weights.
-    channels_last: the order of numbers in memory.
-    dtype: of the numbers inside, and of the activations.
+    channels_last: whether the memory layout is channels_last.
+    dtype: of the network, and of the activations.
     learned: whether a backward pass has slopes of the weights, too.
 
   Raises:

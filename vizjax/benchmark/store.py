@@ -65,7 +65,7 @@ def through(count: int, workdir: str) -> measure.Table:
   marks = [round(count * (i + 1) / _PARTS) for i in range(_PARTS)]
 
   def report(progress):
-    while marks and progress.units >= marks[0]:
+    while marks and progress.runs >= marks[0]:
       took = time.perf_counter() - began
       megabytes = process.memory_info().rss / 1e6
       rows.append((marks.pop(0), round(took, 1), round(megabytes), '', ''))

@@ -47,7 +47,7 @@ class Suite(NamedTuple):
     cases: steps, each at the batches below, whatever its own.
     batches: that are measured in any case.
     doubled: whether larger ones are tried, up to the fastest.
-    lucid: types of the numbers in which lucid200 is run.
+    lucid: dtypes of the network in which lucid200 is run.
   """
 
   cases: tuple[measure.Case, ...]
@@ -119,7 +119,7 @@ def tables(name: str) -> Iterator[measure.Table]:
 def ceilings(rates: dict[str, float]) -> measure.Table:
   """What the device can do."""
   rows = [(dtype, round(rate, 1)) for dtype, rate in rates.items()]
-  return measure.Table('Product of two matrices', ('numbers', 'GFLOP/s'), rows)
+  return measure.Table('Matmul', ('dtype', 'GFLOP/s'), rows)
 
 
 def steps(
@@ -127,7 +127,7 @@ def steps(
 ) -> measure.Table:
   """Every case at every batch, with its part of what the device can do."""
   columns = (
-    'layer', 'image', 'numbers', 'batch', 'images x steps/s', 'GFLOP/s',
+    'layer', 'image', 'dtype', 'batch', 'images x steps/s', 'GFLOP/s',
     '% of product', 'network alone, s', 'step, s', 'compile, s', 'MB', '',
   )  # fmt: skip
   rows = []
@@ -189,14 +189,14 @@ def lucid200(
   seconds of 128 are 128 times their mean.
 
   Args:
-    compute: types of the network's numbers.
+    compute: dtypes of the network.
     sizes: height and width of the image; the network sees it padded, and cut
       by jitter, 12 pixels larger.
     batch: images at a time.
     layer: of bvlc_googlenet, with random weights.
   """
   columns = (
-    'image', 'network sees', 'numbers', 'steps run', 'step, s', '128 steps, s',
+    'image', 'network sees', 'dtype', 'steps run', 'step, s', '128 steps, s',
     'images x steps/s', 'GFLOP/s', 'compile, s',
   )  # fmt: skip
   rows = []
@@ -297,10 +297,10 @@ def _lucid_row(case: measure.Case, size: int) -> tuple[Any, ...]:
   first = measure.once(lambda: step(call))
   calls = range(count // call)
   mean = measure.once(lambda: [step(call) for _ in calls]) / count
-  seen = (*made.frame.view, net.input_shape[2])
-  work = measure.gflop(dataclasses.replace(net, input_shape=seen), case.layer)
+  view = (*made.geometry.view, net.input_shape[2])
+  work = measure.gflop(dataclasses.replace(net, input_shape=view), case.layer)
   return (
-    '{}x{}'.format(*made.frame.view),
+    '{}x{}'.format(*made.geometry.view),
     case.compute,
     count,
     measure.short(mean),

@@ -9,7 +9,8 @@ vocabulary  the knobs that are formulas, and the functions each may call;
 runs        the table of runs: a row for each unit, sign and replicate
 reach       how much a formula reads: a position, a channel, a whole map; hence
             whether a unit is computed on its receptive field alone
-frames      sizes: the image that is optimized, and the part the network sees
+geometry    sizes: the canvas, which is optimized, and the view of it that the
+            network is shown
 inputs      arrays that differ from run to run: masks, starts, directions
 outputs     the arrays that one run gives
 stages      the sizes that an image is made at, and a program for each

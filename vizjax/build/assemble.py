@@ -25,7 +25,7 @@ from vizjax import errors
 from vizjax import listing
 from vizjax import models
 from vizjax import transforms
-from vizjax.build import frames as frames_
+from vizjax.build import geometry as geometry_
 from vizjax.build import inputs
 from vizjax.build import reach
 from vizjax.build import runs as runs_
@@ -54,7 +54,7 @@ _COUNTS = (
 
 
 def config() -> config_dict.ConfigDict:
-  """Every field that the launcher reads, with a neutral default."""
+  """Returns every knob that the launcher reads, with a neutral default."""
   placeholder = config_dict.placeholder
   c = config_dict.ConfigDict()
 
@@ -67,8 +67,8 @@ def config() -> config_dict.ConfigDict:
   c.sign = 'max'  # or 'min', images that the unit likes least, or 'both'
   c.replicates = 1  # images of each unit, from different random starts
   c.seed = 0
-  c.retries = 0  # starts from another seed where nothing came of a run
-  c.shape = placeholder(str)  # 'HxW' of the image; None: as architecture asks
+  c.retries = 0  # attempts with another seed where a run failed
+  c.shape = placeholder(str)  # 'HxW' of the canvas; None: what the view needs
   c.mean = placeholder(str)  # 'r,g,b' of 0-255, or a .npy image; None: its own
 
   # What differs between units besides their number.
@@ -100,11 +100,11 @@ def config() -> config_dict.ConfigDict:
   c.save_every = placeholder(int)  # keep a frame every so many steps
 
   # How to run it.
-  c.box = True  # synthesize a single unit on what it sees, where that is exact
+  c.box = True  # a single unit on its receptive field, where that is exact
   c.views = 'mean'  # or 'sum': how the scores of several views are joined
   c.tile_batch = placeholder(int)  # views at a time; None: as many as fit
   c.memory = 2.0  # GB for the activations of views; inf for any
-  c.batch = placeholder(int)  # units at a time; None: what suits the device
+  c.batch = placeholder(int)  # images at a time; None: what suits the device
   c.every = placeholder(int)  # show how far it is every so many steps
   c.show = 'print+save'  # and how: print, save, show, plot_pix
   return c
@@ -120,7 +120,7 @@ class Program(NamedTuple):
     result: 'best', 'last', 'next', or a snapshot of the procedure.
     keep: further snapshots.
     group: images of a unit that are compared with each other; None for none.
-    frame: the sizes of the image and of what the network sees.
+    geometry: the sizes of the image and of what the network sees.
     target: (runs, rows, names not wanted) -> Target, stacked over rows.
   """
 
@@ -130,7 +130,7 @@ class Program(NamedTuple):
   result: str
   keep: tuple[str, ...]
   group: int | None
-  frame: frames_.Frame
+  geometry: geometry_.Geometry
   target: Callable
 
 
@@ -211,7 +211,9 @@ def networks(config: config_dict.ConfigDict) -> dict[str, core.Model]:
 
 def layers(config: config_dict.ConfigDict, net: core.Model) -> tuple[str, ...]:
   """The layers that config.layer names, in the network's order."""
-  known = [info.name for info in net.layers] or list(frames_.maps(net))
+  known = [info.name for info in net.layers] or list(
+    geometry_.activation_shapes(net)
+  )
   weighted = [info.name for info in net.layers if info.weighted] or known
   chosen, unknown = listing.matching(config.layer, known, weighted)
   if unknown is not None:
@@ -238,10 +240,10 @@ def runs(
     layer: one of `layers`.
     photographs: to start from; several are a run each.
   """
-  cut, frame = reach.cut(config, net, layer, boxed=False)
-  act = frames_.maps(cut, frame.view)[layer].shape
+  cut, geometry = reach.cut(config, net, layer, boxed=False)
+  act = geometry_.activation_shapes(cut, geometry.view)[layer].shape
   if 0 in act:
-    h, w = frame.view
+    h, w = geometry.view
     raise UserError(
       f'layer {layer!r} has no unit where the network sees {h} x {w} pixels: '
       f'its shape is {act}; type a larger --config.shape=HxW'
@@ -262,13 +264,15 @@ def runs(
   boxable = (
     config.box and vocabulary.shape(config) is None and net.mean.ndim == 1
   )
-  field = reach.field(config, net, layer) if boxable else None
-  return runs_.table(
+  receptive_field = (
+    reach.receptive_field(config, net, layer) if boxable else None
+  )
+  return runs_.of_units(
     layer,
     units,
     config.replicates,
-    field,
-    frame.view,
+    receptive_field,
+    geometry.view,
     signs=_SIGNS[config.sign],
     seed=config.seed,
   )
@@ -278,25 +282,28 @@ def seen(
   config: config_dict.ConfigDict,
   net: core.Model,
   table: runs_.Runs,
-  frames: dict[bool, frames_.Frame],
+  geometries: dict[bool, geometry_.Geometry],
 ) -> np.ndarray:
   """[n, 4]: the part of its image that each unit sees: top, left, h, w."""
-  fields_of = {
-    boxed: reach.field(
-      config, net if boxed else models.sized(net, *frame.view), table.layer
+  receptive_field_of = {
+    boxed: reach.receptive_field(
+      config, net if boxed else models.sized(net, *geometry.view), table.layer
     )
-    for boxed, frame in frames.items()
+    for boxed, geometry in geometries.items()
   }
-  parts = []
+  boxes = []
   for y, x, boxed in zip(table.y, table.x, table.boxed, strict=True):
-    frame, field = frames[bool(boxed)], fields_of[bool(boxed)]
-    part = receptive_fields.Box(0, 0, *frame.canvas)
-    if field is not None:
-      part = receptive_fields.box(field, int(y), int(x))
-      part = part._replace(top=0, left=0) if boxed else part
-      part = frames_.on_canvas(part, frame)
-    parts.append(part)
-  return np.array(parts, np.int32)
+    geometry, receptive_field = (
+      geometries[bool(boxed)],
+      receptive_field_of[bool(boxed)],
+    )
+    box = receptive_fields.Box(0, 0, *geometry.canvas)
+    if receptive_field is not None:
+      box = receptive_fields.box(receptive_field, int(y), int(x))
+      box = box._replace(top=0, left=0) if boxed else box
+      box = geometry_.on_canvas(box, geometry)
+    boxes.append(box)
+  return np.array(boxes, np.int32)
 
 
 def recipe(
@@ -324,8 +331,8 @@ def program(
     others: from `networks`, to be loaded once for many programs.
   """
   reach.check(config)
-  cut, frame = reach.cut(config, net, layer, boxed)
-  canvas = (*frame.canvas, cut.input_shape[2])
+  cut, geometry = reach.cut(config, net, layer, boxed)
+  canvas = (*geometry.canvas, cut.input_shape[2])
   # To a formula, `model` is the network on an image of the size at hand.
   model_here = dataclasses.replace(cut, input_shape=canvas)
   others = networks(config) if others is None else others
@@ -336,15 +343,15 @@ def program(
     parameterization=vocabulary.link(config, 'parameterization', knobs),
     objective=vocabulary.link(config, 'objective', knobs),
     optimizer=_optimizer(config, knobs),
-    transforms=frame.transforms,
+    transforms=geometry.transforms,
     projections=vocabulary.links(config, 'projections', knobs),
     trace=_as_they_are(vocabulary.trace(config, knobs, procedure.trace)),
     views=_VIEWS[config.views],
     tile_batch=config.tile_batch,
     procedure=procedure,
   )
-  clean, robust = _measured(config, recipe, frame, knobs)
-  act = frames_.maps(cut, frame.view)[layer].shape
+  clean, robust = _measured(config, recipe, geometry, knobs)
+  act = geometry_.activation_shapes(cut, geometry.view)[layer].shape
   arrays = inputs.arrays(config, knobs, canvas, act, cut.mean.dtype)
   return Program(
     recipe=recipe,
@@ -353,7 +360,7 @@ def program(
     result=config.result,
     keep=_keep(config, procedure),
     group=reach.group(config),
-    frame=frame,
+    geometry=geometry,
     target=_targets(config, arrays, boxed, cut.mean.dtype),
   )
 
@@ -425,13 +432,13 @@ def _targets(
 def _measured(
   config: config_dict.ConfigDict,
   recipe: core.Recipe,
-  frame: frames_.Frame,
+  geometry: geometry_.Geometry,
   knobs: dict[str, Any],
 ) -> tuple[core.Recipe, core.Recipe | None]:
   """The recipes of a final image: without transforms, and under others."""
-  whole = transforms.crop(*frame.view)
+  whole = transforms.crop(*geometry.view)
   if vocabulary.tiled(config):
-    whole = transforms.tiles(*frame.view, moving=False)
+    whole = transforms.tiles(*geometry.view, moving=False)
   measured = 'activation' if config.activation.strip() else 'objective'
   clean = dataclasses.replace(
     recipe,

@@ -1,4 +1,4 @@
-"""The arrays that differ between runs, from the fields that describe them.
+"""The arrays that differ between runs, from the knobs that describe them.
 
 config.start, config.direction and config.mask are each a .npy file, with one
 array or one for each run, or a formula; config.data names further arrays. With
@@ -71,18 +71,18 @@ def arrays(
     }
 
   def make(
-    table: runs_.Runs, rows: np.ndarray, given: Collection[str] = ()
+    runs: runs_.Runs, rows: np.ndarray, given: Collection[str] = ()
   ) -> dict[str, Any]:
-    seeds = (table.seed + table.replicate)[rows].tolist()
-    runs = list(zip(table.channel[rows], seeds, strict=True))
+    seeds = (runs.seed + runs.replicate)[rows].tolist()
+    of_rows = list(zip(runs.channel[rows], seeds, strict=True))
     # The last run fills a batch up: its arrays are made once.
-    made = {run: arrays_of_run(*run, given) for run in dict.fromkeys(runs)}
+    made = {run: arrays_of_run(*run, given) for run in dict.fromkeys(of_rows)}
     return {
       name: jax.tree.map(
         lambda *of_runs, name=name: _stacked(name, of_runs, dtype),
-        *(made[run][name] for run in runs),
+        *(made[run][name] for run in of_rows),
       )
-      for name in made[runs[0]]
+      for name in made[of_rows[0]]
     }
 
   return make
@@ -118,13 +118,13 @@ def _makers(
   draws = bool(config.transforms.strip() or config.robust.strip())
   photographs = {}
   for name, maker in vocabulary.data(config, knobs).items():
-    if draws and isinstance(maker, features.Seen):
+    if draws and isinstance(maker, features.PhotographLayers):
       photographs[name] = maker
     else:
       makers[name] = lambda row, seed, maker=maker: maker(canvas, seed)
   if photographs:
     makers['photographs'] = lambda row, seed: {
-      name: seen.checked(canvas) for name, seen in photographs.items()
+      name: layers.checked(canvas) for name, layers in photographs.items()
     }
   return makers
 

@@ -8,10 +8,10 @@ from jaxtyping import Array
 
 from vizjax import core
 from vizjax import metrics
-from vizjax.build import frames
+from vizjax.build import geometry
 
 
-def fields(
+def shapes(
   recipe: core.Recipe,
   clean: core.Recipe,
   result: str,
@@ -57,7 +57,7 @@ def _hollow(recipe: core.Recipe) -> core.Recipe:
   """
 
   def apply(params, image):
-    acts = frames.applied(recipe.model.apply, params, image)
+    acts = geometry.output_shapes(recipe.model.apply, params, image)
     zero = 0 * jnp.sum(image)
     return {
       name: jnp.broadcast_to(zero.astype(act.dtype), act.shape)
@@ -99,8 +99,8 @@ def finish(
       'metric/robust_std': jnp.std(scores),
     }
   for name in keep:
-    for field, value in _described(recipe, _snapshot(state, name)).items():
-      found[f'{name}/{field}'] = value
+    for array, value in _described(recipe, _snapshot(state, name)).items():
+      found[f'{name}/{array}'] = value
   return found
 
 

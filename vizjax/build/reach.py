@@ -12,7 +12,7 @@ from ml_collections import config_dict
 
 from vizjax import core
 from vizjax import models
-from vizjax.build import frames
+from vizjax.build import geometry as geometry_
 from vizjax.build import inputs
 from vizjax.build import vocabulary
 from vizjax.errors import UserError
@@ -38,7 +38,7 @@ def check(config: config_dict.ConfigDict) -> None:
   """Refuses objectives that have no least, or that need replicates.
 
   Raises:
-    UserError: with the field, its value, and what was expected.
+    UserError: with the knob, its value, and what was expected.
   """
   called = {name for name, _ in vocabulary.calls(config, ('objective',))}
   own = any('.' in name for name in called)  # may read target['sign']
@@ -108,57 +108,59 @@ def group(config: config_dict.ConfigDict) -> int | None:
 
 
 def cut(
-  config: config_dict.ConfigDict, net: core.Model, layer: str, boxed: bool
-) -> tuple[core.Model, frames.Frame]:
+  config: config_dict.ConfigDict, model: core.Model, layer: str, boxed: bool
+) -> tuple[core.Model, geometry_.Geometry]:
   """The model down to the layers that the formulas mention, and its sizes."""
   called = vocabulary.calls(config)
   if boxed:
-    net = models.boxed(net, layer)
+    model = models.boxed(model, layer)
   elif not any('.' in name for name, _ in called):
     # A function from elsewhere may read any layer.
-    rectifier = models.rectifier(net, layer)
+    rectifier = models.rectifier(model, layer)
     texts = {s for _, found in called for s in found if isinstance(s, str)}
     mentioned = {layer, rectifier, *texts}
     mentioned = mentioned.union(*(vocabulary.names(s) for s in texts))
-    known = {info.name for info in net.layers}
-    net = models.cut(net, tuple(mentioned & known))
+    known = {info.name for info in model.layers}
+    model = models.cut(model, tuple(mentioned & known))
   shape = vocabulary.shape(config)
-  h, w, channels = net.input_shape
+  h, w, channels = model.input_shape
   size = (h, w) if shape is None else shape
-  here = dataclasses.replace(net, input_shape=(*size, channels))
+  here = dataclasses.replace(model, input_shape=(*size, channels))
   links = vocabulary.links(
     config, 'transforms', vocabulary.knobs(config, here, layer)
   )
   if shape is None:
-    frame = frames.made_for(links, (h, w), channels)
+    geometry = geometry_.of_view(links, (h, w), channels)
   else:
-    frame = frames.given(links, shape, channels)
-  mean = net.mean.shape[:2]
-  if net.mean.ndim == 3 and {frame.canvas, frame.view} != {mean}:
+    geometry = geometry_.of_canvas(links, shape, channels)
+  mean = model.mean.shape[:2]
+  if model.mean.ndim == 3 and {geometry.canvas, geometry.view} != {mean}:
     raise UserError(
-      f'the mean image is {mean}, but the image is {frame.canvas} and the '
-      f'network sees {frame.view}: give config.mean as r,g,b'
+      f'the mean image is {mean}, but the canvas is {geometry.canvas} and the '
+      f'view {geometry.view}: give config.mean as r,g,b'
     )
-  return net, frame
+  return model, geometry
 
 
-def field(
-  config: config_dict.ConfigDict, net: core.Model, layer: str
+def receptive_field(
+  config: config_dict.ConfigDict, model: core.Model, layer: str
 ) -> receptive_fields.Field | None:
   """What the scored unit sees; None where it is not one unit of the layer."""
-  fields_of = {info.name: info.field for info in net.layers}
-  fields_of['layer'] = fields_of.get(layer)
+  receptive_field_of = {
+    info.name: info.receptive_field for info in model.layers
+  }
+  receptive_field_of['layer'] = receptive_field_of.get(layer)
   called = vocabulary.calls(config)
   for name, strings in called:
     if name not in _OF_A_POSITION | _OF_THE_IMAGE:
       return None
     if name in _OF_A_POSITION and any(
-      fields_of.get(other) != fields_of['layer']
+      receptive_field_of.get(other) != receptive_field_of['layer']
       for other in strings
       if isinstance(other, str)
     ):
       return None  # a unit of another layer stands elsewhere
-  return fields_of['layer'] if of_a_position(config) else None
+  return receptive_field_of['layer'] if of_a_position(config) else None
 
 
 def count(
@@ -187,9 +189,9 @@ def _instead(config: config_dict.ConfigDict) -> str:
   if not arrays:
     return 'type the objective of configs/inversion.py, or of another recipe'
   typed = []
-  for field in ('objective', 'activation', 'trace', 'metrics'):
-    called = {name for name, _ in vocabulary.calls(config, (field,))}
+  for knob in ('objective', 'activation', 'trace', 'metrics'):
+    called = {name for name, _ in vocabulary.calls(config, (knob,))}
     if called & _OF_A_CHANNEL:
-      value = f"'{arrays[0]}(layer)'" if field == 'objective' else ''
-      typed.append(f'--config.{field}={value}')
+      value = f"'{arrays[0]}(layer)'" if knob == 'objective' else ''
+      typed.append(f'--config.{knob}={value}')
   return f'type {" ".join(typed)}'

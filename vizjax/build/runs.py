@@ -58,11 +58,11 @@ class Runs(NamedTuple):
   box: np.ndarray
 
 
-def table(
+def of_units(
   layer: str,
   units: list[tuple[int, int, int]],
   replicates: int,
-  field: receptive_fields.Field | None,
+  receptive_field: receptive_fields.Field | None,
   image: tuple[int, int],
   *,
   signs: tuple[int, ...] = (1,),
@@ -74,8 +74,8 @@ def table(
     layer: its name.
     units: (channel, y, x) of each.
     replicates: images of each unit and sign.
-    field: the layer's receptive field, or None to use the whole image. A
-      unit whose field leaves the image sees padding: it gets the whole.
+    receptive_field: the layer's, or None to use the whole image. A unit
+      whose receptive field leaves the image sees padding: it gets the whole.
     image: (h, w) of the full image.
     signs: 1 for images that maximize, -1 for those that minimize.
     seed: of every run.
@@ -89,8 +89,14 @@ def table(
   ]
   boxed, boxes = [], []
   for _, y, x, *_ in rows:
-    box = whole if field is None else receptive_fields.box(field, y, x)
-    boxed.append(field is not None and receptive_fields.inside(box, *image))
+    box = (
+      whole
+      if receptive_field is None
+      else receptive_fields.box(receptive_field, y, x)
+    )
+    boxed.append(
+      receptive_field is not None and receptive_fields.inside(box, *image)
+    )
     boxes.append(box if boxed[-1] else whole)
   columns = np.array(rows, np.int32).T
   seeds = np.full(len(rows), seed)
@@ -98,7 +104,7 @@ def table(
   return Runs(layer, *columns, seeds, np.array(boxed), boxes)
 
 
-class Part(NamedTuple):
+class UnitSpec(NamedTuple):
   """A part of a list of units.
 
   Attributes:
@@ -112,7 +118,7 @@ class Part(NamedTuple):
   position: tuple[int, int] | None
 
 
-def parts(text: str, labels: tuple[str, ...] = ()) -> list[Part]:
+def unit_specs(text: str, labels: tuple[str, ...] = ()) -> list[UnitSpec]:
   """Reads a list of units, such as '0:64,3@6x6,*'.
 
   Args:
@@ -130,11 +136,11 @@ def parts(text: str, labels: tuple[str, ...] = ()) -> list[Part]:
   for part in texts:
     if labels and named(part):
       channel = _class(part, labels)
-      found.append(Part(part, range(channel, channel + 1), None))
+      found.append(UnitSpec(part, range(channel, channel + 1), None))
       continue
     channels, at, position = part.partition('@')
     place = _position(position, part) if at else None
-    found.append(Part(part, _channels(channels, part), place))
+    found.append(UnitSpec(part, _channels(channels, part), place))
   return found
 
 
@@ -160,7 +166,7 @@ def units(
     UserError: the string does not parse, or names a unit that is not there.
   """
   found = []
-  for part in parts('*' if text is None else text, labels):
+  for part in unit_specs('*' if text is None else text, labels):
     channels = range(count) if part.channels is None else part.channels
     if channels[-1] >= count:
       raise UserError(

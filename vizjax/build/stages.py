@@ -1,7 +1,7 @@
 """The stages of a run: its sizes, a program for each, and what fits in memory.
 
-  scales = stages.scales(config, net)
-  found = stages.of(config, net, 'conv4', others, scales)
+  scales = stages.scales(config, model)
+  found = stages.of(config, model, 'conv4', others, scales)
 
 Without config.scales there is one stage.
 """
@@ -19,7 +19,7 @@ import numpy as np
 from vizjax import core
 from vizjax import scales as scales_
 from vizjax.build import assemble
-from vizjax.build import frames as frames_
+from vizjax.build import geometry as geometry_
 from vizjax.build import outputs as outputs_
 from vizjax.build import runs as runs_
 from vizjax.build import vocabulary
@@ -44,7 +44,7 @@ class Stages(NamedTuple):
 
 
 def scales(
-  config: config_dict.ConfigDict, net: core.Model
+  config: config_dict.ConfigDict, model: core.Model
 ) -> scales_.Scales | None:
   """The sizes that images are made at, if config.scales names some.
 
@@ -60,9 +60,9 @@ def scales(
       'expected one of them; the sizes are those of config.scales'
     )
   found = vocabulary.link(
-    config, 'scales', {**vocabulary.knobs(config), 'model': net}
+    config, 'scales', {**vocabulary.knobs(config), 'model': model}
   )
-  c = net.input_shape[2]
+  c = model.input_shape[2]
   return found._replace(
     photographs=tuple(
       one._replace(image=images.channels(one.image, c))
@@ -80,7 +80,7 @@ def last(
 
 def of(
   config: config_dict.ConfigDict,
-  net: core.Model,
+  model: core.Model,
   layer: str,
   others: Mapping[str, core.Model],
   scales: scales_.Scales | None,
@@ -92,7 +92,7 @@ def of(
 
   Args:
     config: the configuration.
-    net: from `build.model`.
+    model: from `build.model`.
     layer: one of `build.layers`.
     others: from `build.networks`.
     scales: from `scales`.
@@ -101,7 +101,7 @@ def of(
   """
 
   def program(config):
-    made = assemble.program(config, net, layer, boxed=boxed, others=others)
+    made = assemble.program(config, model, layer, boxed=boxed, others=others)
     return _fitting(config, made, runs)
 
   if scales is None:
@@ -117,14 +117,14 @@ def example(stages: Stages) -> dict[str, jax.ShapeDtypeStruct]:
     return {}
   program, photographs = stages.programs[-1], stages.scales.photographs
   model = program.recipe.model
-  shape = (*program.frame.canvas, model.input_shape[2])
+  shape = (*program.geometry.canvas, model.input_shape[2])
   like = jax.ShapeDtypeStruct(shape, jnp.result_type(model.mean))
   names = ['start'] if photographs or len(stages.programs) > 1 else []
   names += ['reference'] if photographs else []
   return dict.fromkeys(names, like)
 
 
-def frames(config: config_dict.ConfigDict, stages: Stages) -> int:
+def frame_count(config: config_dict.ConfigDict, stages: Stages) -> int:
   """How many frames are kept of a run."""
   programs = stages.programs
   count = 0
@@ -138,20 +138,20 @@ def frames(config: config_dict.ConfigDict, stages: Stages) -> int:
 def outputs(
   config: config_dict.ConfigDict,
   stages: Stages,
-  table: runs_.Runs,
+  runs: runs_.Runs,
   boxed: bool,
 ) -> dict[str, jax.ShapeDtypeStruct]:
-  """The fields that a run gives, by name.
+  """Returns the arrays that a run gives, by name.
 
   Raises:
     UserError: the recipe does not run.
   """
   program = stages.programs[-1]
-  first = np.flatnonzero(table.boxed == boxed)[:1]
-  target = jax.tree.map(lambda a: a[0], program.target(table, first))
+  first = np.flatnonzero(runs.boxed == boxed)[:1]
+  target = jax.tree.map(lambda a: a[0], program.target(runs, first))
   target |= example(stages)
   try:
-    return outputs_.fields(
+    return outputs_.shapes(
       program.recipe,
       program.clean,
       program.result,
@@ -173,8 +173,8 @@ def _fitting(
   unbounded = config.memory == math.inf or not vocabulary.tiled(config)
   if config.tile_batch is not None or unbounded:
     return program
-  view = program.frame.view
-  acts = frames_.maps(program.recipe.model, view).values()
+  view = program.geometry.view
+  acts = geometry_.activation_shapes(program.recipe.model, view).values()
   bytes_ = sum(act.size * act.dtype.itemsize for act in acts)
   need = _TIMES * runs * bytes_ / 1e9  # GB
   count = int(config.memory / need)

@@ -1,7 +1,7 @@
-"""The fields of a configuration that are formulas: read, checked, explained.
+"""The knobs that hold formulas: read, checked, explained.
 
-Knobs are typed fields; formulas are strings that name the knobs. Which
-functions a formula may call, and what must come out, depends on its field.
+A formula is a string that names other knobs. Which functions it may call, and
+what must come out, depends on its own knob.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -44,7 +44,7 @@ from vizjax.programs import toolbox
 _TERMS = (objectives, metrics, deepdream, features)
 
 # Where the names in call position are looked up, and what each link must be.
-_FIELDS = {
+_FORMULAS = {
   'model': ((models, families), core.Model),
   'prior': ((models, networks_), core.Model),
   'encoder': ((models,), core.Model),
@@ -78,7 +78,7 @@ _FIELDS = {
 # What is written beside the terms of config.metrics.
 _MEASURED = ('dead', 'retries', 'robust_mean', 'robust_std')
 
-# Further networks: names in formulas, and fields that say which they are.
+# Further networks: names in formulas, and knobs that say which they are.
 NETWORKS = ('prior', 'encoder')
 
 
@@ -104,51 +104,51 @@ def knobs(
 
 
 def links(
-  config: config_dict.ConfigDict, field: str, knobs: dict[str, Any]
+  config: config_dict.ConfigDict, knob: str, knobs: dict[str, Any]
 ) -> tuple[Any, ...]:
-  """The values of a field's `a | b | c`.
+  """The values of a knob's `a | b | c`.
 
   Raises:
-    UserError: with the field, its formula, and what was expected.
+    UserError: with the knob, its formula, and what was expected.
   """
-  modules, kind = _FIELDS[field]
-  values = _explained(field, formula.chain, config[field], modules, knobs)
+  modules, kind = _FORMULAS[knob]
+  values = _explained(knob, formula.chain, config[knob], modules, knobs)
   for value in values:
-    _check(field, config[field], value, kind)
+    _check(knob, config[knob], value, kind)
   return values
 
 
 def link(
-  config: config_dict.ConfigDict, field: str, knobs: dict[str, Any]
+  config: config_dict.ConfigDict, knob: str, knobs: dict[str, Any]
 ) -> Any:
-  """The value of a field that has exactly one link."""
-  values = links(config, field, knobs)
+  """The value of a knob that has exactly one link."""
+  values = links(config, knob, knobs)
   if len(values) != 1:
     raise UserError(
-      f'config.{field} is {config[field]!r}: it has {len(values)} links, '
+      f'config.{knob} is {config[knob]!r}: it has {len(values)} links, '
       'expected 1'
     )
   return values[0]
 
 
-def network(config: config_dict.ConfigDict, field: str) -> core.Model:
-  """The network of a field, on images of 0-255 whatever its own range.
+def network(config: config_dict.ConfigDict, knob: str) -> core.Model:
+  """The network of a knob, on images of 0-255 whatever its own range.
 
   Args:
     config: the configuration.
-    field: 'model', 'encoder', or 'prior', whose input is a code.
+    knob: 'model', 'encoder', or 'prior', whose input is a code.
   """
-  if not config[field].strip():
+  if not config[knob].strip():
     raise UserError(
-      f'config.{field} is empty, expected a network: type one, as '
+      f'config.{knob} is empty, expected a network: type one, as '
       '"load(\'alexnet_features\')"'
     )
-  net = link(config, field, knobs(config))
+  net = link(config, knob, knobs(config))
   try:
     adapters.check(net)
   except UserError as error:
-    raise UserError(f'config.{field}: {error}') from error
-  return net if field == 'prior' else core.in_grey_levels(net)
+    raise UserError(f'config.{knob}: {error}') from error
+  return net if knob == 'prior' else core.in_grey_levels(net)
 
 
 def trace(
@@ -183,12 +183,12 @@ def data(
 
 
 def _named(
-  config: config_dict.ConfigDict, field: str, knobs: dict[str, Any]
+  config: config_dict.ConfigDict, knob: str, knobs: dict[str, Any]
 ) -> dict[str, Any]:
-  modules, kind = _FIELDS[field]
-  values = _explained(field, formula.records, config[field], modules, knobs)
+  modules, kind = _FORMULAS[knob]
+  values = _explained(knob, formula.records, config[knob], modules, knobs)
   for value in values.values():
-    _check(field, config[field], value, kind)
+    _check(knob, config[knob], value, kind)
   return values
 
 
@@ -201,11 +201,11 @@ def calls(
   The layer at hand is given as 'layer'.
   """
   found = []
-  for field in of:
-    text = config[field]
+  for knob in of:
+    text = config[knob]
     if text.strip():
-      text = f'record({text})' if field in ('trace', 'metrics') else text
-      found += _explained(field, formula.calls, text)
+      text = f'record({text})' if knob in ('trace', 'metrics') else text
+      found += _explained(knob, formula.calls, text)
   named = {**config, 'layer': 'layer'}
   return [
     (name, {v if literal else named.get(v) for literal, v in arguments})
@@ -266,10 +266,10 @@ def each(config: config_dict.ConfigDict) -> tuple[dict[str, str], ...]:
 
 
 def strings(config: config_dict.ConfigDict) -> list[str]:
-  """What may be the path of a file, in the fields that read some."""
-  fields = ('start', 'direction', 'mask', 'data', 'optimizer', 'projections')
-  found = [config[field] for field in fields if config[field].endswith('.npy')]
-  for literal, value in _arguments(config, fields):
+  """What may be the path of a file, in the knobs that read some."""
+  formulas = ('start', 'direction', 'mask', 'data', 'optimizer', 'projections')
+  found = [config[knob] for knob in formulas if config[knob].endswith('.npy')]
+  for literal, value in _arguments(config, formulas):
     value = value if literal else config.get(value)
     found += _files(value) if isinstance(value, str) else []
   return found
@@ -286,39 +286,39 @@ def _files(text: str) -> list[str]:
 
 def networks(config: config_dict.ConfigDict) -> set[str]:
   """The names of `NETWORKS` that formulas mention."""
-  fields = ('parameterization', 'start', 'data', 'optimizer', 'projections')
-  names = {v for literal, v in _arguments(config, fields) if not literal}
+  formulas = ('parameterization', 'start', 'data', 'optimizer', 'projections')
+  names = {v for literal, v in _arguments(config, formulas) if not literal}
   return names & set(NETWORKS)
 
 
 def _arguments(
-  config: config_dict.ConfigDict, fields: tuple[str, ...]
+  config: config_dict.ConfigDict, formulas: tuple[str, ...]
 ) -> list[tuple[bool, Any]]:
   """What the calls of formulas are given: (is a literal, value or name)."""
   found = []
-  for field in fields:
-    text = config[field]
+  for knob in formulas:
+    text = config[knob]
     if text.strip() and not text.endswith('.npy'):
-      text = f'record({text})' if field == 'data' else text
-      for _, arguments in _explained(field, formula.calls, text):
+      text = f'record({text})' if knob == 'data' else text
+      for _, arguments in _explained(knob, formula.calls, text):
         found += arguments
   return found
 
 
-def _explained(field: str, function: Callable, text: str, *more) -> Any:
+def _explained(knob: str, function: Callable, text: str, *more) -> Any:
   name = text.strip()
-  if name in models.NAMES and core.Model in _FIELDS[field]:
+  if name in models.NAMES and core.Model in _FORMULAS[knob]:
     raise UserError(
-      f'config.{field} is {text!r}, the name of a network: expected a formula, '
-      f'as --config.{field}="load({name!r})"'
+      f'config.{knob} is {text!r}, the name of a network: expected a formula, '
+      f'as --config.{knob}="load({name!r})"'
     )
   try:
     return function(text, *more)
   except UserError as error:
-    raise UserError(f'config.{field}: {error}') from error
+    raise UserError(f'config.{knob}: {error}') from error
 
 
-def _check(field: str, text: str, value: Any, kind: Any) -> None:
+def _check(knob: str, text: str, value: Any, kind: Any) -> None:
   if kind is Callable:
     # A Partial and a Model can be called too, but are not terms.
     right = callable(value) and not isinstance(value, (Partial, core.Model))
@@ -327,6 +327,6 @@ def _check(field: str, text: str, value: Any, kind: Any) -> None:
   if not right:
     expected = 'a term' if kind is Callable else f'a {kind.__name__}'
     raise UserError(
-      f'config.{field} is {text!r}, which gives {value!r:.60}, '
+      f'config.{knob} is {text!r}, which gives {value!r:.60}, '
       f'expected {expected}'
     )

@@ -1,8 +1,8 @@
 """What the units at the maxima see: crops of the strongest photographs.
 
-columns = tables(through, fields, seen)
-kept = opened('DIR/examples', through, fields, columns)
-cut(through, kept, columns)
+tables = layer_tables(scan, fields, tally)
+kept = opened('DIR/examples', scan, fields, tables)
+cut(scan, kept, tables)
 """
 
 import collections
@@ -39,32 +39,34 @@ class _Part(NamedTuple):
   rows: np.ndarray  # [r]
 
 
-def tables(through: passes.Pass, fields: Fields, seen: passes.Seen) -> Tables:
+def layer_tables(
+  scan: passes.Scan, fields: Fields, tally: passes.Tally
+) -> Tables:
   """All that is known of each layer but for the crops.
 
   Args:
-    through: what was looked at.
+    scan: what was looked at.
     fields: the receptive field of each layer; None for the whole image.
-    seen: what is known once all photographs are looked at.
+    tally: what is known once all photographs are looked at.
 
   Returns:
     {layer: {'value', 'index': [c, k], 'position': [c, k, 2], 'box':
     [c, k, 4], 'maximum', 'mean', 'deviation', 'p99', 'p99_9': [c]}}. Without
     a photograph the value is NaN, the index -1, and the rest 0.
   """
-  statistics = passes.statistics(through, seen)
+  statistics = passes.statistics(scan, tally)
   found = {}
-  for layer, part in passes.units(through).items():
-    value, index, position = (each[:, part].T for each in seen.top)
+  for layer, part in passes.units(scan).items():
+    value, index, position = (each[:, part].T for each in tally.top)
     there = index != top_.NONE
-    shape = through.layers[layer]
+    shape = scan.layers[layer]
     width = shape[1] if len(shape) == 3 else 1
     places = np.stack(np.divmod(position, width), -1).astype(np.int32)
     found[layer] = {
       'value': np.where(there, value, np.float32(np.nan)),
       'index': np.where(there, index, np.int32(-1)),
       'position': places,
-      'box': boxes(fields[layer], places, through.size) * there[..., None],
+      'box': boxes(fields[layer], places, scan.size) * there[..., None],
       **{name: of_all[part] for name, of_all in statistics.items()},
     }
   return found
@@ -87,7 +89,7 @@ def boxes(
     return np.tile(whole, (*positions.shape[:-1], 1))
   start, stride = (
     np.array([getattr(span, name) for span in field], np.int32)
-    for name in ('start', 'stride')
+    for name in ('offset', 'stride')
   )
   corner = start + positions * stride
   far = corner + np.array([span.size for span in field], np.int32)
@@ -96,12 +98,12 @@ def boxes(
 
 
 def opened(
-  folder: str, through: passes.Pass, fields: Fields, columns: Tables
+  folder: str, scan: passes.Scan, fields: Fields, tables: Tables
 ) -> dict[str, store.Store]:
   """The arrays of each layer, opened or made; all is written but the crops."""
   kept = {}
-  for layer, table in columns.items():
-    row = _row(through, fields[layer])
+  for layer, table in tables.items():
+    row = _row(scan, fields[layer])
     chunk = max(1, FILE // math.prod(row))
     path, count = store.directory(folder, layer), len(table['index'])
     crops = {'image': (row, np.uint8)}
@@ -109,18 +111,18 @@ def opened(
   return kept
 
 
-def size(through: passes.Pass, fields: Fields) -> int:
+def size(scan: passes.Scan, fields: Fields) -> int:
   """How many bytes the crops take before they are compressed."""
   return sum(
-    shape[-1] * math.prod(_row(through, fields[layer]))
-    for layer, shape in through.layers.items()
+    shape[-1] * math.prod(_row(scan, fields[layer]))
+    for layer, shape in scan.layers.items()
   )
 
 
 def cut(
-  through: passes.Pass,
+  scan: passes.Scan,
   kept: Mapping[str, store.Store],
-  columns: Tables,
+  tables: Tables,
   report: Callable[[int, int], Any] = lambda done, count: None,
 ) -> None:
   """Writes the crops that are missing.
@@ -128,13 +130,13 @@ def cut(
   Every photograph is decoded once, or once for each `ROOM` bytes of crops.
 
   Args:
-    through: what was looked at.
+    scan: what was looked at.
     kept: the arrays of each layer, from `opened`.
-    columns: from `tables`.
+    tables: from `layer_tables`.
     report: is called with how many photographs are cut, and of how many.
   """
   groups = list(_groups(kept))
-  numbers = [_numbers(columns, group) for group in groups]
+  numbers = [_numbers(tables, group) for group in groups]
   done, count = 0, sum(map(len, numbers))
   report(done, count)
   for group, photographs in zip(groups, numbers, strict=True):
@@ -142,7 +144,7 @@ def cut(
       np.zeros((len(rows), *kept[layer].arrays['image'].shape[1:]), np.uint8)
       for layer, rows in group
     ]
-    for _ in _cutting(through, columns, group, images, photographs):
+    for _ in _cutting(scan, tables, group, images, photographs):
       done += 1
       report(done, count)
     for (layer, rows), crops in zip(group, images, strict=True):
@@ -150,14 +152,14 @@ def cut(
 
 
 def _row(
-  through: passes.Pass, field: receptive_fields.Field | None
+  scan: passes.Scan, field: receptive_fields.Field | None
 ) -> tuple[int, int, int, int]:
   """The shape of the crops of one channel."""
-  h, w = through.size
+  h, w = scan.size
   if field is not None:
-    return through.k, min(field.y.size, h), min(field.x.size, w), 3
+    return scan.k, min(field.y.size, h), min(field.x.size, w), 3
   scale = min(1, WHOLE / max(h, w))
-  return through.k, *(max(1, round(n * scale)) for n in (h, w)), 3
+  return scan.k, *(max(1, round(n * scale)) for n in (h, w)), 3
 
 
 def _groups(kept: Mapping[str, store.Store]) -> Iterator[list[_Part]]:
@@ -175,16 +177,16 @@ def _groups(kept: Mapping[str, store.Store]) -> Iterator[list[_Part]]:
     yield group
 
 
-def _numbers(columns: Tables, group: list[_Part]) -> list[int]:
+def _numbers(tables: Tables, group: list[_Part]) -> list[int]:
   """The photographs that a group is cut from."""
-  indices = [columns[layer]['index'][rows].ravel() for layer, rows in group]
+  indices = [tables[layer]['index'][rows].ravel() for layer, rows in group]
   numbers = np.unique(np.concatenate(indices))
   return numbers[numbers >= 0].tolist()
 
 
 def _cutting(
-  through: passes.Pass,
-  columns: Tables,
+  scan: passes.Scan,
+  tables: Tables,
   group: list[_Part],
   images: list[np.ndarray],
   photographs: list[int],
@@ -192,12 +194,12 @@ def _cutting(
   """Fills the crops of a group, photograph by photograph."""
   wanted = collections.defaultdict(list)  # crops and boxes, by photograph
   for (layer, rows), crops in zip(group, images, strict=True):
-    index, box = (columns[layer][name][rows] for name in ('index', 'box'))
+    index, box = (tables[layer][name][rows] for name in ('index', 'box'))
     for place in zip(*np.nonzero(index >= 0), strict=True):
       wanted[int(index[place])].append((crops[place], box[place]))
 
   def cut_from(number):
-    image = passes.prepared(through, number)
+    image = passes.prepared(scan, number)
     small = functools.cache(
       lambda shape: images_.to_uint8(images_.resize(image, shape))
     )

@@ -37,11 +37,11 @@ ROOM = 2**28
 PERCENTILES = {'p99': 990, 'p99_9': 999}  # thousandths
 
 
-class Pass(NamedTuple):
+class Scan(NamedTuple):
   """What is looked at.
 
   Attributes:
-    net: of colour or grey images, down to the layers.
+    model: of colour or grey images, down to the layers.
     layers: {name: shape of its activations, [h, w, c] or [c]}.
     size: (h, w) of the network's input.
     data: the photographs.
@@ -50,7 +50,7 @@ class Pass(NamedTuple):
     k: strongest photographs kept of a unit.
   """
 
-  net: core.Model
+  model: core.Model
   layers: dict[str, tuple[int, ...]]
   size: tuple[int, int]
   data: datasets.Dataset
@@ -59,7 +59,7 @@ class Pass(NamedTuple):
   k: int
 
 
-class Seen(NamedTuple):
+class Tally(NamedTuple):
   """What is known of n units, of all layers one after the other.
 
   Attributes:
@@ -89,61 +89,61 @@ class _Photograph(NamedTuple):
   why: str  # that is so
 
 
-def units(through: Pass) -> dict[str, slice]:
+def units(scan: Scan) -> dict[str, slice]:
   """Where the units of each layer are among those of all."""
-  counts = [shape[-1] for shape in through.layers.values()]
+  counts = [shape[-1] for shape in scan.layers.values()]
   ends = itertools.accumulate(counts)
   parts = [slice(e - n, e) for n, e in zip(counts, ends, strict=True)]
-  return dict(zip(through.layers, parts, strict=True))
+  return dict(zip(scan.layers, parts, strict=True))
 
 
-def begin(through: Pass) -> Seen:
+def begin(scan: Scan) -> Tally:
   """What is known before the first photograph."""
-  n = _units(through)
-  top = top_.nothing(through.k, n)
+  n = _units(scan)
+  top = top_.nothing(scan.k, n)
   high = (np.zeros((0, n), np.float32),)
-  return Seen(0, '', (), top, high, moments_.empty(n), moments_.empty(1))
+  return Tally(0, '', (), top, high, moments_.empty(n), moments_.empty(1))
 
 
-def walk(through: Pass, seen: Seen, batch: int) -> Iterator[Seen]:
+def walk(scan: Scan, tally: Tally, batch: int) -> Iterator[Tally]:
   """What is known after each further batch.
 
   Photographs that cannot be decoded, or may not be read, are skipped.
 
   Args:
-    through: what is looked at.
-    seen: from `begin`, or where an earlier walk ended.
+    scan: what is looked at.
+    tally: from `begin`, or where an earlier walk ended.
     batch: photographs computed at a time.
 
   Raises:
     OSError: the data is gone, or its disk is broken.
   """
-  kept = _kept(through)
-  for photographs, found in _computed(through, seen.number, batch):
-    seen = _added(seen, photographs, *map(np.asarray, found))
+  kept = _kept(scan)
+  for photographs, found in _computed(scan, tally.number, batch):
+    tally = _added(tally, photographs, *map(np.asarray, found))
     # They are sorted now and then, for that takes time.
-    if sum(map(len, seen.high)) > max(2 * kept, 256):
-      seen = settled(seen, kept)
-    yield seen
+    if sum(map(len, tally.high)) > max(2 * kept, 256):
+      tally = settled(tally, kept)
+    yield tally
 
 
-def settled(seen: Seen, kept: int) -> Seen:
+def settled(tally: Tally, kept: int) -> Tally:
   """The same, with the highest values in one array [kept, n], descending."""
-  nothing = seen.high[0][:0]
-  return seen._replace(
-    high=(top_.highest(nothing, np.concatenate(seen.high), kept),)
+  nothing = tally.high[0][:0]
+  return tally._replace(
+    high=(top_.highest(nothing, np.concatenate(tally.high), kept),)
   )
 
 
-def statistics(through: Pass, seen: Seen) -> dict[str, np.ndarray]:
+def statistics(scan: Scan, tally: Tally) -> dict[str, np.ndarray]:
   """{'maximum', 'mean', 'deviation', 'p99', 'p99_9': [n] float64}.
 
   Of the values of all photographs that could be read; the deviation is the
   population's. NaN where an activation was no finite number, and where a
   percentile lies below the values that are kept.
   """
-  (high,) = settled(seen, _kept(through)).high
-  count, mean, squares = seen.moments
+  (high,) = settled(tally, _kept(scan)).high
+  count, mean, squares = tally.moments
   found = {
     'maximum': high[0].astype(np.float64),
     'mean': mean,
@@ -157,35 +157,35 @@ def statistics(through: Pass, seen: Seen) -> dict[str, np.ndarray]:
   return {name: np.where(finite, a, np.nan) for name, a in found.items()}
 
 
-def slope(seen: Seen) -> dict[str, float | None]:
+def slope(tally: Tally) -> dict[str, float | None]:
   """Mean and deviation of the photographs' `metrics.spectrum_slope`.
 
   None where no photograph has one: all are of one colour, or too small.
   """
-  count, (mean,), (squares,) = seen.slopes
+  count, (mean,), (squares,) = tally.slopes
   if not count:
     return {'mean': None, 'deviation': None}
   return {'mean': float(mean), 'deviation': float(np.sqrt(squares / count))}
 
 
-def content(through: Pass, seen: Seen, facts: Mapping[str, Any]) -> bytes:
+def content(scan: Scan, tally: Tally, facts: Mapping[str, Any]) -> bytes:
   """A file of what is known, and of what was looked at."""
-  seen = settled(seen, _kept(through))
+  tally = settled(tally, _kept(scan))
   about = {
     'facts': facts,
-    'number': seen.number,
-    'last': seen.last,
-    'skipped': seen.skipped,
-    'count': seen.moments.count,
-    'slopes': [seen.slopes.count, *seen.slopes.mean, *seen.slopes.squares],
+    'number': tally.number,
+    'last': tally.last,
+    'skipped': tally.skipped,
+    'count': tally.moments.count,
+    'slopes': [tally.slopes.count, *tally.slopes.mean, *tally.slopes.squares],
   }
   text = np.frombuffer(json.dumps(about).encode(), np.uint8)
   file = io.BytesIO()
-  top, moments = seen.top._asdict(), seen.moments
+  top, moments = tally.top._asdict(), tally.moments
   np.savez(
     file,
     about=text,
-    high=seen.high[0],
+    high=tally.high[0],
     mean=moments.mean,
     squares=moments.squares,
     **top,
@@ -193,7 +193,7 @@ def content(through: Pass, seen: Seen, facts: Mapping[str, Any]) -> bytes:
   return file.getvalue()
 
 
-def restored(content: bytes) -> tuple[Seen, dict[str, Any]]:
+def restored(content: bytes) -> tuple[Tally, dict[str, Any]]:
   """What `content` was made of: what is known, and the facts.
 
   Raises:
@@ -214,81 +214,77 @@ def restored(content: bytes) -> tuple[Seen, dict[str, Any]]:
     if errors.is_bug(error):
       raise
     raise UserError(f'it is damaged ({error})') from error
-  seen = Seen(
+  tally = Tally(
     about['number'], about['last'], skipped, top, high, moments, slopes
   )
-  return seen, about['facts']
+  return tally, about['facts']
 
 
-def prepared(through: Pass, number: int) -> UInt8[np.ndarray, 'h w 3']:
+def prepared(scan: Scan, number: int) -> UInt8[np.ndarray, 'h w 3']:
   """A photograph as the network wants it; for one channel, grey thrice.
 
   Raises:
     UserError: it cannot be decoded, or is a strip.
     OSError: it cannot be read.
   """
-  example = through.data[number]
-  pixels = preprocessing.prepared(through.how, example, through.size).image
-  grey = images_.channels(pixels, through.net.input_shape[2])
+  example = scan.data[number]
+  pixels = preprocessing.prepared(scan.how, example, scan.size).image
+  grey = images_.channels(pixels, scan.model.input_shape[2])
   return np.broadcast_to(grey, pixels.shape)
 
 
-def _units(through: Pass) -> int:
-  return sum(shape[-1] for shape in through.layers.values())
+def _units(scan: Scan) -> int:
+  return sum(shape[-1] for shape in scan.layers.values())
 
 
-def _kept(through: Pass) -> int:
+def _kept(scan: Scan) -> int:
   """How many of the highest values of a unit are kept."""
-  wanted = max(
-    top_.needed(through.count, each) for each in PERCENTILES.values()
-  )
-  return max(1, min(wanted, ROOM // (4 * _units(through))))
+  wanted = max(top_.needed(scan.count, each) for each in PERCENTILES.values())
+  return max(1, min(wanted, ROOM // (4 * _units(scan))))
 
 
 def _added(
-  seen: Seen,
+  tally: Tally,
   photographs: list[_Photograph],
   values: Float[np.ndarray, 'b n'],
   positions: Int[np.ndarray, 'b n'],
   slopes: Float[np.ndarray, 'b'],
-) -> Seen:
+) -> Tally:
   """What is known after a batch; its last rows may be nobody's."""
   there = [i for i, each in enumerate(photographs) if each.image is not None]
   skipped = [(p.id, p.why) for p in photographs if p.image is None]
   values, positions = values[there], positions[there]
-  top, moments = seen.top, seen.moments
+  top, moments = tally.top, tally.moments
   if there:
-    numbers = np.array(there, np.int32) + seen.number
+    numbers = np.array(there, np.int32) + tally.number
     top = top_.added(top, top_.of(values, numbers, positions))
   with np.errstate(invalid='ignore', over='ignore'):  # infinite activations
     for row in values:
       moments = moments_.added(moments, row)
-  steepness = seen.slopes
+  steepness = tally.slopes
   for slope in slopes[there][np.isfinite(slopes[there])]:
     steepness = moments_.added(steepness, slope[None])
-  return Seen(
-    seen.number + len(photographs),
+  return Tally(
+    tally.number + len(photographs),
     photographs[-1].id,
-    (*seen.skipped, *skipped),
+    (*tally.skipped, *skipped),
     top,
-    (*seen.high, values),
+    (*tally.high, values),
     moments,
     steepness,
   )
 
 
 def _computed(
-  through: Pass, start: int, batch: int
+  scan: Scan, start: int, batch: int
 ) -> Iterator[tuple[list[_Photograph], tuple[Array, Array, Array]]]:
   """Each batch and its numbers, while the device computes those of the next."""
-  blank = np.zeros((*through.size, 3), np.uint8)
+  blank = np.zeros((*scan.size, 3), np.uint8)
   waiting = None
-  for photographs in _read(through, start, batch):
+  for photographs in _read(scan, start, batch):
     pixels = [blank if p.image is None else p.image for p in photographs]
     pixels += [blank] * (batch - len(pixels))  # one compilation
-    found = _numbers(
-      through.net, np.stack(pixels), layers=tuple(through.layers)
-    )
+    found = _numbers(scan.model, np.stack(pixels), layers=tuple(scan.layers))
     if waiting is not None:
       yield waiting
     waiting = photographs, found
@@ -296,14 +292,14 @@ def _computed(
     yield waiting
 
 
-def _read(through: Pass, start: int, batch: int) -> Iterator[list[_Photograph]]:
+def _read(scan: Scan, start: int, batch: int) -> Iterator[list[_Photograph]]:
   """The photographs of each batch; those of the next are read meanwhile."""
   pool = futures.ThreadPoolExecutor()
   ahead = collections.deque()
   try:
-    for first in range(start, through.count, batch):
-      numbers = range(first, min(first + batch, through.count))
-      ahead.append([pool.submit(_photograph, through, n) for n in numbers])
+    for first in range(start, scan.count, batch):
+      numbers = range(first, min(first + batch, scan.count))
+      ahead.append([pool.submit(_photograph, scan, n) for n in numbers])
       if len(ahead) > 1:
         yield [each.result() for each in ahead.popleft()]
     for batch_ in ahead:
@@ -312,11 +308,11 @@ def _read(through: Pass, start: int, batch: int) -> Iterator[list[_Photograph]]:
     pool.shutdown(wait=False, cancel_futures=True)  # an interruption is prompt
 
 
-def _photograph(through: Pass, number: int) -> _Photograph:
+def _photograph(scan: Scan, number: int) -> _Photograph:
   """A photograph, or why there is none."""
-  name = through.data.identity(number)
+  name = scan.data.identity(number)
   try:
-    return _Photograph(name, prepared(through, number), '')
+    return _Photograph(name, prepared(scan, number), '')
   except UserError as error:
     return _Photograph(name, None, ' '.join(str(error).split()))
   except PermissionError as error:
@@ -325,14 +321,14 @@ def _photograph(through: Pass, number: int) -> _Photograph:
 
 @functools.partial(jax.jit, static_argnames='layers')
 def _numbers(
-  net: core.Model, images: UInt8[Array, 'b h w 3'], *, layers: tuple[str, ...]
+  model: core.Model, images: UInt8[Array, 'b h w 3'], *, layers: tuple[str, ...]
 ) -> tuple[Float[Array, 'b n'], Int[Array, 'b n'], Float[Array, 'b']]:
   """The maximum of every unit of some layers, where it is first; slopes."""
-  images = images.astype(jnp.result_type(net.mean))
-  images = images[..., : net.input_shape[2]]  # equal ones where it is one
+  images = images.astype(jnp.result_type(model.mean))
+  images = images[..., : model.input_shape[2]]  # equal ones where it is one
 
   def acts(image):
-    found = net(image)
+    found = model(image)
     return [found[name] for name in layers]
 
   values, positions = [], []

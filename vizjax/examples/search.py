@@ -29,7 +29,7 @@ from vizjax import core
 from vizjax import errors
 from vizjax import listing
 from vizjax import models
-from vizjax.build import frames
+from vizjax.build import geometry
 from vizjax.errors import UserError
 from vizjax.examples import crops
 from vizjax.examples import passes
@@ -65,14 +65,14 @@ class Plan(NamedTuple):
 
   Attributes:
     workdir: where.
-    through: the network and the photographs.
-    fields: the receptive field of each layer; None for the whole image.
+    scan: the network and the photographs.
+    receptive_fields: of each layer; None for the whole image.
     facts: what is written of it.
   """
 
   workdir: str
-  through: passes.Pass
-  fields: dict[str, receptive_fields.Field | None]
+  scan: passes.Scan
+  receptive_fields: dict[str, receptive_fields.Field | None]
   facts: dict[str, Any]
 
 
@@ -132,8 +132,8 @@ def plan(
   names = _chosen(workdir, made_by.get('layers', []), layer)
   data = datasets.open(dataset.removeprefix('folder:'))
   config = {**build.config().to_dict(), **made_by['config']}
-  net = models.cut(build.model(config_dict.ConfigDict(config)), names)
-  layers, size = _shapes(net, names)
+  model = models.cut(build.model(config_dict.ConfigDict(config)), names)
+  layers, size = _shapes(model, names)
   how = preprocessing.own(config['model'], size) if how is None else how
   preprocessing.check(how, size)
   count = len(data) if limit is None else min(limit, len(data))
@@ -143,12 +143,12 @@ def plan(
     'k': k,
     'layers': list(names),
     'preprocessing': str(how),
-    'fingerprint': store.fingerprint(jax.tree.leaves(net), ()),
+    'fingerprint': store.fingerprint(jax.tree.leaves(model), ()),
   }
-  fields = {info.name: info.field for info in net.layers}
-  through = passes.Pass(net, layers, size, data, how, count, k)
+  fields = {info.name: info.receptive_field for info in model.layers}
+  scan = passes.Scan(model, layers, size, data, how, count, k)
   of_layers = {name: fields.get(name) for name in names}
-  return Plan(workdir, through, of_layers, facts)
+  return Plan(workdir, scan, of_layers, facts)
 
 
 def search(
@@ -178,29 +178,29 @@ def search(
       read, or a batch is too large or does not fit into the memory.
     OSError: the data is gone, or nothing can be written.
   """
-  folder, through = _folder(plan.workdir), plan.through
-  batch = preprocessing.together(batch, through.count, through.size)
+  folder, scan = _folder(plan.workdir), plan.scan
+  batch = preprocessing.together(batch, scan.count, scan.size)
   done = _read(folder)
   if done is not None:
     _compare(plan, done)
     return done
-  seen = _walked(plan, batch, report, due)
-  if not seen.moments.count:
+  tally = _walked(plan, batch, report, due)
+  if not tally.moments.count:
     folders.write(folders.File(folder, _PASS), None)
     raise UserError(
       f'no photograph of {plan.facts["dataset"]!r} can be read: '
-      f'{seen.skipped[0][1]}'
+      f'{tally.skipped[0][1]}'
     )
-  columns = crops.tables(through, plan.fields, seen)
-  kept = crops.opened(folder, through, plan.fields, columns)
-  crops.cut(through, kept, columns, lambda *n: report(Progress('crops', *n)))
+  tables = crops.layer_tables(scan, plan.receptive_fields, tally)
+  kept = crops.opened(folder, scan, plan.receptive_fields, tables)
+  crops.cut(scan, kept, tables, lambda *n: report(Progress('crops', *n)))
   found = {
     **plan.facts,
-    'count': seen.moments.count,
-    'skipped': seen.skipped,
-    'slope': passes.slope(seen),
+    'count': tally.moments.count,
+    'skipped': tally.skipped,
+    'slope': passes.slope(tally),
     'versions': provenance_.versions(),
-    'ids': _ids(plan, columns),
+    'ids': _ids(plan, tables),
   }
   text = json.dumps(found, indent=2) + '\n'
   folders.write(folders.File(folder, _FILE), text.encode())
@@ -232,10 +232,10 @@ def read(workdir: str, layer: str) -> Found | None:
   return Found(ids=ids, image=kept.arrays['image'], slope=known, **arrays)
 
 
-def _ids(plan: Plan, columns: crops.Tables) -> dict[str, str]:
+def _ids(plan: Plan, tables: crops.Tables) -> dict[str, str]:
   """The id of every photograph that is among the strongest, by its number."""
-  numbers = {n for each in columns.values() for n in each['index'].flat}
-  identity = plan.through.data.identity
+  numbers = {n for each in tables.values() for n in each['index'].flat}
+  identity = plan.scan.data.identity
   return {str(n): identity(n) for n in sorted(map(int, numbers - {-1}))}
 
 
@@ -295,15 +295,17 @@ def _chosen(
 
 
 def _shapes(
-  net: core.Model, names: tuple[str, ...]
-) -> tuple[dict[str, tuple[int, ...]], frames.Size]:
+  model: core.Model, names: tuple[str, ...]
+) -> tuple[dict[str, tuple[int, ...]], geometry.Size]:
   """The shape of each layer, and (h, w) of the network's input."""
-  classifiers.check_channels(net)
+  classifiers.check_channels(model)
   # A mean image has the size that the workdir's images have.
   h, w = (
-    np.shape(net.mean)[:2] if np.ndim(net.mean) == 3 else net.input_shape[:2]
+    np.shape(model.mean)[:2]
+    if np.ndim(model.mean) == 3
+    else model.input_shape[:2]
   )
-  acts = frames.maps(net, (h, w))
+  acts = geometry.activation_shapes(model, (h, w))
   for name in names:
     if name not in acts or acts[name].ndim not in (1, 3):
       shape = acts[name].shape if name in acts else 'not there'
@@ -319,33 +321,33 @@ def _walked(
   batch: int,
   report: Callable[[Progress], Any],
   due: Callable[[], bool],
-) -> passes.Seen:
+) -> passes.Tally:
   """What is known once all photographs are looked at, and written."""
-  through = plan.through
+  scan = plan.scan
   file = folders.File(_folder(plan.workdir), _PASS)
 
-  def write(seen):
-    folders.write(file, passes.content(through, seen, plan.facts))
+  def write(tally):
+    folders.write(file, passes.content(scan, tally, plan.facts))
 
-  seen = _resumed(plan, file)
-  if seen is None:
-    seen = passes.begin(through)
-    write(seen)  # what cannot be written is told at once
-    for name in through.layers:  # of a search whose state was removed
+  tally = _resumed(plan, file)
+  if tally is None:
+    tally = passes.begin(scan)
+    write(tally)  # what cannot be written is told at once
+    for name in scan.layers:  # of a search whose state was removed
       folders.clear(store.directory(file.folder, name))
-  if seen.number == through.count:
-    return seen
-  report(Progress('photographs', seen.number, through.count))
+  if tally.number == scan.count:
+    return tally
+  report(Progress('photographs', tally.number, scan.count))
   try:
     with _fitting(batch):
-      for known in passes.walk(through, seen, batch):
-        seen = known
-        report(Progress('photographs', seen.number, through.count))
+      for known in passes.walk(scan, tally, batch):
+        tally = known
+        report(Progress('photographs', tally.number, scan.count))
         if due():
-          write(seen)
+          write(tally)
   finally:
-    write(seen)
-  return seen
+    write(tally)
+  return tally
 
 
 @contextlib.contextmanager
@@ -362,7 +364,7 @@ def _fitting(batch: int) -> Iterator[None]:
     ) from None
 
 
-def _resumed(plan: Plan, file: folders.File) -> passes.Seen | None:
+def _resumed(plan: Plan, file: folders.File) -> passes.Tally | None:
   """What an earlier search knew; None if there is none.
 
   Raises:
@@ -372,17 +374,17 @@ def _resumed(plan: Plan, file: folders.File) -> passes.Seen | None:
   if content is None:
     return None
   try:
-    seen, facts = passes.restored(content)
+    tally, facts = passes.restored(content)
   except UserError as error:
     raise UserError(
       f'{file.path!r} cannot be gone on from: {error}; remove it'
     ) from None
   _compare(plan, facts)
-  name = plan.through.data.identity(seen.number - 1) if seen.number else ''
-  if name != seen.last:
+  name = plan.scan.data.identity(tally.number - 1) if tally.number else ''
+  if name != tally.last:
     raise UserError(
-      f'photograph {seen.number - 1} of {plan.facts["dataset"]!r} was '
-      f'{seen.last!r}, and is {name!r} now: restore the data, or remove '
+      f'photograph {tally.number - 1} of {plan.facts["dataset"]!r} was '
+      f'{tally.last!r}, and is {name!r} now: restore the data, or remove '
       f'{file.folder!r} to begin anew'
     )
-  return seen
+  return tally

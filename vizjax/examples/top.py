@@ -1,7 +1,7 @@
 """The strongest photographs of every unit: short lists that merge exactly.
 
   top = nothing(9, 256)
-  top = merged(top, of(values, numbers, positions), 9)
+  top = merged(top, of(values, indices, positions), 9)
 
 What `merged` gives does not depend on the order in which lists are merged,
 nor on how the photographs were dealt out to them.
@@ -33,18 +33,18 @@ def nothing(k: int, n: int) -> Top:
 
 def of(
   values: Float[np.ndarray, 'b n'],
-  numbers: Int[np.ndarray, 'b'],
+  indices: Int[np.ndarray, 'b'],
   positions: Int[np.ndarray, 'b n'],
 ) -> Top:
   """Photographs, as a list to be merged; what is NaN is left out.
 
   Args:
     values: [b, n], the maximum of each unit.
-    numbers: [b], of the photographs in their data set.
+    indices: [b], of the photographs in their data set.
     positions: [b, n], of the maxima.
   """
   absent = np.isnan(values)
-  index = np.broadcast_to(numbers[:, None], values.shape)
+  index = np.broadcast_to(indices[:, None], values.shape)
   return Top(
     np.where(absent, -np.inf, values).astype(np.float32) + 0,
     np.where(absent, NONE, index).astype(np.int32),

@@ -7,7 +7,7 @@
 
 Source: https://github.com/KamitaniLab/cnnpref, example/ and cnnpref/utils.py.
 Its masks are found by gradients of noise images; here they are the receptive
-fields that the store knows. Its options are those of its functions; here they
+arrays of the store. Its options are those of its functions; here they
 are the config. Names go on with _r<replicate> and _y<row>x<column> where there
 are several, and a / in the name of a layer is --.
 """

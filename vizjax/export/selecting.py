@@ -258,7 +258,7 @@ def _wanted(
 
 def _asked(text: str, unit: np.ndarray, labels: tuple[str, ...]) -> np.ndarray:
   """Tells which units [n, 3] a part of a list means: bool [n]."""
-  (part,) = runs.parts(listing.typed([text]), labels)
+  (part,) = runs.unit_specs(listing.typed([text]), labels)
   found = np.ones(len(unit), bool)
   if part.channels is not None:
     found &= np.array([c in part.channels for c in unit[:, 0].tolist()], bool)

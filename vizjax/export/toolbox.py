@@ -106,10 +106,10 @@ def toolbox(
   """
   config = config_dict.ConfigDict(selection.config)
   selecting.floats(selection)
-  fields = [f'trace/{record}' for record in (*_RECORDS, 'gradient_norm')]
+  arrays = [f'trace/{record}' for record in (*_RECORDS, 'gradient_norm')]
   for name in _SNAPSHOTS:
-    fields += _snapshot(name, config)
-  selecting.require(selection, fields, _ADVICE)
+    arrays += _snapshot(name, config)
+  selecting.require(selection, arrays, _ADVICE)
   prefixes = {
     layer.name: _prefixes(layer, config) for layer in selection.layers
   }
@@ -128,7 +128,7 @@ def toolbox(
   mean = None
   for layer in selection.layers:
     seeds = selecting.seeds(layer, config)
-    for i, item in selecting.items(layer, *fields, 'size', 'unit'):
+    for i, item in selecting.items(layer, *arrays, 'size', 'unit'):
       item['seed'] = seeds[i]
       shape = selecting.cropped(item['image'], item['size']).shape
       if mean is None or mean.shape != shape:
@@ -201,7 +201,7 @@ def _start(
   model = core.Model({}, jnp.asarray(mean), lambda *_: {}, mean.shape)
   knobs = {**dict(config.items()), 'model': model, 'layer': layer}
   make = inputs.arrays(config, knobs, mean.shape, (1,), np.float32)
-  table = runs.table(
+  table = runs.of_units(
     layer,
     [tuple(item['unit'].tolist())],
     1,
@@ -261,7 +261,7 @@ def _results(
   results['ismax'] = [value > 0 for value in results['ismax']]
   results['idxmax'] = [tuple(map(int, at)) for at in traces['idxmax']]
   for name in _SNAPSHOTS:
-    image, step = (item[field] for field in _snapshot(name, config))
+    image, step = (item[array] for array in _snapshot(name, config))
     results |= {f'{name}_obj': None, f'{name}_xx': None}
     if step >= 0:
       shown = selecting.cropped(image, item['size'])

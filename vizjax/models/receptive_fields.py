@@ -14,7 +14,7 @@ class Span(NamedTuple):
 
   size: int
   stride: int
-  start: int
+  offset: int
 
 
 class Field(NamedTuple):
@@ -54,7 +54,7 @@ def compose(
     Span(
       size=below.size + (k - 1) * below.stride,
       stride=below.stride * s,
-      start=below.start - p * below.stride,
+      offset=below.offset - p * below.stride,
     )
     for below, k, s, p in zip(field, kernel, stride, pad, strict=True)
   ]
@@ -67,16 +67,16 @@ def union(fields: list[Field]) -> Field | None:
   for axis in zip(*fields, strict=True):
     if len({span.stride for span in axis}) > 1:
       return None
-    start = min(span.start for span in axis)
-    stop = max(span.start + span.size for span in axis)
+    start = min(span.offset for span in axis)
+    stop = max(span.offset + span.size for span in axis)
     spans.append(Span(stop - start, axis[0].stride, start))
   return Field(*spans)
 
 
 def box(field: Field, y: int, x: int) -> Box:
   """What the unit at row y, column x sees; parts may lie off the image."""
-  top = field.y.start + y * field.y.stride
-  left = field.x.start + x * field.x.stride
+  top = field.y.offset + y * field.y.stride
+  left = field.x.offset + x * field.x.stride
   return Box(top, left, field.y.size, field.x.size)
 
 
@@ -88,7 +88,7 @@ def first(field: Field, origin: tuple[int, int]) -> tuple[int, int]:
     origin: (row, column) of the pixel.
   """
   y, x = (
-    -((span.start - pixel) // span.stride)  # rounded up
+    -((span.offset - pixel) // span.stride)  # rounded up
     for span, pixel in zip(field, origin, strict=True)
   )
   return y, x
@@ -103,7 +103,7 @@ def on_window(field: Field, origin: tuple[int, int]) -> Field:
   """
   units = first(field, origin)
   spans = [
-    span._replace(start=span.start + unit * span.stride - pixel)
+    span._replace(offset=span.offset + unit * span.stride - pixel)
     for span, unit, pixel in zip(field, units, origin, strict=True)
   ]
   return Field(*spans)

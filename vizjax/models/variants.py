@@ -48,19 +48,19 @@ def boxed(model: core.Model, name: str) -> core.Model:
     UserError: the layer sees the whole image, or has no known field.
   """
   table = _table(model)
-  fields = {} if table is None else tables.fields(table)
+  fields = {} if table is None else tables.receptive_fields_of(table)
   field = fields.get(name)
   if field is None or name == tables.DATA:
     raise UserError(f'layer {name!r} has no receptive field to be boxed in')
   same = tuple(n for n, other in fields.items() if other == field)
-  origin = (field.y.start, field.x.start)
+  origin = (field.y.offset, field.x.offset)
   small = _without_padding(model, tables.cut(table, same), origin)
   shape = (field.y.size, field.x.size, model.input_shape[2])
   return dataclasses.replace(small, input_shape=shape)
 
 
 def computed_in(model: core.Model, dtype: str) -> core.Model:
-  """The model with numbers of another type inside, as bfloat16.
+  """Returns the model with another dtype inside, such as bfloat16.
 
   What goes in and what comes out, the activations, are of the type they were,
   and so are the gradient, the image and the optimizer's state.
@@ -107,8 +107,10 @@ def unpadded(model: core.Model) -> core.Model:
     )
   if model.apply.network.origin is not None:
     return model
-  fields = [field for field in tables.fields(table).values() if field]
-  origin = (fields[-1].y.start, fields[-1].x.start)
+  fields = [
+    field for field in tables.receptive_fields_of(table).values() if field
+  ]
+  origin = (fields[-1].y.offset, fields[-1].x.offset)
   return _without_padding(model, table, origin)
 
 
@@ -188,12 +190,12 @@ def _without_padding(
 ) -> core.Model:
   model = _with_table(model, table)
   network = layers.Network(table, origin)
-  fields = tables.fields(table)
+  fields = tables.receptive_fields_of(table)
 
   def moved(info):
     field = fields[info.name]
     on_window = field and receptive_fields.on_window(field, origin)
-    return info._replace(field=on_window)
+    return info._replace(receptive_field=on_window)
 
   return dataclasses.replace(
     model,

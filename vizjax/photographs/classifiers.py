@@ -1,7 +1,7 @@
 """A network as a classifier: scores of photographs, and the best classes.
 
-net = vizjax.load('efficientnet_lite0')
-classifier = classifiers.of(net)
+model = vizjax.load('efficientnet_lite0')
+classifier = classifiers.of(model)
 for answer in classifiers.answers(classifier, data, how, units):
   print(answer.id, classifier.labels[answer.best[0]])
 """
@@ -29,7 +29,7 @@ from vizjax.photographs import preprocessing
 class Classifier(NamedTuple):
   """A network and the layer whose units are the classes."""
 
-  net: core.Model
+  model: core.Model
   layer: str
   count: int  # of units
   labels: tuple[str, ...]  # names of the units; () for none
@@ -46,14 +46,14 @@ class Answer(NamedTuple):
 
 
 def of(
-  net: core.Model,
+  model: core.Model,
   layer: str | None = None,
   labels: tuple[str, ...] | None = None,
 ) -> Classifier:
   """A network as a classifier.
 
   Args:
-    net: of colour or grey images.
+    model: of colour or grey images.
     layer: its scores, [c] or [1, 1, c]; None for the last layer that is not
       a softmax.
     labels: names of the units; None for the network's own, if they are as
@@ -63,9 +63,9 @@ def of(
     UserError: no such layer, it is no vector, the network takes no colour
       images, or the labels are not as many as the units.
   """
-  known = shapes(net, layer)
+  known = shapes(model, layer)
   if layer is None:
-    soft = {info.name for info in net.layers if info.kind == 'softmax'}
+    soft = {info.name for info in model.layers if info.kind == 'softmax'}
     layer = [name for name in known if name not in soft][-1]
   vectors = {n: s[-1] for n, s in known.items() if set(s[:-1]) <= {1}}
   if layer not in vectors:
@@ -75,37 +75,37 @@ def of(
     )
   count = vectors[layer]
   if labels is None:
-    labels = net.labels if len(net.labels) == count else ()
+    labels = model.labels if len(model.labels) == count else ()
   elif len(labels) != count:
     raise UserError(
       f'{len(labels)} labels, expected {count}: layer {layer!r} has as many '
       'units'
     )
-  return Classifier(net, layer, count, labels)
+  return Classifier(model, layer, count, labels)
 
 
 def shapes(
-  net: core.Model, layer: str | None = None
+  model: core.Model, layer: str | None = None
 ) -> dict[str, tuple[int, ...]]:
   """The shape of each layer, in the network's order.
 
   Args:
-    net: of colour or grey images.
+    model: of colour or grey images.
     layer: one that has to be among them.
 
   Raises:
     UserError: it is not, or the network takes no photographs.
   """
-  check_channels(net)
+  check_channels(model)
   order = []  # as the network names them; what comes out of JAX is sorted
 
-  def traced(net, image):
-    acts = net(image)
+  def traced(model, image):
+    acts = model(image)
     order.extend(acts)
     return acts
 
-  image = jax.ShapeDtypeStruct(net.input_shape, jnp.float32)
-  acts = jax.eval_shape(traced, net, image)
+  image = jax.ShapeDtypeStruct(model.input_shape, jnp.float32)
+  acts = jax.eval_shape(traced, model, image)
   if layer is not None and layer not in acts:
     hint = errors.hint(layer, order)
     raise UserError(
@@ -115,16 +115,16 @@ def shapes(
   return {name: acts[name].shape for name in order}
 
 
-def check_channels(net: core.Model) -> None:
+def check_channels(model: core.Model) -> None:
   """Refuses a network that photographs cannot be shown to.
 
   Raises:
     UserError: it has neither 3 channels nor 1.
   """
-  if net.input_shape[2] not in (1, 3):
+  if model.input_shape[2] not in (1, 3):
     raise UserError(
-      f'the network takes images of {net.input_shape}, expected 3 channels for '
-      'photographs, or 1 for grey ones'
+      f'the network takes images of {model.input_shape}, expected 3 channels '
+      'for photographs, or 1 for grey ones'
     )
 
 
@@ -183,7 +183,7 @@ def rows(
       batch is too large.
   """
   total = len(data) if count is None else min(count, len(data))
-  *size, channels = classifier.net.input_shape
+  *size, channels = classifier.model.input_shape
   shape = tuple(size)
   batch = preprocessing.together(batch, total, shape)
   about = collections.deque()  # id and label of what is still computed
@@ -213,7 +213,7 @@ def scores(
   images, waiting = iter(images), None
   while chunk := list(itertools.islice(images, batch)):
     padded = chunk + [chunk[0]] * (batch - len(chunk))  # one compilation
-    found = _forward(classifier.net, np.stack(padded), layer=classifier.layer)
+    found = _forward(classifier.model, np.stack(padded), layer=classifier.layer)
     yield from _fetched(waiting)
     waiting = found, len(chunk)
   yield from _fetched(waiting)
@@ -221,10 +221,10 @@ def scores(
 
 @functools.partial(jax.jit, static_argnames='layer')
 def _forward(
-  net: core.Model, images: Real[Array, 'n h w c'], *, layer: str
+  model: core.Model, images: Real[Array, 'n h w c'], *, layer: str
 ) -> Float[Array, 'n units']:
-  images = images.astype(jnp.result_type(net.mean))
-  return jax.vmap(lambda image: net(image)[layer].reshape(-1))(images)
+  images = images.astype(jnp.result_type(model.mean))
+  return jax.vmap(lambda image: model(image)[layer].reshape(-1))(images)
 
 
 def _fetched(waiting: tuple[Array, int] | None) -> np.ndarray | tuple:

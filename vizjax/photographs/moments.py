@@ -1,6 +1,6 @@
 """The range of each unit of a layer over photographs: mean and deviation.
 
-  found = moments.measured(net, 'relu6', data, how)
+  found = moments.measured(model, 'relu6', data, how)
   moments.text(moments.bounds(found, 3))      # mean + 3 deviations of each
 
 Within such bounds Nguyen et al. 2016 keep the code of an image generator:
@@ -33,7 +33,7 @@ class Moments(NamedTuple):
 
 
 def measured(
-  net: core.Model,
+  model: core.Model,
   layer: str,
   data: datasets.Dataset,
   how: preprocessing.Preprocessing,
@@ -47,7 +47,7 @@ def measured(
   Nothing depends on the batch but the last digits of the activations.
 
   Args:
-    net: of colour or grey images, 0-255.
+    model: of colour or grey images, 0-255.
     layer: its name. Each position of a map counts as a unit of its own; they
       come as Caffe flattens them: channels, rows, columns.
     data: the photographs.
@@ -60,8 +60,8 @@ def measured(
     UserError: no such layer, an image cannot be decoded, or an activation is
       no finite number: of which image.
   """
-  shape = classifiers.shapes(net, layer)[layer]
-  reader = classifiers.Classifier(net, layer, math.prod(shape), ())
+  shape = classifiers.shapes(model, layer)[layer]
+  reader = classifiers.Classifier(model, layer, math.prod(shape), ())
   moments = empty(reader.count)
   rows = classifiers.rows(reader, data, how, count=count, batch=batch)
   for name, _, row in rows:

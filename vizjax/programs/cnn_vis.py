@@ -1,9 +1,9 @@
-"""cnn-vis (Johnson 2015): a large image, window by window and size by size.
+"""cnn-vis (Johnson 2015): a large image, tile by tile and size by size.
 
 Source: https://github.com/jcjohnson/cnn-vis, which follows "Inceptionism"
-(Mordvintsev et al. 2015). An image of any size is covered by windows of the
-size that the network takes. Each window has an optimizer state of its own. Two
-sets of windows move in turn, so that windows of a set share corners at most.
+(Mordvintsev et al. 2015). An image of any size is covered by tiles of the
+size that the network takes. Each tile has an optimizer state of its own. Two
+sets of tiles move in turn, so that tiles of a set share corners at most.
 """
 
 from collections.abc import Callable, Sequence
@@ -67,18 +67,18 @@ class _Options(NamedTuple):
 
 
 class _Maps(NamedTuple):
-  """Arrays of the image's size, cut into windows as the image is."""
+  """Arrays of the image's size, cut into tiles as the image is."""
 
   reference: Float[Array, 'h w c']  # the photograph; zeros without one
-  coverage: Float[Array, 'h w 1']  # number of windows that a pixel lies in
+  coverage: Float[Array, 'h w 1']  # number of tiles that a pixel lies in
 
 
 class _Moved(NamedTuple):
-  """The image, and the records of the window that was moved last."""
+  """The image, and the records of the tile that was moved last."""
 
   image: Float[Array, 'h w c']
   update: Float[Array, 't t c']
-  window: Float[Array, 't t c']  # after the update
+  pixels: Float[Array, 't t c']  # after the update
   records: dict[str, Float[Array, '']]
 
 
@@ -98,26 +98,26 @@ def cnn_vis(
 ) -> core.Procedure:
   """Returns the step of cnn-vis. Arguments have the names of its options.
 
-  The recipe's objective scores one window. Each window has an optimizer state
+  The recipe's objective scores one tile. Each tile has an optimizer state
   of its own, and its gradient is that of the objective and of three penalties.
   The recipe's projections and transforms are not used. The image that the
   penalties see is less the network's mean. If the target has 'reference', the
   photograph at the current size, the first p-norm is that of the image less
   the photograph.
 
-  A step records, besides the objective summed over all windows ('score'), the
+  A step records, besides the objective summed over all tiles ('score'), the
   numbers that the program prints:
 
-    p_loss, tv_loss: the first p-norm and the total variation, last window
-    p, aux, tv: mean |gradient| of each weighted penalty, last window
+    p_loss, tv_loss: the first p-norm and the total variation, last tile
+    p, aux, tv: mean |gradient| of each weighted penalty, last tile
     amplify, gradient_norm: mean and norm of the objective's gradients, last set
-    step_mean, step_median: mean and median |update|, last window
-    step_ratio: mean |update / updated pixel|, last window
+    step_mean, step_median: mean and median |update|, last tile
+    step_ratio: mean |update / updated pixel|, last tile
     image_mean, image_std: mean and standard deviation of the image, at the end
     pixels: [4, c], the pixels `PIXELS` before the step, NaN beyond the image
 
   Args:
-    tile: rows and columns of a window.
+    tile: rows and columns of a tile.
     p_reg: weight of the first p-norm.
     alpha: its power.
     p_scale: its divisor of pixels.
@@ -129,7 +129,7 @@ def cnn_vis(
     tv_reg_scale: its divisor of pixels.
     tv_grad_operator: 'naive', 'sobel' or 'sobel_squish'.
     use_pixel_learning_rates: whether the update of a pixel is divided by the
-      number of windows that the pixel lies in.
+      number of tiles that the pixel lies in.
 
   Raises:
     UserError: the operator is unknown, or a power is not above 0.
@@ -165,13 +165,13 @@ def steadily(
   return lambda step: start + change * (step // every)
 
 
-def windows(
+def tile_corners(
   height: int, width: int, tile: int
 ) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-  """Returns the corners (y, x) of an image's windows: the even and the odd set.
+  """Returns the corners (y, x) of an image's tiles: the even and the odd set.
 
-  Both sets go column by column. A window is even if the numbers of its row and
-  column of windows are both even or both odd, so windows that touch along a
+  Both sets go column by column. A tile is even if the numbers of its row and
+  column of tiles are both even or both odd, so tiles that touch along a
   side are of different sets.
   """
   sets = [], []
@@ -228,7 +228,7 @@ def _step(
   target: core.Target,
   key: Key[Array, ''],
 ) -> tuple[core.State, dict[str, Array]]:
-  """Moves the windows of the even set, then those of the odd set."""
+  """Moves the tiles of the even set, then those of the odd set."""
   del key  # cnn-vis draws no random numbers after the start
   image, tile = state.params, options.tile
   h, w, _ = image.shape
@@ -237,11 +237,11 @@ def _step(
     reference = core.center(recipe.model, target['reference'])
   maps = _Maps(reference, _coverage(image.shape, tile, image.dtype))
   move = functools.partial(
-    _move_window, options, recipe.optimizer, maps, state.step
+    _move_tile, options, recipe.optimizer, maps, state.step
   )
   moved, score, states = _unmoved(image, tile), 0, []
   for corners, states_of_set in zip(
-    windows(h, w, tile), state.extra, strict=True
+    tile_corners(h, w, tile), state.extra, strict=True
   ):
     if corners:
       corners = jnp.array(corners)
@@ -262,29 +262,29 @@ def _step(
   ), trace
 
 
-def _move_window(
+def _move_tile(
   options: _Options,
   optimizer: optax.GradientTransformation,
   maps: _Maps,
   step: Int[Array, ''],
   moved: _Moved,
-  window: tuple[Array, Array, Any],
+  tile: tuple[Array, Array, Any],
 ) -> tuple[_Moved, Any]:
-  """Updates one window of the image.
+  """Updates one tile of the image.
 
   Args:
     options: of the program.
     optimizer: of the recipe.
     maps: of the image's size.
     step: number of the step.
-    moved: the image, in which windows of this set may share corners.
-    window: its corner (y, x), the gradient of its objective, and the state of
+    moved: the image, in which tiles of this set may share corners.
+    tile: its corner (y, x), the gradient of its objective, and the state of
       its optimizer.
 
   Returns:
     The image after the update, and the new state of the optimizer.
   """
-  corner, gradient, optimizer_state = window
+  corner, gradient, optimizer_state = tile
   cut = functools.partial(_cut, corner=corner, tile=options.tile)
   before = cut(moved.image)
   losses, penalties = _penalties(options, before, cut(maps.reference), step)
@@ -301,16 +301,16 @@ def _move_window(
 
 def _penalties(
   options: _Options,
-  window: Float[Array, 't t c'],
+  pixels: Float[Array, 't t c'],
   reference: Float[Array, 't t c'],
   step: Int[Array, ''],
 ) -> tuple[dict[str, Float[Array, '']], dict[str, Float[Array, 't t c']]]:
   """Returns the two printed losses, and the three weighted gradients."""
   norm, variation = options.norm, options.variation
-  p_loss, p = p_norm(window - reference, norm.power, norm.scale)
-  _, aux = p_norm(window, options.auxiliary.power, options.auxiliary.scale)
+  p_loss, p = p_norm(pixels - reference, norm.power, norm.scale)
+  _, aux = p_norm(pixels, options.auxiliary.power, options.auxiliary.scale)
   tv_loss, tv = total_variation(
-    window, variation.power, variation.operator, variation.scale
+    pixels, variation.power, variation.operator, variation.scale
   )
   losses = {'p_loss': p_loss, 'tv_loss': tv_loss}
   gradients = {
@@ -322,9 +322,9 @@ def _penalties(
 
 
 def _unmoved(image: Float[Array, 'h w c'], tile: int) -> _Moved:
-  """Returns the image before its first window is moved, with blank records."""
+  """Returns the image before its first tile is moved, with blank records."""
   blank = jnp.zeros((tile, tile, image.shape[2]), image.dtype)
-  names = ('p_loss', 'tv_loss', 'p', 'aux', 'tv')  # as `_move_window` has them
+  names = ('p_loss', 'tv_loss', 'p', 'aux', 'tv')  # as `_move_tile` has them
   records = dict.fromkeys(names, jnp.zeros((), image.dtype))
   return _Moved(image, blank, blank, records)
 
@@ -335,8 +335,8 @@ def _records(
   """Returns the records of a step.
 
   Args:
-    moved: the image, and the last window, after all windows were moved.
-    gradients: of the objective, for the windows of the last set.
+    moved: the image, and the last tile, after all tiles were moved.
+    gradients: of the objective, for the tiles of the last set.
   """
   size = jnp.abs(moved.update)
   return moved.records | {
@@ -346,14 +346,14 @@ def _records(
     'step_median': jnp.median(size),
     'image_mean': jnp.mean(moved.image),
     'image_std': jnp.std(moved.image),
-    'step_ratio': jnp.mean(size / jnp.abs(moved.window)),
+    'step_ratio': jnp.mean(size / jnp.abs(moved.pixels)),
   }
 
 
 def _extra(
   tile: int, recipe: core.Recipe, params: core.Params, target: core.Target
 ) -> tuple[Any, ...]:
-  """Returns the optimizer states [n, ...] of the windows, for each set.
+  """Returns the optimizer states [n, ...] of the tiles, for each set.
 
   Raises:
     UserError: the recipe or the image does not suit cnn-vis.
@@ -370,12 +370,12 @@ def _extra(
     )
   if jnp.ndim(recipe.model.mean) > 1:
     raise UserError(
-      'cnn_vis has one mean for all windows: give config.mean as r,g,b'
+      'cnn_vis has one mean for all tiles: give config.mean as r,g,b'
     )
   h, w, c = params.shape
   if min(h, w) < tile:
     raise UserError(
-      f'the image is {h} x {w}, expected at least {tile} x {tile}, one window: '
+      f'the image is {h} x {w}, expected at least {tile} x {tile}, one tile: '
       'type a larger --config.initial_size'
     )
   blank = jnp.zeros((tile, tile, c), params.dtype)
@@ -384,7 +384,7 @@ def _extra(
   def repeated(count):
     return jax.tree.map(lambda a: jnp.broadcast_to(a, (count, *a.shape)), state)
 
-  return tuple(repeated(len(starts)) for starts in windows(h, w, tile))
+  return tuple(repeated(len(starts)) for starts in tile_corners(h, w, tile))
 
 
 def _amplified(
@@ -394,32 +394,32 @@ def _amplified(
   corners: Int[Array, 'n 2'],
   tile: int,
 ) -> tuple[Float[Array, 'n'], Float[Array, 'n t t c']]:
-  """Returns the objective of each window, and the gradient of its negative."""
+  """Returns the objective of each tile, and the gradient of its negative."""
 
-  def loss(window):
-    view = window + jnp.broadcast_to(recipe.model.mean, window.shape)
-    acts = core.activations(recipe, view, view, window)
+  def loss(pixels):
+    view = pixels + jnp.broadcast_to(recipe.model.mean, pixels.shape)
+    acts = core.activations(recipe, view, view, pixels)
     return -recipe.objective(acts, target)
 
-  def of_window(corner):
+  def of_tile(corner):
     return jax.value_and_grad(loss)(_cut(image, corner=corner, tile=tile))
 
-  # Parts of one size; windows from the beginning fill the last part up.
-  parts = core.parts(len(corners), recipe.tile_batch)
-  of_part = lambda part: jax.vmap(of_window)(corners[part])
+  # Parts of one size; tiles from the beginning fill the last part up.
+  parts = core.view_batches(len(corners), recipe.tile_batch)
+  of_part = lambda part: jax.vmap(of_tile)(corners[part])
   flat = lambda a: a.reshape(-1, *a.shape[2:])[: len(corners)]
   values, gradients = jax.tree.map(flat, jax.lax.map(of_part, parts))
   return -values, gradients
 
 
 def _cut(image: Array, *, corner: Array, tile: int) -> Array:
-  """Returns the window [t, t, c] of an image at a corner (y, x)."""
+  """Returns the tile [t, t, c] of an image at a corner (y, x)."""
   shape = (tile, tile, image.shape[2])
   return jax.lax.dynamic_slice(image, (*corner, 0), shape)
 
 
 def _coverage(shape: Sequence[int], tile: int, dtype: Any) -> Array:
-  """Returns [h, w, 1]: the number of windows that each pixel lies in."""
+  """Returns [h, w, 1]: the number of tiles that each pixel lies in."""
   rows, columns = (
     sum((at >= s) & (at < s + tile) for s in transforms.starts(n, tile))
     for n, at in ((n, jnp.arange(n)) for n in shape[:2])

@@ -56,10 +56,10 @@ def cnn_vis_sizes(
     if original is not None:
       reference = files.resized(original, steps[stage], _BILINEAR)
     if stage == 0:
-      return scales.Entry(original, reference, reference)
+      return scales.StageStart(original, reference, reference)
     pixels = eight_bit(image, mean)
     start = files.resized(pixels, steps[stage], _BICUBIC)
-    return scales.Entry(original, start, reference)
+    return scales.StageStart(original, start, reference)
 
   return scales.Scales(
     steps,

@@ -67,7 +67,7 @@ def octaves(
     start = bases[octave]
     if octave:
       start = start + _resized(image - bases[octave - 1], sizes[octave])
-    return scales.Entry(original, start, bases[octave])
+    return scales.StageStart(original, start, bases[octave])
 
   return scales.Scales(
     sizes * frames, enter, found, film=frames > 1, shown=_shown(clip)

@@ -92,7 +92,7 @@ def style_sizes(
 
   def enter(stage, original, image):
     start = None if image is None else images.resize(image, sizes[stage])
-    return scales.Entry(original, start, None)
+    return scales.StageStart(original, start, None)
 
   return scales.Scales(tuple(sizes), enter)
 

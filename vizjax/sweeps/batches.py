@@ -31,11 +31,11 @@ from vizjax.workdir import folders
 _BETWEEN = 60
 
 
-class Moment(NamedTuple):
+class Status(NamedTuple):
   """Where a batch stands.
 
   Attributes:
-    rows: [b] of the table of runs.
+    rows: [b] of `Batch.runs`.
     stage: number of the size.
     step: steps made at it.
     trace: () -> {name: [b, steps of all sizes so far, ...]}.
@@ -49,7 +49,7 @@ class Moment(NamedTuple):
   images: Callable[[], np.ndarray]
 
 
-class _Kept(NamedTuple):
+class _Checkpoint(NamedTuple):
   """What a batch goes on from."""
 
   stage: int
@@ -66,15 +66,15 @@ class Batch(NamedTuple):
 
   Attributes:
     config: the configuration.
-    table: of the runs.
+    runs: of the layer.
     stages: how they are made.
-    rows: [b] of the table; the last is repeated to fill the batch up.
+    rows: [b] of the runs; the last is repeated to fill the batch up.
     count: how many are no repetition.
     file: where it is kept if it is interrupted.
   """
 
   config: config_dict.ConfigDict
-  table: runs_.Runs
+  runs: runs_.Runs
   stages: stages_.Stages
   rows: np.ndarray
   count: int
@@ -85,7 +85,7 @@ def run(
   batch: Batch,
   runner: Callable[[assemble.Program], parallel.Runner],
   report: Callable[[int], None],
-  watch: Callable[[Moment], None] | None = None,
+  watch: Callable[[Status], None] | None = None,
 ) -> dict[str, np.ndarray]:
   """Everything that a batch gives, less what fills it up.
 
@@ -106,12 +106,12 @@ def run(
   while True:
     program = programs[now.stage]
     work = runner(program)
-    targets = program.target(batch.table, batch.rows, now.given)
+    targets = program.target(batch.runs, batch.rows, now.given)
     targets |= _cast(program, now.given)
     now, state = _worked(batch, work, targets, now, report, watch)
     last = now.stage == len(programs) - 1
     if scales is not None:
-      image = np.asarray(work.frame(state))
+      image = np.asarray(work.render(state))
       if scales.film and program is programs[-1]:
         now.frames.append(_framed(batch, image))
     if last:
@@ -131,10 +131,10 @@ def _worked(
   batch: Batch,
   work: parallel.Runner,
   targets: core.Target,
-  now: _Kept,
+  now: _Checkpoint,
   report: Callable[[int], None],
-  watch: Callable[[Moment], None] | None,
-) -> tuple[_Kept, core.State]:
+  watch: Callable[[Status], None] | None,
+) -> tuple[_Checkpoint, core.State]:
   """The end of a stage, from where it stands."""
   config = batch.config
   every = config.save_every
@@ -143,7 +143,7 @@ def _worked(
   state = _restored(work.start(targets, keys), now.state)
   while now.step < config.steps:
     if every is not None and now.step % every == 0:
-      now.frames.append(_framed(batch, np.asarray(work.frame(state))))
+      now.frames.append(_framed(batch, np.asarray(work.render(state))))
     # A batch that was kept under another config.every, or on another kind of
     # device, may stand between two calls: the first call makes up for it.
     steps = per_call - now.step % per_call
@@ -155,18 +155,18 @@ def _worked(
     try:
       report(batch.count * steps)
       if watch is not None and now.step % config.every == 0:
-        watch(_moment(batch, now, work, state))
+        watch(_status(batch, now, work, state))
     except KeyboardInterrupt:
       _write(batch, now._replace(state=jax.tree.leaves(state)))
       if watch is not None:
-        watch(_moment(batch, now, work, state))
+        watch(_status(batch, now, work, state))
       raise
   return now, state
 
 
-def _moment(
-  batch: Batch, now: _Kept, work: parallel.Runner, state: core.State
-) -> Moment:
+def _status(
+  batch: Batch, now: _Checkpoint, work: parallel.Runner, state: core.State
+) -> Status:
   count = batch.count
 
   def trace():
@@ -174,38 +174,40 @@ def _moment(
     return {name: array[:count] for name, array in joined.items()}
 
   def images():
-    return np.asarray(work.frame(state))[:count]
+    return np.asarray(work.render(state))[:count]
 
-  return Moment(batch.rows[:count], now.stage, now.step, trace, images)
+  return Status(batch.rows[:count], now.stage, now.step, trace, images)
 
 
-def _first(batch: Batch) -> _Kept:
+def _first(batch: Batch) -> _Checkpoint:
   """Before the first step."""
-  channels, scales = batch.table.channel[batch.rows], batch.stages.scales
+  channels, scales = batch.runs.channel[batch.rows], batch.stages.scales
   originals = [None] * len(channels)
   if scales is None:
-    return _Kept(0, 0, (), [], [], originals, {})
+    return _Checkpoint(0, 0, (), [], [], originals, {})
   photographs = scales.photographs
   if photographs:
     # With several photographs the units are their numbers.
     originals = [photographs[c % len(photographs)].image for c in channels]
-  now = _Kept(-1, 0, (), [], [], originals, {})
+  now = _Checkpoint(-1, 0, (), [], [], originals, {})
   return _entered(scales, now, [None] * len(channels))
 
 
-def _entered(scales: scales_.Scales, now: _Kept, image: Any) -> _Kept:
+def _entered(
+  scales: scales_.Scales, now: _Checkpoint, image: Any
+) -> _Checkpoint:
   """At the start of the next stage, from the images of this one."""
   stage = now.stage + 1
-  entries = [
+  stage_starts = [
     scales.enter(stage, original, one)
     for original, one in zip(now.originals, image, strict=True)
   ]
   given = {
-    name: np.stack([getattr(entry, name) for entry in entries])
+    name: np.stack([getattr(stage_start, name) for stage_start in stage_starts])
     for name in ('start', 'reference')
-    if getattr(entries[0], name) is not None
+    if getattr(stage_starts[0], name) is not None
   }
-  originals = [entry.original for entry in entries]
+  originals = [stage_start.original for stage_start in stage_starts]
   return now._replace(
     stage=stage, step=0, state=(), originals=originals, given=given
   )
@@ -220,12 +222,12 @@ def _cast(
 
 def _keys(batch: Batch, stage: int) -> jax.Array:
   """Every size draws by keys of its own; the first by those of the runs."""
-  table, scales = batch.table, batch.stages.scales
+  runs, scales = batch.runs, batch.stages.scales
   several = scales is not None and len(scales.photographs) > 1
   if several or batch.config.each.strip():
     # A photograph is worked on as if it were the only one.
-    table = table._replace(channel=np.zeros_like(table.channel))
-  keys = runs_.keys(table, batch.rows)
+    runs = runs._replace(channel=np.zeros_like(runs.channel))
+  keys = runs_.keys(runs, batch.rows)
   if not stage:
     return keys
   return jax.vmap(lambda key: jax.random.fold_in(key, stage))(keys)
@@ -255,7 +257,7 @@ def _framed(batch: Batch, frames: np.ndarray) -> np.ndarray:
 
   A film is many times as large as all else that a batch holds.
   """
-  size = batch.stages.programs[-1].frame.canvas
+  size = batch.stages.programs[-1].geometry.canvas
   if frames.shape[1:3] != size:
     frames = np.stack([images.resize(frame, size) for frame in frames])
   dtype = np.dtype(batch.config.image_dtype)
@@ -275,7 +277,7 @@ def _film(batch: Batch, frames: list[np.ndarray | None]) -> np.ndarray:
   return film
 
 
-def _write(batch: Batch, now: _Kept) -> None:
+def _write(batch: Batch, now: _Checkpoint) -> None:
   """Keeps a batch; the file appears whole or not at all."""
   originals = [one for one in now.originals if one is not None]
   numbered = {'state': now.state, 'frames': now.frames, 'originals': originals}
@@ -335,7 +337,7 @@ def _typed(
   return found
 
 
-def _read(batch: Batch) -> _Kept | None:
+def _read(batch: Batch) -> _Checkpoint | None:
   """What was kept of the same rows, if anything."""
   content, rows = folders.read(batch.file), batch.rows
   if content is None:
@@ -361,6 +363,6 @@ def _read(batch: Batch) -> _Kept | None:
   )
   traces = [kept['trace']] if 'trace' in kept else []
   originals = originals or [None] * len(rows)
-  return _Kept(
+  return _Checkpoint(
     stage, step, state, traces, frames, originals, kept.get('given', {})
   )

@@ -1,6 +1,6 @@
 """How many images at a time: as many as a device takes, and takes well.
 
-  work = capacity.prepared(config, table, stages, rows, mesh)
+  work = capacity.prepared(config, runs, stages, rows, mesh)
   ... work.batch rows at a time, by work.runner(program) ...
   work = capacity.halved(work)             # where memory ended all the same
 
@@ -88,7 +88,7 @@ def most(
 
 def prepared(
   config: config_dict.ConfigDict,
-  table: runs_.Runs,
+  runs: runs_.Runs,
   stages: stages_.Stages,
   rows: np.ndarray,
   mesh: Mesh,
@@ -101,9 +101,9 @@ def prepared(
 
   Args:
     config: the configuration.
-    table: the runs of the layer.
+    runs: the runs of the layer.
     stages: how they are made.
-    rows: [n] of the table: what is to be made.
+    rows: [n] of the runs: what is to be made.
     mesh: of the devices.
 
   Raises:
@@ -141,8 +141,8 @@ def prepared(
     )
     while True:
       some = np.resize(rows, batch)
-      keys = runs_.keys(table, some)
-      targets = program.target(table, some, {})
+      keys = runs_.keys(runs, some)
+      targets = program.target(runs, some, {})
       work = runner(program)
       taken, free = work.prepare(targets, keys, steps=steps), available()
       if free is None or taken <= free:
@@ -151,7 +151,7 @@ def prepared(
       by = min(0.5, free / taken)
       batch = _smaller(batch, by, mesh.size, least, group)
       if batch is None:
-        raise Exhausted(_advice(table.layer, each, taken, free))
+        raise Exhausted(_advice(runs.layer, each, taken, free))
 
   return prepare(size * mesh.size)
 

@@ -33,7 +33,7 @@ def keep(folder: str | None = None) -> None:
   jax.config.update('jax_persistent_cache_min_entry_size_bytes', 0)
 
 
-def numbers_as_here(function: Callable) -> Callable:
+def with_same_dtypes(function: Callable) -> Callable:
   """A function for another thread, to which JAX's contexts do not reach."""
   x64 = jax.config.jax_enable_x64
   precision = jax.config.jax_default_matmul_precision

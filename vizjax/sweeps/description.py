@@ -20,7 +20,7 @@ from vizjax.sweeps import results
 from vizjax.sweeps import sweep
 from vizjax.workdir import store
 
-# The fields that a plan shows.
+# The knobs that a plan shows.
 _METHOD = (
   'model',
   'prior',
@@ -36,7 +36,7 @@ _METHOD = (
   'scales',
   'steps',
 )
-# Of these, the fields that are left out where they are empty.
+# Of these, the knobs that are left out where they are empty.
 _RARE = ('prior', 'each', 'data', 'procedure', 'scales')
 
 
@@ -130,12 +130,12 @@ def outcome(
 def _layer(config: config_dict.ConfigDict, p: sweep.LayerPlan) -> str:
   """Returns the line of a layer: its images, their sizes, batches and bytes."""
   count = len(p.runs.channel)
-  frames = [
-    program.frame for each in p.stages.values() for program in each.programs
+  geometries = [
+    program.geometry for each in p.stages.values() for program in each.programs
   ]
   sizes = ', '.join(
-    '{}x{} seen as {}x{}'.format(*frame.canvas, *frame.view)
-    for frame in dict.fromkeys(frames)
+    '{}x{} (view {}x{})'.format(*geometry.canvas, *geometry.view)
+    for geometry in dict.fromkeys(geometries)
   )
   return (
     f'{p.layer:<16} {count} images of {sizes}; '
@@ -148,7 +148,7 @@ def _size(p: sweep.LayerPlan) -> int:
   """Returns the bytes of a layer's arrays before compression."""
   row = sum(
     math.prod(shape) * np.dtype(dtype).itemsize
-    for shape, dtype in p.fields.values()
+    for shape, dtype in p.array_specs.values()
   )
   return len(p.runs.channel) * row
 

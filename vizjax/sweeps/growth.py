@@ -28,7 +28,7 @@ from vizjax.workdir import folders
 from vizjax.workdir import store
 
 # Fields of a config that say how much there is, not what it is like.
-FIELDS = ('layer', 'units', 'replicates')
+KNOBS = ('layer', 'units', 'replicates')
 
 _KEY = ('unit', 'sign', 'replicate')
 
@@ -43,17 +43,17 @@ def fixed(config: config_dict.ConfigDict) -> str | None:
   return None
 
 
-def at(kept: store.Store, columns: Mapping[str, np.ndarray]) -> np.ndarray:
+def at(kept: store.Store, preset: Mapping[str, np.ndarray]) -> np.ndarray:
   """Returns [n]: the row of each of n runs in a layer's arrays; -1 for none.
 
   Args:
     kept: the arrays.
-    columns: {name: [n, ...]} of the runs, with `unit`, `sign`, `replicate`.
+    preset: {name: [n, ...]} of the runs, with `unit`, `sign`, `replicate`.
   """
   there = _keys({name: store.read_or(kept, name, 1) for name in _KEY})
   # Where a run is there twice, as in old workdirs, the first one counts.
   rows = dict(zip(reversed(there), reversed(range(len(there))), strict=True))
-  return np.array([rows.get(key, -1) for key in _keys(columns)], int)
+  return np.array([rows.get(key, -1) for key in _keys(preset)], int)
 
 
 def order(kept: store.Store, rows: np.ndarray) -> np.ndarray:
@@ -73,44 +73,44 @@ def order(kept: store.Store, rows: np.ndarray) -> np.ndarray:
 
 def rows(
   path: folders.Path,
-  columns: Mapping[str, np.ndarray],
-  fields: Mapping[str, tuple[tuple[int, ...], Any]],
+  preset: Mapping[str, np.ndarray],
+  specs: Mapping[str, tuple[tuple[int, ...], Any]],
 ) -> store.Store:
   """Opens the arrays of a layer, with a row for each of these runs.
 
   Args:
     path: from `store.directory`; the arrays are there.
-    columns: {name: [n, ...]} of the runs.
-    fields: {name: (shape of a row, dtype)} of the runs.
+    preset: {name: [n, ...]} of the runs.
+    specs: {name: (shape of a row, dtype)} of the runs.
   """
   while True:
     kept = _finished(path)
-    new = at(kept, columns) < 0
+    new = at(kept, preset) < 0
     if not new.any():
       return kept
     part = {
-      'column': {n: c[new] for n, c in columns.items() if n in kept.arrays},
+      'column': {n: c[new] for n, c in preset.items() if n in kept.arrays},
       'shape': {
         name: np.array(shape, int)
-        for name, (shape, _) in fields.items()
+        for name, (shape, _) in specs.items()
         if name in kept.arrays
       },
     }
     folders.write(_file(kept), arrays.packed(part), once=True)
 
 
-def lacks(workdir: str, layer: str, columns: Mapping[str, np.ndarray]) -> bool:
+def lacks(workdir: str, layer: str, preset: Mapping[str, np.ndarray]) -> bool:
   """Whether a workdir has no row yet for one of these runs of a layer."""
   path = store.directory(workdir, layer)
   if not store.begun(path):
     return True
-  return bool((at(store.open_(path), columns) < 0).any())
+  return bool((at(store.open_(path), preset) < 0).any())
 
 
 def record(
   workdir: str,
   provenance: Mapping[str, Any],
-  columns: Mapping[str, Mapping[str, np.ndarray]],
+  preset: Mapping[str, Mapping[str, np.ndarray]],
 ) -> None:
   """Writes into config.json that a workdir holds more.
 
@@ -120,14 +120,14 @@ def record(
   Args:
     workdir: where.
     provenance: what config.json would hold of the command that adds to it.
-    columns: of the runs of each layer that it asks for.
+    preset: of the runs of each layer that it asks for.
   """
-  if not any(lacks(workdir, name, each) for name, each in columns.items()):
+  if not any(lacks(workdir, name, each) for name, each in preset.items()):
     return
   again = all(
-    _units(store.open_(path)) <= {*map(tuple, columns[name]['unit'].tolist())}
+    _units(store.open_(path)) <= {*map(tuple, preset[name]['unit'].tolist())}
     for name, path in store.layers(workdir).items()
-    if name in columns
+    if name in preset
   )
 
   def edit(content):
@@ -140,7 +140,7 @@ def record(
 
 def asked(config: Mapping[str, Any], versions: Any) -> dict[str, Any]:
   """Returns what a command asked for, as config.json keeps it."""
-  return {name: config[name] for name in FIELDS} | {'versions': versions}
+  return {name: config[name] for name in KNOBS} | {'versions': versions}
 
 
 def _joined(
@@ -194,9 +194,9 @@ def _units(kept: store.Store) -> set[tuple[int, ...]]:
   return {*map(tuple, store.read(kept, 'unit').tolist())}
 
 
-def _keys(columns: Mapping[str, np.ndarray]) -> list[tuple[int, ...]]:
+def _keys(preset: Mapping[str, np.ndarray]) -> list[tuple[int, ...]]:
   """One key per run: the columns that identify it."""
-  parts = [np.reshape(columns[n], (len(columns[n]), -1)) for n in _KEY]
+  parts = [np.reshape(preset[n], (len(preset[n]), -1)) for n in _KEY]
   return [*map(tuple, np.concatenate(parts, 1).tolist())]
 
 
@@ -213,7 +213,7 @@ def _finished(path: folders.Path) -> store.Store:
       return kept
     try:
       part = arrays.unpacked(content)
-      columns, shapes = part['column'], part['shape']
+      preset, shapes = part['column'], part['shape']
     except Exception as error:  # A parser may raise anything on damaged input.
       if errors.is_bug(error):
         raise
@@ -221,12 +221,12 @@ def _finished(path: folders.Path) -> store.Store:
         f'{_file(kept).path!r} is damaged: remove it, and the same command '
         'adds the rows again'
       ) from None
-    _extend(kept, columns, shapes)
+    _extend(kept, preset, shapes)
 
 
 def _extend(
   kept: store.Store,
-  columns: Mapping[str, np.ndarray],
+  preset: Mapping[str, np.ndarray],
   shapes: Mapping[str, ArrayLike],
 ) -> None:
   """Adds rows after the last one; they appear all together.
@@ -235,10 +235,10 @@ def _extend(
 
   Args:
     kept: the arrays of a layer.
-    columns: {name: [k, ...]}: fields of the new rows that are known.
+    preset: {name: [k, ...]}: arrays of the new rows that are known.
     shapes: {name: shape of a row}, where that may be larger than so far.
   """
-  count = kept.count + len(next(iter(columns.values())))
+  count = kept.count + len(next(iter(preset.values())))
   whole = store.handles(kept.path, kept.arrays)
   done = whole.pop(store.DONE)
   with folders.writing(kept.path):
@@ -249,7 +249,7 @@ def _extend(
       for name, array in whole.items()
     }
     grown = {name: future.result() for name, future in growing.items()}
-    for name, column in columns.items():
+    for name, column in preset.items():
       _put(grown[name], kept.count, column)
     _resized(done, (count,)).result()
 

@@ -35,7 +35,7 @@ class Runner(NamedTuple):
     start: (targets, keys) -> state.
     advance: (state, targets, keys, *, steps) -> state, trace [b, steps].
       The state that is passed in is donated and cannot be used again.
-    frame: (state) -> images that would be evaluated next.
+    render: (state) -> images that would be evaluated next.
     finish: (state, targets) -> {'image', 'score', 'step', 'activation'}, the
       records of `clean` as 'metric/NAME', mean and deviation of the scores
       under transforms as 'metric/robust_mean' and 'metric/robust_std', and the
@@ -47,7 +47,7 @@ class Runner(NamedTuple):
 
   start: Callable
   advance: Callable
-  frame: Callable
+  render: Callable
   finish: Callable
   prepare: Callable
 
@@ -109,7 +109,7 @@ def runner(
   start = spread(_start_run, recipe)
   step = spread(_step_run, recipe, donate=1)
   scan = spread(_scan_run, recipe, donate=1)
-  frame = spread(_frame_run, recipe)
+  render = spread(_frame_run, recipe)
   finish = spread(finish_run, recipes)
 
   def prepare(targets, keys, *, steps):
@@ -123,7 +123,7 @@ def runner(
     return _bytes_taken(program)
 
   advance = functools.partial(_advance_stepwise, step) if _on_cpu() else scan
-  return Runner(start, advance, frame, finish, prepare)
+  return Runner(start, advance, render, finish, prepare)
 
 
 def steps_per_call(steps: int, *every: int | None) -> int:

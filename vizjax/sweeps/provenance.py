@@ -10,7 +10,7 @@ from ml_collections import config_dict
 
 import vizjax
 from vizjax import core
-from vizjax.build import frames
+from vizjax.build import geometry
 from vizjax.build import vocabulary
 from vizjax.photographs import files as files_
 from vizjax.workdir import store
@@ -28,7 +28,7 @@ def of(config: config_dict.ConfigDict, source: str) -> dict[str, Any]:
   return {'config': config.to_dict(), 'versions': versions(), 'source': source}
 
 
-def weights(
+def fingerprint(
   config: config_dict.ConfigDict,
   networks: Sequence[core.Model],
   photographs: Sequence[files_.Photograph],
@@ -46,7 +46,7 @@ def weights(
 
 def labels(
   config: config_dict.ConfigDict,
-  net: core.Model,
+  model: core.Model,
   layer: str,
   photographs: Sequence[files_.Photograph],
 ) -> tuple[str, ...]:
@@ -59,17 +59,17 @@ def labels(
     return tuple(' + '.join(map(files_.stem, one.values())) for one in each)
   if len(photographs) > 1:
     return tuple(photograph.name for photograph in photographs)
-  channels = {info.name: info.channels for info in net.layers}.get(layer)
-  return net.labels if len(net.labels) == channels else ()
+  channels = {info.name: info.channels for info in model.layers}.get(layer)
+  return model.labels if len(model.labels) == channels else ()
 
 
-def network(net: core.Model) -> list[list]:
+def network(model: core.Model) -> list[list]:
   """Name, kind, inputs and shape of each layer, in order, as JSON has it.
 
   Inputs are known of networks that are tables of layers.
   """
-  shapes = frames.maps(net)
-  table = getattr(getattr(net.apply, 'network', None), 'table', ())
+  shapes = geometry.activation_shapes(model)
+  table = getattr(getattr(model.apply, 'network', None), 'table', ())
   inputs = {row.name: row.inputs for row in table}
   return [
     [
@@ -78,7 +78,7 @@ def network(net: core.Model) -> list[list]:
       list(inputs.get(info.name, ())),
       [*shapes[info.name].shape],
     ]
-    for info in net.layers
+    for info in model.layers
   ]
 
 

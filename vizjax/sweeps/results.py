@@ -18,7 +18,7 @@ from vizjax.workdir import store
 DEAD, RETRIES = 'metric/dead', 'metric/retries'
 
 # Fields of every run besides what its program gives: shape and dtype.
-FIELDS = {
+ARRAYS = {
   DEAD: ((), np.uint8),
   RETRIES: ((), np.int32),
   'seed': ((), np.int64),
@@ -28,7 +28,7 @@ FIELDS = {
 def judged(
   found: Mapping[str, np.ndarray], seeds: np.ndarray, attempt: int
 ) -> dict[str, np.ndarray]:
-  """The arrays of some runs [b, ...], and the fields above.
+  """The arrays of some runs [b, ...], and those of ARRAYS.
 
   Args:
     found: of `batches.run`.
@@ -80,24 +80,24 @@ def together(chosen: np.ndarray, group: int | None) -> np.ndarray:
   return chosen.reshape(-1, size).any(1).repeat(size)
 
 
-def again(table: runs_.Runs, attempt: int) -> runs_.Runs:
+def again(runs: runs_.Runs, attempt: int) -> runs_.Runs:
   """The runs with another seed, which is that of no other replicate's start."""
-  return table._replace(seed=table.seed + attempt * runs_.APART)
+  return runs._replace(seed=runs.seed + attempt * runs_.APART)
 
 
 def rows(
-  fields: Mapping[str, tuple[tuple[int, ...], Any]],
+  specs: Mapping[str, tuple[tuple[int, ...], Any]],
   found: Mapping[str, np.ndarray],
 ) -> dict[str, np.ndarray]:
-  """The arrays of some rows, filled up where a field has room for more.
+  """The arrays of some rows, filled up where an array has room for more.
 
   Args:
-    fields: {name: (shape of a row, dtype)} of the store.
+    specs: {name: (shape of a row, dtype)} of the store.
     found: {name: [b, ...]}.
   """
-  assert found.keys() <= fields.keys()
+  assert found.keys() <= specs.keys()
   count, arrays = len(found['score']), {}
-  for name, (shape, dtype) in fields.items():
+  for name, (shape, dtype) in specs.items():
     values = found.get(name)
     # A film that is as it is stored is not copied.
     if values is None or (values.shape[1:], values.dtype) != (shape, dtype):

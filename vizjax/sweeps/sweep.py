@@ -19,7 +19,7 @@ import numpy as np
 from vizjax import core
 from vizjax import scales as scales_
 from vizjax.build import assemble
-from vizjax.build import frames as frames_
+from vizjax.build import geometry as geometry_
 from vizjax.build import reach
 from vizjax.build import runs
 from vizjax.build import stages
@@ -46,20 +46,20 @@ class LayerPlan(NamedTuple):
   layer: str
   runs: runs.Runs
   stages: dict[bool, stages.Stages]  # by whether runs are boxed
-  columns: dict[str, np.ndarray]  # [n, ...], known before the runs are made
-  fields: dict[str, tuple[tuple[int, ...], Any]]  # shape of a row, dtype
+  preset: dict[str, np.ndarray]  # [n, ...], known before the runs are made
+  array_specs: dict[str, tuple[tuple[int, ...], Any]]  # shape of a row, dtype
   chunk: int  # runs in a file
   group: int | None  # runs in a row that are made together, if any
   labels: tuple[str, ...]  # names of the units; () where they have none
   network: list[list]  # name, kind, inputs and shape of each layer
-  weights: str  # a hash of the networks, and of the files that are read
+  fingerprint: str  # a hash of the networks, and of the files that are read
 
 
 class Progress(NamedTuple):
   """How far an execution is."""
 
   layer: str
-  units: int  # finished runs of this layer
+  runs: int  # finished runs of this layer
   count: int  # finished runs of it once this process has done its share
   steps: int  # steps of single runs made by the last call
   compiling: bool = False  # whether the layer's programs are being compiled
@@ -73,7 +73,7 @@ class _Loaded(NamedTuple):
   scales: scales_.Scales | None
   photographs: tuple[files_.Photograph, ...]  # that images start from
   network: list[list]  # as in `LayerPlan`
-  weights: str  # as in `LayerPlan`
+  fingerprint: str  # as in `LayerPlan`
 
 
 class _Job(NamedTuple):
@@ -122,7 +122,7 @@ def execute(
   workdir: str,
   report: Callable[[Progress], None] = lambda progress: None,
   source: str = '',
-  watch: Callable[[LayerPlan, batches.Moment], None] | None = None,
+  watch: Callable[[LayerPlan, batches.Status], None] | None = None,
   here: hosts.Hosts = hosts.ALONE,
 ) -> None:
   """Makes the missing runs of a workdir, or this process's share of them.
@@ -148,7 +148,7 @@ def execute(
   hosts.leave(here)
   mesh = parallel.local_mesh()
   ahead = futures.ThreadPoolExecutor(1)  # compiles the next layer meanwhile
-  prepare = compilation.numbers_as_here(
+  prepare = compilation.with_same_dtypes(
     functools.partial(_prepared, config, mesh=mesh)
   )
   following = ahead.submit(prepare, jobs[0]) if jobs else None
@@ -195,7 +195,7 @@ def _load(config) -> _Loaded:
     scales,
     photographs,
     provenance.network(net),
-    provenance.weights(config, networks, photographs),
+    provenance.fingerprint(config, networks, photographs),
   )
 
 
@@ -216,18 +216,18 @@ def _plan_layer(config, loaded: _Loaded, layer: str) -> LayerPlan:
     )
     for boxed in map(bool, np.unique(table.boxed))
   }
-  columns = _columns(last, loaded.net, table, stages_)
+  preset = _preset(last, loaded.net, table, stages_)
   return LayerPlan(
     layer,
     table,
     stages_,
-    columns,
-    _fields(config, table, stages_, columns),
+    preset,
+    _array_specs(config, table, stages_, preset),
     chunk,
     group,
     provenance.labels(config, loaded.net, layer, loaded.photographs),
     loaded.network,
-    loaded.weights,
+    loaded.fingerprint,
   )
 
 
@@ -238,11 +238,13 @@ def _chunk(config, count: int, group: int | None) -> int:
   return math.ceil(math.ceil(count / files) / group) * group
 
 
-def _columns(
+def _preset(
   config, net: core.Model, table: runs.Runs, stages_: dict[bool, stages.Stages]
 ) -> dict[str, np.ndarray]:
-  """Returns the stored columns [n, ...] that are known beforehand."""
-  frames = {boxed: each.programs[-1].frame for boxed, each in stages_.items()}
+  """Returns the stored arrays [n, ...] known before the runs are made."""
+  geometries = {
+    boxed: each.programs[-1].geometry for boxed, each in stages_.items()
+  }
   return {
     # channel, row, column
     'unit': np.stack([table.channel, table.y, table.x], -1),
@@ -252,35 +254,37 @@ def _columns(
     # The part of the full image that the image was made on.
     'box': table.box,
     # Height and width of the image, from the top left of the array `image`.
-    'size': np.array([frames[bool(b)].canvas for b in table.boxed], np.int32),
+    'size': np.array(
+      [geometries[bool(b)].canvas for b in table.boxed], np.int32
+    ),
     # The part of the image that the unit sees.
-    'seen': assemble.seen(config, net, table, frames),
+    'seen': assemble.seen(config, net, table, geometries),
   }
 
 
-def _fields(
+def _array_specs(
   config,
   table: runs.Runs,
   stages_: dict[bool, stages.Stages],
-  columns: dict[str, np.ndarray],
+  preset: dict[str, np.ndarray],
 ) -> dict[str, tuple[tuple[int, ...], Any]]:
   """Returns shape and dtype of a row of every stored array."""
-  fields = {
-    name: (column.shape[1:], np.int32) for name, column in columns.items()
+  specs = {
+    name: (column.shape[1:], np.int32) for name, column in preset.items()
   }
   for boxed, each in stages_.items():
     for name, like in stages.outputs(config, each, table, boxed).items():
       # One array holds the images of boxed runs and of others.
-      shape, _ = fields.get(name, (like.shape, None))
-      fields[name] = (tuple(map(max, shape, like.shape)), like.dtype)
-  for name, (shape, _) in fields.items():
+      shape, _ = specs.get(name, (like.shape, None))
+      specs[name] = (tuple(map(max, shape, like.shape)), like.dtype)
+  for name, (shape, _) in specs.items():
     if name.split('/')[-1] == 'image':
-      fields[name] = (shape, config.image_dtype)
-  image, _ = fields['image']
-  frames = max(stages.frames(config, each) for each in stages_.values())
+      specs[name] = (shape, config.image_dtype)
+  image, _ = specs['image']
+  frames = max(stages.frame_count(config, each) for each in stages_.values())
   if frames:
-    fields['frames'] = ((frames, *image), config.image_dtype)
-  return fields | results.FIELDS
+    specs['frames'] = ((frames, *image), config.image_dtype)
+  return specs | results.ARRAYS
 
 
 def _opened(
@@ -297,12 +301,12 @@ def _opened(
 
   def begin():
     new = not store.claim(workdir, made_by, *_rules(config, plans))
-    growth.record(workdir, made_by, {p.layer: p.columns for p in plans})
+    growth.record(workdir, made_by, {p.layer: p.preset for p in plans})
     for p in plans:
       path = store.directory(workdir, p.layer)
-      fields_ = {n: f for n, f in p.fields.items() if n not in p.columns}
-      store.create(path, fields_, len(p.runs.channel), p.chunk, p.columns)
-      growth.rows(path, p.columns, p.fields)
+      specs = {n: f for n, f in p.array_specs.items() if n not in p.preset}
+      store.create(path, specs, len(p.runs.channel), p.chunk, p.preset)
+      growth.rows(path, p.preset, p.array_specs)
     return new
 
   def look():
@@ -317,7 +321,7 @@ def _made_by(config, plans: list[LayerPlan], source: str) -> dict[str, Any]:
   """Returns the content of config.json of a new workdir."""
   made_by = provenance.of(config, source)
   return made_by | {
-    'fingerprint': plans[0].weights,
+    'fingerprint': plans[0].fingerprint,
     'layers': [p.layer for p in plans],
     'network': plans[0].network,
     # Names of the units, for the layers whose units have any.
@@ -328,7 +332,7 @@ def _made_by(config, plans: list[LayerPlan], source: str) -> dict[str, Any]:
 
 def _rules(config, plans: list[LayerPlan]) -> tuple[dict, dict, Callable]:
   """Returns the rules by which `store` compares a workdir with the config."""
-  # A workdir of an older version lacks the fields that are newer.
+  # A workdir of an older version lacks newer knobs.
   defaults = assemble.config().to_dict()
   grows = {'layer': None, 'units': None, 'replicates': growth.fixed(config)}
   return defaults, grows, lambda: _fingerprint(config, plans)
@@ -337,20 +341,20 @@ def _rules(config, plans: list[LayerPlan]) -> tuple[dict, dict, Callable]:
 def _job(config, workdir: str, p: LayerPlan) -> _Job:
   """Returns the missing rows of a layer, its plan in the order of its rows."""
   kept = store.open_(store.directory(workdir, p.layer))
-  rows = growth.at(kept, p.columns)
+  rows = growth.at(kept, p.preset)
   # A row that the config does not ask for gets its first run, and is never
   # missing.
   places_ = np.zeros(kept.count, int)
   places_[rows] = np.arange(len(rows))
   table = runs.Runs(p.layer, *(column[places_] for column in p.runs[1:]))
-  fields_ = {
+  specs = {
     name: (kept.arrays[name].shape[1:] if name in kept.arrays else shape, dtype)
-    for name, (shape, dtype) in p.fields.items()
+    for name, (shape, dtype) in p.array_specs.items()
   }
   tried = np.full(kept.count, -1)
   tried[rows] = results.due(kept, config.retries, p.group)[rows]
   missing = store.by_chunk(kept, np.flatnonzero(tried >= 0))
-  return _Job(p._replace(runs=table, fields=fields_), kept, missing, tried)
+  return _Job(p._replace(runs=table, array_specs=specs), kept, missing, tried)
 
 
 def _jobs(jobs: list[_Job], here: hosts.Hosts) -> list[_Job]:
@@ -372,7 +376,9 @@ def _cost(p: LayerPlan) -> int:
     act.size
     for each in p.stages.values()
     for program in each.programs
-    for act in frames_.maps(program.recipe.model, program.frame.view).values()
+    for act in geometry_.activation_shapes(
+      program.recipe.model, program.geometry.view
+    ).values()
   )
 
 
@@ -496,18 +502,18 @@ def _run(
     if not capacity.exhausted(error):
       raise
     return None
-  seeds = batch.table.seed[batch.rows[: batch.count]]
+  seeds = batch.runs.seed[batch.rows[: batch.count]]
   found = results.judged(found, seeds, attempt)
   failed = results.together(results.failed(found), p.group)
-  fields = {n: f for n, f in p.fields.items() if n not in p.columns}
-  return results.rows(fields, found), failed
+  specs = {n: s for n, s in p.array_specs.items() if n not in p.preset}
+  return results.rows(specs, found), failed
 
 
 def _commit(
   kept: store.Store, rows: np.ndarray, arrays: dict[str, np.ndarray]
 ) -> None:
   """Writes the arrays of a batch, and removes the file of its interruption."""
-  # A store of an older version lacks newer fields.
+  # A store of an older version lacks newer arrays.
   known = {n: array for n, array in arrays.items() if n in kept.arrays}
   store.write(kept, rows, known)
   attempt = int(arrays[results.RETRIES][0])

@@ -46,7 +46,7 @@ _BLIND = ('agg', 'pdf', 'ps', 'svg', 'cairo', 'template')
 
 def watcher(
   config: config_dict.ConfigDict, plans: list[sweep.LayerPlan], workdir: str
-) -> Callable[[sweep.LayerPlan, batches.Moment], None] | None:
+) -> Callable[[sweep.LayerPlan, batches.Status], None] | None:
   """What `sweep.execute` calls; None where config.every is None.
 
   Raises:
@@ -66,7 +66,7 @@ def watcher(
   if 'plot_pix' in ways:
     _library('matplotlib')
     for p in plans:
-      if 'trace/pixels' not in p.fields:
+      if 'trace/pixels' not in p.array_specs:
         raise UserError(
           "config.show is 'plot_pix', but no pixels are recorded: expected "
           '--config.procedure=cnn_vis(...), which records them'
@@ -79,43 +79,43 @@ def watcher(
   if 'show' in ways:
     shown['show'] = _window()
 
-  def watch(p, moment):
+  def watch(p, status):
     for way in ways:
-      shown[way](p, moment)
+      shown[way](p, status)
 
   return watch
 
 
-def _print(config: config_dict.ConfigDict, p: sweep.LayerPlan, moment) -> None:
-  each = _stages(p, moment)
-  h, w = each.programs[moment.stage].frame.canvas
-  traces = {n: t for n, t in moment.trace().items() if t.ndim == 2}
+def _print(config: config_dict.ConfigDict, p: sweep.LayerPlan, status) -> None:
+  each = _stages(p, status)
+  h, w = each.programs[status.stage].geometry.canvas
+  traces = {n: t for n, t in status.trace().items() if t.ndim == 2}
   names = sorted(traces, key=lambda name: (name != 'score', name))
-  for row, stem in enumerate(_stems(config, p, moment.rows)):
+  for row, stem in enumerate(_stems(config, p, status.rows)):
     records = [f'{name} {traces[name][row, -1]:.6g}' for name in names]
     tqdm.tqdm.write(
-      f'{stem}: size {moment.stage + 1}/{len(each.programs)}, {h}x{w}, step '
-      f'{moment.step}/{config.steps}: {", ".join(records)}',
+      f'{stem}: size {status.stage + 1}/{len(each.programs)}, {h}x{w}, step '
+      f'{status.step}/{config.steps}: {", ".join(records)}',
       file=sys.stdout,
     )
 
 
 def _save(
-  config: config_dict.ConfigDict, workdir: str, p: sweep.LayerPlan, moment
+  config: config_dict.ConfigDict, workdir: str, p: sweep.LayerPlan, status
 ) -> None:
   folder = _folder(workdir)
-  stems = _stems(config, p, moment.rows)
-  for stem, picture in zip(stems, _pictures(p, moment), strict=True):
-    name = f'{stem}_{moment.stage + 1}_{moment.step}.png'
+  stems = _stems(config, p, status.rows)
+  for stem, picture in zip(stems, _pictures(p, status), strict=True):
+    name = f'{stem}_{status.stage + 1}_{status.step}.png'
     images.write(folder / name, picture)
 
 
 def _plot(
-  config: config_dict.ConfigDict, workdir: str, p: sweep.LayerPlan, moment
+  config: config_dict.ConfigDict, workdir: str, p: sweep.LayerPlan, status
 ) -> None:
   folder = _folder(workdir)
-  histories = moment.trace()['pixels']  # [b, steps, 4, c]
-  stems = _stems(config, p, moment.rows)
+  histories = status.trace()['pixels']  # [b, steps, 4, c]
+  stems = _stems(config, p, status.rows)
   for stem, history in zip(stems, histories, strict=True):
     figure = _library('matplotlib.figure').Figure(layout='constrained')
     _library('matplotlib.backends.backend_agg').FigureCanvasAgg(figure)
@@ -133,17 +133,17 @@ def _plot(
       figure.savefig(partial, format='png', metadata={})
 
 
-def _window() -> Callable[[sweep.LayerPlan, batches.Moment], None]:
+def _window() -> Callable[[sweep.LayerPlan, batches.Status], None]:
   """A window with the images of a batch; nothing without a display."""
   pyplot = _library('matplotlib.pyplot')
   backend = pyplot.get_backend().lower()
   if backend in _BLIND:
     print('config.show: there is no display for a window', file=sys.stderr)
-    return lambda p, moment: None
+    return lambda p, status: None
   figure = pyplot.figure()
 
-  def show(p, moment):
-    pictures = _pictures(p, moment)
+  def show(p, status):
+    pictures = _pictures(p, status)
     figure.clear()
     columns = math.ceil(math.sqrt(len(pictures)))
     rows = math.ceil(len(pictures) / columns)
@@ -156,15 +156,15 @@ def _window() -> Callable[[sweep.LayerPlan, batches.Moment], None]:
   return show
 
 
-def _pictures(p: sweep.LayerPlan, moment: batches.Moment) -> list[np.ndarray]:
+def _pictures(p: sweep.LayerPlan, status: batches.Status) -> list[np.ndarray]:
   """The images of a batch as the program shows them."""
-  each = _stages(p, moment)
-  found = [images.rgb(image) for image in moment.images()]
+  each = _stages(p, status)
+  found = [images.rgb(image) for image in status.images()]
   return found if each.scales is None else [*map(each.scales.shown, found)]
 
 
-def _stages(p: sweep.LayerPlan, moment: batches.Moment) -> stages.Stages:
-  return p.stages[bool(p.runs.boxed[moment.rows[0]])]
+def _stages(p: sweep.LayerPlan, status: batches.Status) -> stages.Stages:
+  return p.stages[bool(p.runs.boxed[status.rows[0]])]
 
 
 def _stems(

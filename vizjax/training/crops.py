@@ -29,7 +29,7 @@ class Held(NamedTuple):
 
 
 def split(count: int, held_out: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-  """The numbers of the examples to train on, and of those held out.
+  """The indices of the examples to train on, and of those held out.
 
   Held out are those whose number, written out, has the smallest CRC-32: the
   same whatever the seed, and spread over the classes.
@@ -48,7 +48,7 @@ def split(count: int, held_out: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 def centres(
   data: datasets.Dataset,
-  numbers: Sequence[int],
+  indices: Sequence[int],
   how: preprocessing.Preprocessing,
   shape: tuple[int, int],
 ) -> Held:
@@ -57,7 +57,7 @@ def centres(
   Raises:
     UserError: one cannot be decoded: which.
   """
-  examples = [data[number] for number in numbers]
+  examples = [data[number] for number in indices]
   images = [preprocessing.apply(how, e.image, shape) for e in examples]
   blank = np.zeros((0, *shape, 3), np.float32)
   ids = tuple(e.id for e in examples)
@@ -66,7 +66,7 @@ def centres(
 
 def batches(
   data: datasets.Dataset,
-  numbers: Sequence[int],
+  indices: Sequence[int],
   how: preprocessing.Preprocessing,
   shape: tuple[int, int],
   *,
@@ -82,7 +82,7 @@ def batches(
 
   Args:
     data: the photographs.
-    numbers: of the examples to take.
+    indices: of the examples to take.
     how: they are resized.
     shape: (h, w) of a crop.
     seed: of order, places and mirrors.
@@ -94,7 +94,7 @@ def batches(
     UserError: Grain is not installed, or an image cannot be decoded: which.
   """
   grain = files.library('grain', 'train', 'training reads photographs by')
-  source = _Resized(data, numbers, how)
+  source = _Resized(data, indices, how)
 
   def crop(image, rng):
     return _crop(image, shape, rng)
@@ -112,21 +112,21 @@ def batches(
 
 
 class _Resized:
-  """Photographs by their place among `numbers`: what Grain calls a source."""
+  """Photographs by their place among `indices`: what Grain calls a source."""
 
   def __init__(
     self,
     data: datasets.Dataset,
-    numbers: Sequence[int],
+    indices: Sequence[int],
     how: preprocessing.Preprocessing,
   ):
-    self.data, self.numbers, self.how = data, numbers, how
+    self.data, self.indices, self.how = data, indices, how
 
   def __len__(self) -> int:
-    return len(self.numbers)
+    return len(self.indices)
 
   def __getitem__(self, place: Any) -> np.ndarray:
-    image = self.data[self.numbers[place]].image
+    image = self.data[self.indices[place]].image
     return np.asarray(preprocessing.resized(self.how, image))
 
 

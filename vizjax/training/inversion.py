@@ -1,7 +1,7 @@
 """Training a generator to invert a layer: losses, adversary, one step.
 
-  state = inversion.init(method, net, key)
-  state, found = inversion.step(method, net, state, scales, images)
+  state = inversion.init(method, model, key)
+  state, found = inversion.step(method, model, state, variances, images)
 
 Dosovitskiy and Brox 2016, https://arxiv.org/abs/1602.02644: the generator
 makes pictures that are near the photographs in pixels and in a layer of the
@@ -35,7 +35,7 @@ from vizjax.models.networks import deepsim
 WAITS_BELOW = 0.1
 
 
-class Weights(NamedTuple):
+class LossWeights(NamedTuple):
   """Of the losses; one of 0 is not computed."""
 
   image: core.Number
@@ -57,11 +57,11 @@ class Method(NamedTuple):
   table: tables.Table
   layer: str
   comparator: str
-  weights: Weights
+  weights: LossWeights
   optimizer: optax.GradientTransformation
 
 
-class Scales(NamedTuple):
+class Variances(NamedTuple):
   """What a loss is divided by: the variance around the best constant."""
 
   image: Array  # squared grey levels
@@ -104,11 +104,11 @@ class Discriminator(nn.Module):
     return nn.Dense(1)(joined)[0]
 
 
-def code_shape(net: core.Model, layer: str) -> tuple[int, int, int]:
+def code_shape(model: core.Model, layer: str) -> tuple[int, int, int]:
   """(h, w, c) of a layer's code."""
-  image = jax.ShapeDtypeStruct(net.input_shape, jnp.float32)
+  image = jax.ShapeDtypeStruct(model.input_shape, jnp.float32)
   h, w, c = jax.eval_shape(
-    lambda net, image: code(net(image), layer), net, image
+    lambda model, image: code(model(image), layer), model, image
   ).shape
   return h, w, c
 
@@ -121,19 +121,19 @@ def code(acts: Mapping[str, Array], layer: str) -> Float[Array, 'h w c']:
 
 @functools.partial(jax.jit, static_argnames=('layer', 'comparator'))
 def moments(
-  net: core.Model,
+  model: core.Model,
   images: Float[Array, 'b h w 3'],
   *,
   layer: str,
   comparator: str,
 ) -> dict[str, Array]:
-  """Means over a batch, of which `Scales` are made.
+  """Means over a batch, of which `Variances` are made.
 
   Returns:
     'image' [h, w, 3] and 'feature' of the comparator's shape; 'image_square',
     'feature_square' and 'code_square', over all entries.
   """
-  acts = jax.vmap(lambda image: net(image))(images)
+  acts = jax.vmap(lambda image: model(image))(images)
   feature = acts[comparator]
   return {
     'image': images.mean(0),
@@ -145,14 +145,14 @@ def moments(
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def init(method: Method, net: core.Model, key: Key[Array, '']) -> State:
+def init(method: Method, model: core.Model, key: Key[Array, '']) -> State:
   """The state before the first step."""
   of_generator, of_critic = jax.random.split(key)
-  f = code_shape(net, method.layer)
+  f = code_shape(model, method.layer)
   params = networks.init(of_generator, method.table, f)
   critic = {}
   if method.weights.adversarial:
-    critic = _critic(of_critic, net.input_shape, f)
+    critic = _critic(of_critic, model.input_shape, f)
   optimizer = method.optimizer.init
   return State(
     jnp.array(0), params, optimizer(params), critic, optimizer(critic)
@@ -161,8 +161,8 @@ def init(method: Method, net: core.Model, key: Key[Array, '']) -> State:
 
 def losses(
   method: Method,
-  net: core.Model,
-  scales: Scales,
+  model: core.Model,
+  variances: Variances,
   params: PyTree,
   critic: PyTree,
   image: Float[Array, 'h w 3'],
@@ -176,16 +176,16 @@ def losses(
 
   The critic gets no gradient from the others, nor the generator from its.
   """
-  acts = net(image)
+  acts = model(image)
   f = code(acts, method.layer)
-  centered = core.center(net, image)
+  centered = core.center(model, image)
   made = _made(method, params, f, image.shape)
   zero = jnp.zeros(())
   feature = adversarial = discriminator = zero
   if method.weights.feature:
-    seen = core.run(net, made)[method.comparator]
+    seen = core.apply_centered(model, made)[method.comparator]
     apart = jnp.mean((seen - acts[method.comparator]) ** 2)
-    feature = apart / scales.feature
+    feature = apart / variances.feature
   if method.weights.adversarial:
     frozen = jax.lax.stop_gradient
     fooled = _logit(method, frozen(critic), made, f)
@@ -196,7 +196,7 @@ def losses(
     adversarial = jax.nn.softplus(-fooled)
     discriminator = jax.nn.softplus(-real) + jax.nn.softplus(fake)
   return {
-    'image': jnp.mean((made - centered) ** 2) / scales.image,
+    'image': jnp.mean((made - centered) ** 2) / variances.image,
     'feature': feature,
     'adversarial': adversarial,
     'discriminator': discriminator,
@@ -206,9 +206,9 @@ def losses(
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=2)
 def step(
   method: Method,
-  net: core.Model,
+  model: core.Model,
   state: State,
-  scales: Scales,
+  variances: Variances,
   images: Float[Array, 'b h w 3'],
 ) -> tuple[State, dict[str, Float[Array, '']]]:
   """One update by the mean gradient of a batch; no image sees another.
@@ -221,7 +221,7 @@ def step(
   """
 
   def total(params, critic):
-    each = functools.partial(losses, method, net, scales, params, critic)
+    each = functools.partial(losses, method, model, variances, params, critic)
     found = jax.tree.map(jnp.mean, jax.vmap(each)(images))
     weights = method.weights._asdict()
     found['sum'] = sum(w * found[name] for name, w in weights.items())
@@ -243,7 +243,7 @@ def step(
 @functools.partial(jax.jit, static_argnums=0)
 def measure(
   method: Method,
-  net: core.Model,
+  model: core.Model,
   params: PyTree,
   constant: Float[Array, 'h w 3'],
   image: Float[Array, 'h w 3'],
@@ -252,7 +252,7 @@ def measure(
 
   Args:
     method: its table and layer.
-    net: the network.
+    model: the network.
     params: of the generator.
     constant: a picture to compare with, RGB, 0-255.
     image: RGB, 0-255.
@@ -261,12 +261,12 @@ def measure(
     'picture' [h, w, 3]: RGB, within 0-255; 'feature': |f(picture) - f|^2, of
     the layer; 'constant': the same of the constant; 'square': |f|^2.
   """
-  f = code(net(image), method.layer)
+  f = code(model(image), method.layer)
   made = _made(method, params, f, image.shape)
-  picture = made + jnp.broadcast_to(net.mean, made.shape)
+  picture = made + jnp.broadcast_to(model.mean, made.shape)
   picture = jnp.clip(picture, 0, 255)
   apart = [
-    jnp.sum((code(net(other), method.layer) - f) ** 2)
+    jnp.sum((code(model(other), method.layer) - f) ** 2)
     for other in (picture, constant)
   ]
   return {

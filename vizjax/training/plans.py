@@ -1,7 +1,7 @@
 """What a generator is trained by: a configuration, checked, and its steps.
 
   plan = plans.plan(config)
-  for state, found in plans.steps(config, plan, method, scales, state):
+  for state, found in plans.steps(config, plan, method, variances, state):
     ...
 
 `runs` does that in a workdir.
@@ -40,7 +40,7 @@ class Plan(NamedTuple):
   """What a configuration asks for.
 
   Attributes:
-    net: the network, cut to what is read.
+    model: the network, cut to what is read.
     layer: whose activation is the code.
     comparator: in which pictures are compared.
     code: (h, w, c) of the code.
@@ -51,7 +51,7 @@ class Plan(NamedTuple):
     optimizer: of generator and discriminator.
   """
 
-  net: core.Model
+  model: core.Model
   layer: str
   comparator: str
   code: tuple[int, int, int]
@@ -79,7 +79,7 @@ class Constants(NamedTuple):
 
 
 def config() -> config_dict.ConfigDict:
-  """Every field that the launcher reads, with a neutral default."""
+  """Returns every knob that the launcher reads, with a neutral default."""
   c = config_dict.ConfigDict()
 
   # Which layer, and by which photographs.
@@ -122,21 +122,21 @@ def plan(config: config_dict.ConfigDict) -> Plan:
     files.library(library, 'train', 'a generator is trained by')
   data = datasets.open(config.data)
   kept, held = crops.split(len(data), config.held_out)
-  net = vocabulary.network(config, 'model')
-  if net.input_shape[2] != 3:
+  model = vocabulary.network(config, 'model')
+  if model.input_shape[2] != 3:
     raise UserError(
-      f'config.model takes images of {net.input_shape}, expected 3 channels'
+      f'config.model takes images of {model.input_shape}, expected 3 channels'
     )
   layer, comparator = config.layer, config.comparator or config.layer
   for name in (layer, comparator):
-    classifiers.shapes(net, name)  # or an error with the nearest
-  net = models.cut(net, (layer, comparator))
-  size = net.input_shape[:2]
-  code = inversion.code_shape(net, layer)
+    classifiers.shapes(model, name)  # or an error with the nearest
+  model = models.cut(model, (layer, comparator))
+  size = model.input_shape[:2]
+  code = inversion.code_shape(model, layer)
   table = networks.table(code, size, config.widths)
   how = _preprocessing(config, size)
   return Plan(
-    net,
+    model,
     layer,
     comparator,
     code,
@@ -150,7 +150,7 @@ def plan(config: config_dict.ConfigDict) -> Plan:
 
 def describe(config: config_dict.ConfigDict, plan: Plan) -> str:
   """The plan in words: code, generator, photographs, steps."""
-  size = plan.net.input_shape[:2]
+  size = plan.model.input_shape[:2]
   table = networks.table(plan.code, size, config.widths)
   acts, weights = layers.shapes(table, plan.code)
   count = sum(math.prod(w.shape) for w in jax.tree.leaves(weights))
@@ -179,7 +179,7 @@ def constants(config: config_dict.ConfigDict, plan: Plan) -> Constants:
   batches = _batches(config, plan, size)
   found = [
     inversion.moments(
-      plan.net,
+      plan.model,
       next(batches),
       layer=plan.layer,
       comparator=plan.comparator,
@@ -208,12 +208,12 @@ def method(
 ) -> inversion.Method:
   """The program of a plan."""
   deviation = math.sqrt(constants.code_square)
-  size = plan.net.input_shape[:2]
+  size = plan.model.input_shape[:2]
   return inversion.Method(
     networks.table(plan.code, size, config.widths, deviation),
     plan.layer,
     plan.comparator,
-    inversion.Weights(
+    inversion.LossWeights(
       config.image_weight, config.feature_weight, config.adversarial_weight
     ),
     plan.optimizer,
@@ -234,14 +234,14 @@ def steps(
   Raises:
     UserError: a photograph cannot be decoded: which.
   """
-  scales = inversion.Scales(
+  variances = inversion.Variances(
     *map(jnp.asarray, (constants.image_variance, constants.feature_variance))
   )
   start = int(state.step)
   batches = _batches(config, plan, config.batch_size, start)
   for _ in range(start, config.steps):
     state, found = inversion.step(
-      method, plan.net, state, scales, next(batches)
+      method, plan.model, state, variances, next(batches)
     )
     yield state, found
 
@@ -253,7 +253,7 @@ def _batches(
     plan.data,
     plan.kept,
     plan.how,
-    plan.net.input_shape[:2],
+    plan.model.input_shape[:2],
     seed=config.seed,
     size=size,
     start=start,

@@ -42,7 +42,7 @@ from vizjax.workdir import store
 # Fields that change nothing in the numbers.
 FREE = ('every', 'shown', 'readers')
 
-LOSSES = ('sum', *inversion.Weights._fields, 'discriminator')
+LOSSES = ('sum', *inversion.LossWeights._fields, 'discriminator')
 
 
 class Progress(NamedTuple):
@@ -52,7 +52,7 @@ class Progress(NamedTuple):
   losses: dict[str, float]  # of the last batch but one; {} at the start
 
 
-class Run(NamedTuple):
+class Job(NamedTuple):
   """All that an execution needs besides the state."""
 
   config: config_dict.ConfigDict
@@ -111,11 +111,11 @@ def execute(
   store.claim(workdir, provenance)
   arrays.write(place / 'constants.npz', {'mean': constants._asdict()})
   method = plans.method(config, plan, constants)
-  run = Run(config, plan, constants, method, place)
+  job = Job(config, plan, constants, method, place)
   (place / 'grids').mkdir(exist_ok=True)
   with _checkpoints(place) as checkpoints:
-    state = _train(run, checkpoints, report)
-  found = _result(run, state.params)
+    state = _train(job, checkpoints, report)
+  found = _result(job, state.params)
   with files.replacing(result) as partial:
     partial.write_text(json.dumps(found, indent=2) + '\n')
   return found
@@ -137,12 +137,12 @@ def words(result: dict[str, Any]) -> list[str]:
   ]
 
 
-def _train(run: Run, checkpoints: Any, report: Callable) -> inversion.State:
+def _train(job: Job, checkpoints: Any, report: Callable) -> inversion.State:
   """The state after all steps; what is made on the way is written."""
-  state = _restored(run, checkpoints)
-  first, config = int(state.step) + 1, run.config
+  state = _restored(job, checkpoints)
+  first, config = int(state.step) + 1, job.config
   window, before = [], {}
-  steps = plans.steps(config, run.plan, run.method, run.constants, state)
+  steps = plans.steps(config, job.plan, job.method, job.constants, state)
   for number, (latest, found) in enumerate(steps, first):
     state = latest
     # Waiting for the step before keeps the device busy and the bar honest.
@@ -151,13 +151,13 @@ def _train(run: Run, checkpoints: Any, report: Callable) -> inversion.State:
     window.append(found)
     before = found
     if number % config.every == 0 or number == config.steps:
-      _save(run, checkpoints, number, state, window)
+      _save(job, checkpoints, number, state, window)
       window = []
   return state
 
 
 def _save(
-  run: Run,
+  job: Job,
   checkpoints: Any,
   number: int,
   state: inversion.State,
@@ -170,26 +170,26 @@ def _save(
   if not np.isfinite(means).all():
     raise UserError(
       f'the losses of the steps before {number} are not finite: '
-      f'expected numbers; type a smaller --config.rate than {run.config.rate}'
+      f'expected numbers; type a smaller --config.rate than {job.config.rate}'
     )
-  _note(run.place / 'losses.csv', number, [f'{mean:.6g}' for mean in means])
-  _draw(run, number, state)
+  _note(job.place / 'losses.csv', number, [f'{mean:.6g}' for mean in means])
+  _draw(job, number, state)
   networks.write(
-    run.place / networks.FILE,
-    run.method.table,
+    job.place / networks.FILE,
+    job.method.table,
     state.params,
-    run.plan.code,
-    run.plan.net.mean,
-    _about(run, number),
+    job.plan.code,
+    job.plan.model.mean,
+    _about(job, number),
   )
   checkpoints.save(number, args=ocp.args.StandardSave(state))
 
 
-def _restored(run: Run, checkpoints: Any) -> inversion.State:
+def _restored(job: Job, checkpoints: Any) -> inversion.State:
   """The state of the last checkpoint, or the first one."""
   ocp = _orbax()
-  key = core.key(run.config.seed)
-  first = inversion.init(run.method, run.plan.net, key)
+  key = core.key(job.config.seed)
+  first = inversion.init(job.method, job.plan.model, key)
   number = checkpoints.latest_step()
   if number is None:
     return first
@@ -198,7 +198,7 @@ def _restored(run: Run, checkpoints: Any) -> inversion.State:
   except Exception as error:  # of a damaged file it may raise anything
     if errors.is_bug(error):
       raise
-    path = run.place / 'checkpoints' / str(number)
+    path = job.place / 'checkpoints' / str(number)
     why = str(error).strip().splitlines()[:1]
     raise UserError(
       f'the checkpoint {str(path)!r} cannot be read ({" ".join(why)}): remove '
@@ -236,7 +236,7 @@ def _provenance(
 ) -> dict[str, Any]:
   values = config.to_dict()
   fixed = {name: v for name, v in values.items() if name not in FREE}
-  numbers = [*jax.tree.leaves(plan.net), plan.held.images, len(plan.data)]
+  numbers = [*jax.tree.leaves(plan.model), plan.held.images, len(plan.data)]
   return {
     'config': fixed,
     'run': {name: values[name] for name in FREE},
@@ -247,12 +247,12 @@ def _provenance(
   }
 
 
-def _about(run: Run, number: int) -> dict[str, Any]:
+def _about(job: Job, number: int) -> dict[str, Any]:
   """What the file of a generator tells besides its weights."""
   names = ('model', 'layer', 'data', 'seed')
   return {
-    **{name: run.config[name] for name in names},
-    'size': run.plan.net.input_shape[:2],
+    **{name: job.config[name] for name in names},
+    'size': job.plan.model.input_shape[:2],
     'step': number,
     'versions': provenance_.versions(),
   }
@@ -269,33 +269,33 @@ def _note(path: pathlib.Path, number: int, values: Sequence[str]) -> None:
 
 
 def _measured(
-  run: Run, params: Any, photographs: np.ndarray
+  job: Job, params: Any, photographs: np.ndarray
 ) -> dict[str, np.ndarray]:
   """`inversion.measure` of each photograph, stacked."""
-  constant = jnp.asarray(run.constants.image)
+  constant = jnp.asarray(job.constants.image)
   found = [
     inversion.measure(
-      run.method, run.plan.net, params, constant, jnp.asarray(photograph)
+      job.method, job.plan.model, params, constant, jnp.asarray(photograph)
     )
     for photograph in photographs
   ]
   return jax.tree.map(lambda *each: np.stack(each), *jax.device_get(found))
 
 
-def _draw(run: Run, number: int, state: inversion.State) -> None:
+def _draw(job: Job, number: int, state: inversion.State) -> None:
   """The first held-out photographs, and under each its reconstruction."""
-  held = run.plan.held
-  shown = held.images[: run.config.shown]
-  made = _measured(run, state.params, shown)['picture']
+  held = job.plan.held
+  shown = held.images[: job.config.shown]
+  made = _measured(job, state.params, shown)['picture']
   stems = [pathlib.PurePath(name).stem[:30] for name in held.ids]
   # A file name may hold bytes that are no text.
   names = [stem.encode('ascii', 'replace').decode() for stem in stems]
   labels = [*names[: len(shown)], *[''] * len(shown)]
   sheet = images.contact_sheet([*shown, *made], labels, columns=len(shown))
-  images.write(run.place / 'grids' / f'{number:07}.png', sheet)
+  images.write(job.place / 'grids' / f'{number:07}.png', sheet)
 
 
-def _result(run: Run, params: Any) -> dict[str, Any]:
+def _result(job: Job, params: Any) -> dict[str, Any]:
   """How near the reconstructions of held-out photographs are.
 
   Returns:
@@ -305,14 +305,14 @@ def _result(run: Run, params: Any) -> dict[str, Any]:
     'better_than_mean_image': for how many photographs. 'identified': how
     many reconstructions have no other held-out photograph nearer.
   """
-  shown = run.plan.held.images
-  found = _measured(run, params, shown)
+  shown = job.plan.held.images
+  found = _measured(job, params, shown)
   wide = np.float64
   flat = shown.reshape(len(shown), -1).astype(wide)
   others = {
     'reconstruction': found['picture'],
-    'mean_image': run.constants.image[None],
-    'mean_colour': np.broadcast_to(run.plan.net.mean, shown.shape),
+    'mean_image': job.constants.image[None],
+    'mean_colour': np.broadcast_to(job.plan.model.mean, shown.shape),
   }
   distances = {
     name: ((shown - other.astype(wide)) ** 2).mean((1, 2, 3))
@@ -325,8 +325,8 @@ def _result(run: Run, params: Any) -> dict[str, Any]:
   better = distances['reconstruction'] < distances['mean_image']
   return {
     'photographs': len(shown),
-    'layer': run.plan.layer,
-    'steps': run.config.steps,
+    'layer': job.plan.layer,
+    'steps': job.config.steps,
     'pixel_error': {name: float(e.mean()) for name, e in distances.items()},
     'feature_error': {
       'reconstruction': float(found['feature'].sum(dtype=wide) / square),

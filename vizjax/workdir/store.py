@@ -1,4 +1,4 @@
-"""The results of a run on disk: one zarr array a field, safe against crashes.
+"""The results of a run on disk: zarr arrays, safe against crashes.
 
   WORKDIR/config.json                  written first, whole or not at all
   WORKDIR/<layer>/zarr.json            a group, once all its arrays are there
@@ -69,8 +69,8 @@ def claim(
     workdir: new, empty, or made by an earlier run of the same configuration.
     provenance: what config.json holds; 'config' and 'fingerprint' must not
       change, the rest is what it was at first.
-    defaults: what a field was before there was one of that name.
-    grows: fields of the config that may change, with None; others with the
+    defaults: the values of knobs that a workdir of an older version lacks.
+    grows: knobs that may change, with None; others with the
       reason why they may not.
     earlier: gives the fingerprint as older versions made it.
 
@@ -78,7 +78,7 @@ def claim(
     Whether it was there before.
 
   Raises:
-    UserError: it belongs to something else; the fields that differ.
+    UserError: it belongs to another config; the knobs that differ.
     OSError: it cannot be made.
   """
   config = folders.File(workdir, CONFIG)
@@ -106,12 +106,12 @@ def check(
   Args:
     workdir: a directory, there or not.
     provenance: as of `claim`, as are the others.
-    defaults: what a field was before there was one of that name.
-    grows: fields of the config that may change.
+    defaults: the values of knobs that a workdir of an older version lacks.
+    grows: knobs that may change.
     earlier: gives the fingerprint as older versions made it.
 
   Raises:
-    UserError: it belongs to something else; the fields that differ.
+    UserError: it belongs to another config; the knobs that differ.
     OSError: it cannot be read.
   """
   if folders.read(folders.File(workdir, CONFIG)) is None:
@@ -196,38 +196,38 @@ def disclaim(workdir: str) -> None:
 
 def create(
   path: folders.Path,
-  fields: Mapping[str, tuple[tuple[int, ...], Any]],
+  specs: Mapping[str, tuple[tuple[int, ...], Any]],
   count: int,
   chunk: int,
-  columns: Mapping[str, np.ndarray] | None = None,
+  preset: Mapping[str, np.ndarray] | None = None,
 ) -> Store:
   """The arrays of a layer, opened or made; they appear all together.
 
   Args:
     path: from `directory`.
-    fields: {name: (shape of one row, dtype)}; floats are NaN till written.
+    specs: {name: (shape of one row, dtype)}; floats are NaN till written.
     count: rows.
     chunk: rows of a chunk, where the arrays are still to be made.
-    columns: {name: [count, ...]}: fields that are known beforehand.
+    preset: {name: [count, ...]}: arrays known before the runs are made.
   """
-  path, columns = str(path), columns or {}
+  path, preset = str(path), preset or {}
   group = folders.File(path, _GROUP)
   if folders.read(group) is None:
-    fields = {**fields, DONE: ((), np.uint8)}
+    specs = {**specs, DONE: ((), np.uint8)}
     chunk = _agreed(path, chunk)
     with folders.writing(path):
       _create_arrays(
         path,
         {
-          **{n: _metadata(c.shape, count, c.dtype) for n, c in columns.items()},
+          **{n: _metadata(c.shape, count, c.dtype) for n, c in preset.items()},
           **{
             name: _metadata((count, *shape), chunk, np.dtype(dtype))
-            for name, (shape, dtype) in fields.items()
+            for name, (shape, dtype) in specs.items()
           },
         },
-        columns,
+        preset,
       )
-    names = [*columns, *fields]
+    names = [*preset, *specs]
     content = {
       'zarr_format': 3,
       'node_type': 'group',
@@ -324,7 +324,7 @@ def interrupted(store: Store, row: int, attempt: int = 0) -> folders.File:
 
 
 def read(store: Store, name: str, rows: Any = slice(None)) -> np.ndarray:
-  """Some rows of a field.
+  """Reads some rows of an array.
 
   Raises:
     UserError: a chunk is damaged.
@@ -335,7 +335,7 @@ def read(store: Store, name: str, rows: Any = slice(None)) -> np.ndarray:
 
 
 def read_or(store: Store, name: str, default: int) -> np.ndarray:
-  """A field of whole numbers [n], which a store of an older version lacks."""
+  """Reads an array of integers [n], which an older store may lack."""
   if name in store.arrays:
     return read(store, name)
   return np.full(store.count, default)
@@ -397,7 +397,7 @@ def _agreed(path: str, chunk: int) -> int:
 
 
 def _create_arrays(
-  path: str, metadata: Mapping[str, Any], columns: Mapping[str, np.ndarray]
+  path: str, metadata: Mapping[str, Any], preset: Mapping[str, np.ndarray]
 ) -> None:
   """Makes arrays, all at a time, and writes those that are known."""
   specs = {
@@ -416,8 +416,8 @@ def _create_arrays(
       # Of a creation that was cut, with another chunk.
       again = tensorstore.open(spec, create=True, delete_existing=True)
       array = again.result()
-    if name in columns:
-      writes.append(array.write(columns[name]))
+    if name in preset:
+      writes.append(array.write(preset[name]))
   for write in writes:
     write.result()
 

@@ -47,7 +47,9 @@ class Network(nn.Module):
   @nn.compact
   def __call__(self, image: Float[Array, 'h w c']) -> dict[str, Array]:
     acts = {tables.DATA: image}
-    fields = {} if self.origin is None else tables.fields(self.table)
+    fields = (
+      {} if self.origin is None else tables.receptive_fields_of(self.table)
+    )
     for row in self.table:
       inputs = [acts[name] for name in row.inputs]
       if self.origin is not None:
@@ -199,13 +201,13 @@ def describe(
   table: tables.Table, channels: Mapping[str, int]
 ) -> tuple[core.LayerInfo, ...]:
   """The `LayerInfo` of each layer; `channels` gives its number of channels."""
-  seen = tables.fields(table)
+  fields = tables.receptive_fields_of(table)
   return tuple(
     core.LayerInfo(
       row.name,
       row.kind,
       channels[row.name],
-      seen[row.name],
+      fields[row.name],
       row.kind in ('conv', 'deconv', 'fc'),
     )
     for row in table
@@ -289,7 +291,9 @@ def _check_fits(
     return
   h, w, _ = image.shape
   kernel = np.multiply(np.subtract(row.kernel, 1), row.dilation) + 1
-  known = [field for field in tables.fields(table).values() if field]
+  known = [
+    field for field in tables.receptive_fields_of(table).values() if field
+  ]
   enough = [
     max(n, *(spans[axis].size for spans in known))
     for axis, n in enumerate((h, w))

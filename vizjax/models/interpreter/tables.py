@@ -140,11 +140,13 @@ def _square(kernel: int, stride: int, pad: int) -> dict[str, Pair]:
   return {name: (size, size) for name, size in windows.items()}
 
 
-def fields(table: Table) -> dict[str, receptive_fields.Field | None]:
+def receptive_fields_of(
+  table: Table,
+) -> dict[str, receptive_fields.Field | None]:
   """The receptive field of every layer; None for the whole image."""
-  seen = {DATA: receptive_fields.PIXEL}
+  fields = {DATA: receptive_fields.PIXEL}
   for row in table:
-    below = [seen[name] for name in row.inputs]
+    below = [fields[name] for name in row.inputs]
     joined = None if None in below else receptive_fields.union(below)
     whole = (
       row.option('whole', False)
@@ -154,15 +156,15 @@ def fields(table: Table) -> dict[str, receptive_fields.Field | None]:
       or (row.kind == 'normalize' and row.option('across_spatial', True))
       or row.kind not in _POINTWISE | WINDOWED
     )
-    seen[row.name] = None
+    fields[row.name] = None
     if joined is not None and not whole:
       kernel = [
         (k - 1) * d + 1 for k, d in zip(row.kernel, row.dilation, strict=True)
       ]
-      seen[row.name] = receptive_fields.compose(
+      fields[row.name] = receptive_fields.compose(
         joined, tuple(kernel), row.stride, row.pad
       )
-  return seen
+  return fields
 
 
 def cut(table: Table, names: tuple[str, ...]) -> Table:

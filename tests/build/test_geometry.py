@@ -12,7 +12,7 @@ from vizjax import core
 from vizjax import models
 from vizjax import transforms
 from vizjax.build import assemble
-from vizjax.build import frames
+from vizjax.build import geometry
 from vizjax.errors import UserError
 from vizjax.models import receptive_fields
 from vizjax.models.interpreter import layers
@@ -24,36 +24,36 @@ PAD = transforms.pad(2)
 ROLL = transforms.roll(4)
 
 
-def view_of(frame, canvas):
+def view_of(geometry_, canvas):
   """What the network sees of a canvas [h, w, c]."""
   views = jnp.asarray(canvas)[None]
-  for i, link in enumerate(frame.transforms):
+  for i, link in enumerate(geometry_.transforms):
     key = jax.random.fold_in(jax.random.key(0), i)
     views = link(core.Draw(key, jnp.array(0), {}), views)
   return views[0]
 
 
 def test_a_given_canvas_is_kept_and_its_view_follows():
-  frame = frames.given((PAD, JITTER), (20, 15), 3)
-  assert frame == ((20, 15), (21, 16), (PAD, JITTER))
-  assert frames.given((), (20, 15), 3) == ((20, 15), (20, 15), ())
+  geometry_ = geometry.of_canvas((PAD, JITTER), (20, 15), 3)
+  assert geometry_ == ((20, 15), (21, 16), (PAD, JITTER))
+  assert geometry.of_canvas((), (20, 15), 3) == ((20, 15), (20, 15), ())
   crop = transforms.crop(9, 8)
-  assert frames.given((ROLL, crop), (20, 15), 3).view == (9, 8)
+  assert geometry.of_canvas((ROLL, crop), (20, 15), 3).view == (9, 8)
 
 
 def test_a_canvas_is_larger_by_what_jitter_eats():
-  frame = frames.made_for((JITTER, ROLL, JITTER), (12, 10), 3)
-  assert frame.canvas == (18, 16)
-  assert frame.view == (12, 10)
-  assert frame.transforms == (JITTER, ROLL, JITTER)
+  geometry_ = geometry.of_view((JITTER, ROLL, JITTER), (12, 10), 3)
+  assert geometry_.canvas == (18, 16)
+  assert geometry_.view == (12, 10)
+  assert geometry_.transforms == (JITTER, ROLL, JITTER)
 
 
 def test_what_pad_adds_is_cut_off_again():
-  frame = frames.made_for((PAD,), (12, 10), 3)
-  assert (frame.canvas, frame.view) == ((12, 10), (12, 10))
+  geometry_ = geometry.of_view((PAD,), (12, 10), 3)
+  assert (geometry_.canvas, geometry_.view) == ((12, 10), (12, 10))
   canvas = np.random.RandomState(0).uniform(0, 255, (12, 10, 3))
   canvas = canvas.astype(np.float32)
-  np.testing.assert_array_equal(view_of(frame, canvas), canvas)
+  np.testing.assert_array_equal(view_of(geometry_, canvas), canvas)
 
 
 @pytest.mark.parametrize(
@@ -65,12 +65,12 @@ def test_what_pad_adds_is_cut_off_again():
   ],
 )
 def test_a_view_is_always_full_of_image(links):
-  frame = frames.made_for(links, (9, 8), 3)
-  view = view_of(frame, np.ones((*frame.canvas, 3), np.float32))
+  geometry_ = geometry.of_view(links, (9, 8), 3)
+  view = view_of(geometry_, np.ones((*geometry_.canvas, 3), np.float32))
   assert view.shape == (9, 8, 3)
-  assert frame.view == (9, 8)
+  assert geometry_.view == (9, 8)
   eaten = 3 * links.count(JITTER)
-  assert frame.canvas == (9 + eaten, 8 + eaten)
+  assert geometry_.canvas == (9 + eaten, 8 + eaten)
   if PAD not in links:
     np.testing.assert_array_equal(view, np.ones((9, 8, 3)))
 
@@ -79,26 +79,26 @@ def test_a_crop_to_less_than_the_view_is_refused():
   links = (JITTER, transforms.crop(8, 20))
   match = r'leave 8 x 20 pixels, the network needs 12 x 12.*--config.shape=HxW'
   with pytest.raises(UserError, match=match):
-    frames.made_for(links, (12, 12), 3)
+    geometry.of_view(links, (12, 12), 3)
 
 
 def test_a_crop_to_more_than_the_view_is_cropped_again():
-  frame = frames.made_for((transforms.crop(20, 18),), (12, 10), 3)
-  assert frame.view == (12, 10)
-  view = view_of(frame, np.ones((*frame.canvas, 3), np.float32))
+  geometry_ = geometry.of_view((transforms.crop(20, 18),), (12, 10), 3)
+  assert geometry_.view == (12, 10)
+  view = view_of(geometry_, np.ones((*geometry_.canvas, 3), np.float32))
   assert view.shape == (12, 10, 3)
 
 
 def test_random_crops_of_the_view_fit():
   crops = transforms.random_crops(2, 12, 10)
-  frame = frames.made_for((crops,), (12, 10), 3)
-  assert (frame.canvas, frame.transforms) == ((12, 10), (crops,))
+  geometry_ = geometry.of_view((crops,), (12, 10), 3)
+  assert (geometry_.canvas, geometry_.transforms) == ((12, 10), (crops,))
 
 
 @pytest.mark.parametrize('canvas', [(9, 7), (14, 9), (15, 12), (6, 12)])
 def test_a_box_on_the_canvas_is_where_the_view_shows_it(canvas):
   view = (9, 8)
-  frame = frames.Frame(canvas, view, ())
+  geometry_ = geometry.Geometry(canvas, view, ())
   for top, left, h, w in [(0, 0, 9, 8), (2, 3, 4, 5), (-2, 5, 4, 9)]:
     box = receptive_fields.Box(top, left, h, w)
     # Paint the canvas, fit it into the view, and look which pixels show.
@@ -106,7 +106,7 @@ def test_a_box_on_the_canvas_is_where_the_view_shows_it(canvas):
     painted = numbers.reshape(*canvas, 1) * 1000
     shown = np.asarray(transforms.fit(jnp.asarray(painted), *view))[..., 0]
     seen = shown[max(top, 0) : top + h, max(left, 0) : left + w]
-    found = frames.on_canvas(box, frame)
+    found = geometry.on_canvas(box, geometry_)
     inside = painted[
       found.top : found.top + found.height,
       found.left : found.left + found.width,
@@ -123,9 +123,9 @@ def test_a_box_on_the_canvas_is_where_the_view_shows_it(canvas):
 
 
 def test_a_box_beside_the_canvas_is_empty():
-  frame = frames.Frame((4, 4), (10, 10), ())
+  geometry_ = geometry.Geometry((4, 4), (10, 10), ())
   box = receptive_fields.Box(0, 0, 2, 2)
-  found = frames.on_canvas(box, frame)
+  found = geometry.on_canvas(box, geometry_)
   assert (found.height, found.width) == (0, 0)
 
 
@@ -152,19 +152,19 @@ def test_a_map_without_a_unit_is_refused_with_the_size_that_is_enough(
     layers.model(table, {}, mean=(0.0,) * 3, input_shape=(*size, 3))
   net = conftest.toy(table, size=20)
   with pytest.raises(UserError, match=match) as error:
-    frames.maps(net, size)
+    geometry.activation_shapes(net, size)
   before, _, _ = str(error.value).partition(' pixels are enough')
   h, _, w = before.rpartition('(')[2].partition(' x ')
-  least = frames.maps(net, (int(h), int(w)))['top'].shape
+  least = geometry.activation_shapes(net, (int(h), int(w)))['top'].shape
   assert min(least) >= 1
-  assert frames.maps(models.cut(net, ('below',)), size)
+  assert geometry.activation_shapes(models.cut(net, ('below',)), size)
 
 
 def test_a_window_that_is_cut_at_the_end_is_a_unit():
   # Caffe rounds the number of windows up.
   row = tables.max_pool('top', 3, 2, ceil=True)
   net = conftest.toy(tables.sequence(tables.conv('below', 2, 1), row), size=2)
-  assert frames.maps(net)['top'].shape == (1, 1, 2)
+  assert geometry.activation_shapes(net)['top'].shape == (1, 1, 2)
 
 
 def test_a_size_without_units_is_refused_before_anything_is_made():

@@ -16,7 +16,7 @@ from vizjax.models import receptive_fields
 Size = tuple[int, int]  # (h, w)
 
 
-class Frame(NamedTuple):
+class Geometry(NamedTuple):
   """The sizes that a program works at, and the way from one to the other."""
 
   canvas: Size  # the image that is made and kept
@@ -24,7 +24,7 @@ class Frame(NamedTuple):
   transforms: tuple[core.Transform, ...]
 
 
-def maps(
+def activation_shapes(
   model: core.Model, size: Size | None = None
 ) -> dict[str, jax.ShapeDtypeStruct]:
   """Shape and dtype of every activation; nothing is computed.
@@ -36,10 +36,10 @@ def maps(
   h, w = model.input_shape[:2] if size is None else size
   shape = (h, w, model.input_shape[2])
   image = jax.ShapeDtypeStruct(shape, jnp.result_type(model.mean))
-  return applied(model.apply, model.params, image)
+  return output_shapes(model.apply, model.params, image)
 
 
-def applied(
+def output_shapes(
   apply: Callable, params: PyTree, image: PyTree
 ) -> dict[str, jax.ShapeDtypeStruct]:
   """What a network gives for an image; traced once, and not computed."""
@@ -56,16 +56,16 @@ _apply = jax.jit(
 )
 
 
-def given(
+def of_canvas(
   links: tuple[core.Transform, ...], canvas: Size, channels: int
-) -> Frame:
+) -> Geometry:
   """A canvas of the user's size; the network sees what is left of it."""
-  return Frame(canvas, _after(links, canvas, channels), links)
+  return Geometry(canvas, _after(links, canvas, channels), links)
 
 
-def made_for(
+def of_view(
   links: tuple[core.Transform, ...], view: Size, channels: int
-) -> Frame:
+) -> Geometry:
   """A view of the network's size (its input, or the box of a unit).
 
   The canvas is larger by what transforms like jitter eat, so that a view is
@@ -85,22 +85,24 @@ def made_for(
       canvas = int(h), int(w)
   left = _after(links, canvas, channels)
   if left == view:
-    return Frame(canvas, view, links)
+    return Geometry(canvas, view, links)
   if min(np.subtract(left, view)) < 0:
     raise UserError(
       f'the transforms leave {left[0]} x {left[1]} pixels, the network needs '
       f'{view[0]} x {view[1]}: set --config.shape=HxW, or leave out a crop'
     )
-  return Frame(canvas, view, (*links, transforms.crop(*view)))
+  return Geometry(canvas, view, (*links, transforms.crop(*view)))
 
 
-def on_canvas(box: receptive_fields.Box, frame: Frame) -> receptive_fields.Box:
+def on_canvas(
+  box: receptive_fields.Box, geometry_: Geometry
+) -> receptive_fields.Box:
   """A box of the clean view, on the canvas; what lies off it is cut away."""
   corners = np.array([[box.top, box.left], [0, 0]])
   corners[1] = corners[0] + [box.height, box.width]
   # As transforms.fit puts the canvas into the view.
-  corners = corners - np.subtract(frame.view, frame.canvas) // 2
-  (top, left), (bottom, right) = np.clip(corners, 0, frame.canvas).tolist()
+  corners = corners - np.subtract(geometry_.view, geometry_.canvas) // 2
+  (top, left), (bottom, right) = np.clip(corners, 0, geometry_.canvas).tolist()
   return receptive_fields.Box(top, left, bottom - top, right - left)
 
 
