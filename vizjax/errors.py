@@ -20,7 +20,7 @@ _STANDARD = tuple(
   sysconfig.get_paths()[name] + os.sep for name in ('stdlib', 'platstdlib')
 )
 
-_BUGS = (AssertionError, AttributeError, NameError, NotImplementedError)
+_BUGS = (AssertionError, AttributeError, NameError)
 
 
 class UserError(ValueError):
