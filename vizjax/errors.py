@@ -66,8 +66,7 @@ def place(error: BaseException, *ours: str) -> str | None:
   """Returns FILE:LINE of the user's own code that raised an error.
 
   Frames of Python and of installed packages are passed over: an error belongs
-  to the code that called them. `raise ... from` hides nothing: the cause is
-  looked at where the error itself names no place.
+  to the code that called them.
 
   Args:
     error: raised, with its traceback.
