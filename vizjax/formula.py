@@ -3,9 +3,10 @@
   neuron(layer) - 0.1 * total_variation()
   l2_decay(decay) | every(4, gaussian_blur(1.)) | clip_pixels(model)
 
-A name in call position is a function of the knob's own module (or, dotted,
-of a module that can be imported: `my_lab.terms.symmetry(layer)`). A name in
-argument position is a knob. `+ - * /` work between numbers and between
+A name in call position is a function of one of the modules that
+`build/vocabulary.py` lists for the knob (or, dotted, of a module that can be
+imported: `my_lab.terms.symmetry(layer)`). A name in argument position is a
+knob. `+ - * /` work between numbers and between
 functions of equal arguments, such as terms; `|` separates the links of a
 chain. There is nothing else: no attribute of a value, no comparison, no
 subscript.

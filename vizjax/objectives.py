@@ -8,6 +8,10 @@ from `target`. A regularizer is a term with a negative weight:
 
 Terms of a unit, channel, layer, mask or direction are multiplied by
 target['sign'] where there is one, -1 for an image that minimizes them.
+
+`build/reach.py` lists what each term here reads: a channel, a position, the
+image. A new term has to be named there, too: a term in none of its sets has one
+unit a layer.
 """
 
 import functools

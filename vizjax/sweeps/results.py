@@ -1,8 +1,8 @@
-"""What a batch of runs gives, on its way to a store: judged, and filled up.
+"""Results of a batch: which failed, which are made again, what is stored.
 
-A run of which nothing came, because its gradient was zero throughout or its
-score no number, is made again from another seed, config.retries times; the
-last of them is kept, and marked.
+A run fails if its gradient was zero at every step or its score is not finite.
+It is made again with another seed, config.retries times; the last attempt is
+stored, and marked.
 """
 
 from collections.abc import Mapping

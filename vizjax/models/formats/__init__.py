@@ -8,9 +8,11 @@ keras       .h5 of Keras
 hdf5        the arrays of such a file, in a child process
 confined    runs that process with limits, and replaces it when it hangs
 matconvnet  .mat of MatConvNet
-npy         .npy of NumPy
 arrays      .npy, .npz and .safetensors
+npy         parses one .npy file
 caffemodel  .caffemodel and .binaryproto of Caffe
 caffe_schema  their messages, and those of .prototxt, as protocol buffers
 layouts     matches names and axes of each framework with those of a network
+
+A new format has a row in `detect`, and its mark in `signatures`.
 """
