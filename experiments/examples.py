@@ -99,7 +99,7 @@ def search(
 
 
 class _Watch:
-  """How far a search is, and how long its parts take."""
+  """Measures how far a search is, and how long its parts take."""
 
   def __init__(self):
     self.what = None

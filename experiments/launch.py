@@ -30,7 +30,7 @@ import tqdm
 from vizjax import errors
 from vizjax.errors import UserError
 
-# What a bar says where there is no terminal, as tqdm's bar_format.
+# The text of a bar where there is no terminal, as tqdm's bar_format.
 LINE = '{desc}: {n_fmt} of {total_fmt}, {rate_fmt}, {remaining} left'
 
 # Ctrl-C; a cluster that wants its machine; a terminal that closes; Slurm.

@@ -1,4 +1,4 @@
-"""Whose mistake an error is, and what a misspelt name may have been."""
+"""Errors of the user are told from bugs, and misspelt names are explained."""
 
 import json
 import pathlib
@@ -63,7 +63,7 @@ def test_a_reader_hides_what_a_damaged_file_raises_and_no_bug(monkeypatch):
 
 
 def test_every_refusal_is_a_user_error():
-  """Of input, that is: no module raises the class of Python's own errors."""
+  """No module raises ValueError itself, which Python's own functions raise."""
   root = pathlib.Path(vizjax.__file__).parent
   raising = {
     str(path.relative_to(root))

@@ -1,4 +1,4 @@
-"""Whose mistake an error is, and what a misspelt name may be meant to be.
+"""Tells a mistake of the user from a bug, and what a misspelt name may mean.
 
 Three kinds: a `UserError` names what was given, what was expected and what to
 type; an exception out of the user's own file is found by `place`; every other

@@ -88,7 +88,7 @@ def reading(path: Path, kind: str) -> Iterator[None]:
 
 
 def told(error: Exception) -> str:
-  """What an exception says, on one line; with its type if that says more."""
+  """Returns the message of an exception on one line, with its type if needed."""
   said = one_line(str(error))[:400]
   if type(error) in (UserError, ValueError):
     return said

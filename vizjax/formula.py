@@ -108,7 +108,7 @@ def _place(error: BaseException) -> str:
 
 
 def _summary(error: BaseException) -> str:
-  """Its class and the first line of its message."""
+  """Returns the class of an error and the first line of its message."""
   return f'{type(error).__name__}: {(str(error).splitlines() or [""])[0]}'
 
 

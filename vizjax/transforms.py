@@ -385,7 +385,7 @@ def _turn(
 def _shares(
   starts: Int[Array, 'n'], total: int, size: int
 ) -> Float[Array, 'n size']:
-  """Of the pixels of a side, the part that each tile has in them."""
+  """Returns the share of each tile in the pixels of a side."""
   pixels = jnp.arange(total)[None]
   inside = (pixels >= starts[:, None]) & (pixels < starts[:, None] + size)
   return (1 / inside.sum(0))[starts[:, None] + jnp.arange(size)[None]]

@@ -266,7 +266,7 @@ def each(config: config_dict.ConfigDict) -> tuple[dict[str, str], ...]:
 
 
 def strings(config: config_dict.ConfigDict) -> list[str]:
-  """What may be the path of a file, in the knobs that read some."""
+  """Returns the texts in knobs that may be paths of files."""
   formulas = ('start', 'direction', 'mask', 'data', 'optimizer', 'projections')
   found = [config[knob] for knob in formulas if config[knob].endswith('.npy')]
   for literal, value in _arguments(config, formulas):

@@ -36,7 +36,7 @@ _METHOD = (
   'scales',
   'steps',
 )
-# Of these, the knobs that are left out where they are empty.
+# Knobs that a plan leaves out where they are empty.
 _RARE = ('prior', 'each', 'data', 'procedure', 'scales')
 
 

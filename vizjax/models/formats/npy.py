@@ -49,7 +49,7 @@ def header(stream: io.BytesIO) -> Header:
     # NumPy's further lines are about arguments of numpy.load.
     said = files.told(error).partition(' To allow loading')[0]
     raise UserError(f'its header cannot be read: {said[:80]}') from error
-  # Of the sizes, NumPy tells no more than that they are of type int.
+  # NumPy checks only that sizes are of type int.
   shape, _, dtype = found
   sound = len(shape) <= 32 and all(0 <= size < 2**63 for size in shape)
   if not sound or dtype.kind not in 'biufO':
