@@ -88,7 +88,7 @@ def reading(path: Path, kind: str) -> Iterator[None]:
 
 
 def told(error: Exception) -> str:
-  """Returns the message of an exception on one line, with its type if needed."""
+  """Returns the message of an exception as one line, and mostly its type."""
   said = one_line(str(error))[:400]
   if type(error) in (UserError, ValueError):
     return said
