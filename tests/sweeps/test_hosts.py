@@ -128,7 +128,7 @@ def test_a_start_that_cannot_be_is_refused(arguments, said):
 @pytest.mark.slow
 def test_who_waits_in_vain_says_so_and_ends():
   script = (
-    'from vizjax import hosts\n'
+    'from vizjax.sweeps import hosts\n'
     'hosts.join("127.0.0.1:9", 2, 1, patience=2)\n'
     'print("alone")'
   )
@@ -147,7 +147,7 @@ def test_who_waits_for_a_process_that_is_killed_ends_within_half_a_minute():
     port = probe.getsockname()[1]
   script = (
     'import os, sys\n'
-    'from vizjax import hosts\n'
+    'from vizjax.sweeps import hosts\n'
     'index = int(sys.argv[1])\n'
     f'here = hosts.join("127.0.0.1:{port}", 2, index, patience=60)\n'
     'hosts.together(here, lambda: index and os.kill(os.getpid(), 9))\n'

@@ -79,7 +79,7 @@ class Source(NamedTuple):
 
 def write(
   name: str,
-  kept: store.Store,
+  layer_store: store.Store,
   root: pathlib.Path,
   source: Source,
   report: Callable[[int, int], Any] = lambda done, count: None,
@@ -88,7 +88,7 @@ def write(
 
   Args:
     name: as the network has it.
-    kept: its arrays.
+    layer_store: its arrays.
     root: a folder of the site; the layer's is made in it.
     source: what else there is.
     report: is called with how many images are written, and of how many.
@@ -96,29 +96,29 @@ def write(
   Returns:
     What layer.json holds.
   """
-  rows = np.flatnonzero(store.read(kept, store.DONE))
+  rows = np.flatnonzero(store.read(layer_store, store.DONE))
   data = {
     'name': name,
-    'folder': kept.name,
+    'folder': layer_store.name,
     'done': len(rows),
-    'count': kept.count,
+    'count': layer_store.count,
     'contrast': source.contrast,
     'nonfinite': 0,
     'dead': 0,
   }
   if not len(rows):
     return data
-  folder = root / kept.name
+  folder = root / layer_store.name
   folder.mkdir()
-  last = int(store.read(kept, 'unit')[:, 0].max())
+  last = int(store.read(layer_store, 'unit')[:, 0].max())
   found = _examples(source.workdir, name, last)
-  names = _shown(kept)
-  steps = _steps(kept)
+  names = _shown(layer_store)
+  steps = _steps(layer_store)
   runs = []
-  for run in _images(kept, rows, folder, source, steps, names):
+  for run in _images(layer_store, rows, folder, source, steps, names):
     runs.append(run)
     report(len(runs), len(rows))
-  runs = [runs[i] for i in growth.order(kept, rows)]
+  runs = [runs[i] for i in growth.order(layer_store, rows)]
   beside = []
   if found is not None:
     beside = [*_ratios(runs, found, names), *_standardized(runs, found, names)]
@@ -143,11 +143,11 @@ def number(value: Any) -> int | float | None:
   return float(f'{value:.7g}') if np.isfinite(value) else None
 
 
-def _shown(kept: store.Store) -> list[str]:
+def _shown(layer_store: store.Store) -> list[str]:
   """The arrays with one number a run, those that matter most first."""
   names = [
     name
-    for name, array in kept.arrays.items()
+    for name, array in layer_store.arrays.items()
     if array.rank == 1 and name not in _NOT_SHOWN
   ]
   known = list(_TITLES)
@@ -198,16 +198,16 @@ def _standardized(
   return ['ratio/slope']
 
 
-def _steps(kept: store.Store) -> list[int]:
+def _steps(layer_store: store.Store) -> list[int]:
   """The steps that curves are drawn through."""
-  if 'trace/score' not in kept.arrays:
+  if 'trace/score' not in layer_store.arrays:
     return []
-  count = kept.arrays['trace/score'].shape[1]
+  count = layer_store.arrays['trace/score'].shape[1]
   return np.unique(np.linspace(0, count - 1, _POINTS).astype(int)).tolist()
 
 
 def _images(
-  kept: store.Store,
+  layer_store: store.Store,
   rows: np.ndarray,
   folder: pathlib.Path,
   source: Source,
@@ -216,7 +216,7 @@ def _images(
 ) -> Iterator[dict[str, Any]]:
   """Writes every picture and the sheets of them; what is known of each."""
   tiles, strip = [], []
-  pictures = _pictures(kept, rows, source.contrast, steps, names)
+  pictures = _pictures(layer_store, rows, source.contrast, steps, names)
   for count, (row, true, picture) in enumerate(pictures):
     images.write(folder / f'{row["id"]}.png', true)
     if source.contrast:
@@ -239,7 +239,7 @@ def _images(
 
 
 def _pictures(
-  kept: store.Store,
+  layer_store: store.Store,
   rows: np.ndarray,
   contrast: float | int,
   steps: list[int],
@@ -251,13 +251,13 @@ def _pictures(
   and the pixels that the site shows.
   """
   further = ('image', 'unit', 'replicate', 'seen')
-  optional = [n for n in ('sign', 'trace/score') if n in kept.arrays]
-  for start in range(0, kept.count, kept.chunk):
-    part = rows[(rows >= start) & (rows < start + kept.chunk)]
+  optional = [n for n in ('sign', 'trace/score') if n in layer_store.arrays]
+  for start in range(0, layer_store.count, layer_store.chunk):
+    part = rows[(rows >= start) & (rows < start + layer_store.chunk)]
     if not len(part):
       continue
     columns = {
-      name: store.read(kept, name, part)
+      name: store.read(layer_store, name, part)
       for name in (*names, *further, *optional)
     }
     for i in range(len(part)):

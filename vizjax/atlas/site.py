@@ -79,9 +79,9 @@ def write(
     layers = []
     for name, path in store.layers(workdir).items():
       source = layers_.Source(workdir, config, labels.get(name, []), contrast)
-      kept = store.open_(path)
+      layer_store = store.open_(path)
       told = functools.partial(report, name)
-      layers.append(layers_.write(name, kept, folder, source, told))
+      layers.append(layers_.write(name, layer_store, folder, source, told))
     if not any(layer['done'] for layer in layers):
       raise UserError(
         f'{workdir!r} holds no finished images yet: run the same command of '

@@ -1,8 +1,8 @@
 """What the units at the maxima see: crops of the strongest photographs.
 
 tables = layer_tables(scan, fields, tally)
-kept = opened('DIR/examples', scan, fields, tables)
-cut(scan, kept, tables)
+stores = opened('DIR/examples', scan, fields, tables)
+cut(scan, stores, tables)
 """
 
 import collections
@@ -101,14 +101,14 @@ def opened(
   folder: str, scan: passes.Scan, fields: Fields, tables: Tables
 ) -> dict[str, store.Store]:
   """The arrays of each layer, opened or made; all is written but the crops."""
-  kept = {}
+  stores = {}
   for layer, table in tables.items():
     row = _row(scan, fields[layer])
     chunk = max(1, FILE // math.prod(row))
     path, count = store.directory(folder, layer), len(table['index'])
     crops = {'image': (row, np.uint8)}
-    kept[layer] = store.create(path, crops, count, min(chunk, count), table)
-  return kept
+    stores[layer] = store.create(path, crops, count, min(chunk, count), table)
+  return stores
 
 
 def size(scan: passes.Scan, fields: Fields) -> int:
@@ -121,7 +121,7 @@ def size(scan: passes.Scan, fields: Fields) -> int:
 
 def cut(
   scan: passes.Scan,
-  kept: Mapping[str, store.Store],
+  stores: Mapping[str, store.Store],
   tables: Tables,
   report: Callable[[int, int], Any] = lambda done, count: None,
 ) -> None:
@@ -131,24 +131,24 @@ def cut(
 
   Args:
     scan: what was looked at.
-    kept: the arrays of each layer, from `opened`.
+    stores: the arrays of each layer, from `opened`.
     tables: from `layer_tables`.
     report: is called with how many photographs are cut, and of how many.
   """
-  groups = list(_groups(kept))
+  groups = list(_groups(stores))
   numbers = [_numbers(tables, group) for group in groups]
   done, count = 0, sum(map(len, numbers))
   report(done, count)
   for group, photographs in zip(groups, numbers, strict=True):
     images = [
-      np.zeros((len(rows), *kept[layer].arrays['image'].shape[1:]), np.uint8)
+      np.zeros((len(rows), *stores[layer].arrays['image'].shape[1:]), np.uint8)
       for layer, rows in group
     ]
     for _ in _cutting(scan, tables, group, images, photographs):
       done += 1
       report(done, count)
     for (layer, rows), crops in zip(group, images, strict=True):
-      store.write(kept[layer], rows, {'image': crops})
+      store.write(stores[layer], rows, {'image': crops})
 
 
 def _row(
@@ -162,10 +162,10 @@ def _row(
   return scan.k, *(max(1, round(n * scale)) for n in (h, w)), 3
 
 
-def _groups(kept: Mapping[str, store.Store]) -> Iterator[list[_Part]]:
+def _groups(stores: Mapping[str, store.Store]) -> Iterator[list[_Part]]:
   """The channels whose crops are missing; those of a group fit into memory."""
   group, size = [], 0
-  for layer, each in kept.items():
+  for layer, each in stores.items():
     row = math.prod(each.arrays['image'].shape[1:])
     for rows in store.missing(each).values():
       if group and size + row * len(rows) > ROOM:

@@ -192,8 +192,8 @@ def search(
       f'{tally.skipped[0][1]}'
     )
   tables = crops.layer_tables(scan, plan.receptive_fields, tally)
-  kept = crops.opened(folder, scan, plan.receptive_fields, tables)
-  crops.cut(scan, kept, tables, lambda *n: report(Progress('crops', *n)))
+  stores = crops.opened(folder, scan, plan.receptive_fields, tables)
+  crops.cut(scan, stores, tables, lambda *n: report(Progress('crops', *n)))
   found = {
     **plan.facts,
     'count': tally.moments.count,
@@ -219,17 +219,19 @@ def read(workdir: str, layer: str) -> Found | None:
   about = _read(folder)
   if about is None or layer not in about['layers']:
     return None
-  kept = store.open_(store.directory(folder, layer))
+  layer_store = store.open_(store.directory(folder, layer))
   names = set(Found._fields) - {'ids', 'image', 'slope'}
-  arrays = {name: store.read(kept, name) for name in names}
+  arrays = {name: store.read(layer_store, name) for name in names}
   ids = [
     ['' if index < 0 else about['ids'][str(index)] for index in row]
-    for row in store.read(kept, 'index')
+    for row in store.read(layer_store, 'index')
   ]
   # A search of an older version knows nothing of slopes.
   slope = about.get('slope', {'mean': None})
   known = None if slope['mean'] is None else tuple(slope.values())
-  return Found(ids=ids, image=kept.arrays['image'], slope=known, **arrays)
+  return Found(
+    ids=ids, image=layer_store.arrays['image'], slope=known, **arrays
+  )
 
 
 def _ids(plan: Plan, tables: crops.Tables) -> dict[str, str]:

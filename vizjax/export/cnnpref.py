@@ -47,7 +47,7 @@ def cnnpref(
   selecting.write(path, pickle.dumps(selection.config, protocol=2))
   yield path
   for layer in selection.layers:
-    folder = layer.kept.name
+    folder = layer.store.name
     for i, item in selecting.items(layer, 'image', 'size', 'seen', 'unit'):
       image = selecting.cropped(item['image'], item['size'])
       image = np.broadcast_to(image, (*image.shape[:2], 3))

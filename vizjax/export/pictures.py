@@ -56,10 +56,10 @@ def montage(
       continue
     width = max(tile.shape[1] for tile in tiles)
     texts = [selecting.fitting(*caption, width) for caption in captions]
-    order = growth.order(layer.kept, layer.rows)
+    order = growth.order(layer.store, layer.rows)
     tiles, texts = ([each[i] for i in order] for each in (tiles, texts))
     sheet = images.contact_sheet(tiles, texts, columns=columns)
-    path = selecting.made(out) / f'{layer.kept.name}.png'
+    path = selecting.made(out) / f'{layer.store.name}.png'
     images.write(path, sheet)
     yield path
 

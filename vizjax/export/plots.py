@@ -39,7 +39,7 @@ def plots(
     names = [
       f'trace/{name}'
       for name in ('score', 'norm', 'gradient_norm')
-      if f'trace/{name}' in layer.kept.arrays
+      if f'trace/{name}' in layer.store.arrays
     ]
     scores = []
     for i, item in selecting.items(layer, 'step', *names):
@@ -50,7 +50,7 @@ def plots(
       scores.append(item['trace/score'])
     if scores:
       figure = _overview(scores, layer, selection.config)
-      stem = f'{layer.kept.name}_scores'
+      stem = f'{layer.store.name}_scores'
       yield _written(figure, out, stem, plots_format)
 
 

@@ -34,7 +34,7 @@ class Layer(NamedTuple):
 
   Attributes:
     name: as the network has it.
-    kept: its arrays.
+    store: its arrays.
     rows: [k], the runs that were asked for and are made.
     stems: a file name for each, without its ending.
     captions: the same for people.
@@ -43,7 +43,7 @@ class Layer(NamedTuple):
   """
 
   name: str
-  kept: store.Store
+  store: store.Store
   rows: np.ndarray
   stems: tuple[str, ...]
   captions: tuple[str, ...]
@@ -76,11 +76,14 @@ def select(
   provenance = store.read_config(workdir)
   labels = provenance.get('labels', {})
   stores = _stores(workdir, layers)
-  known = {name: store.read(kept, 'unit') for name, kept in stores.items()}
+  known = {
+    name: store.read(layer_store, 'unit')
+    for name, layer_store in stores.items()
+  }
   wanted = _wanted(known, units, labels)
   found = tuple(
-    _layer(name, kept, wanted[name], provenance, labels.get(name, []))
-    for name, kept in stores.items()
+    _layer(name, layer_store, wanted[name], provenance, labels.get(name, []))
+    for name, layer_store in stores.items()
     if wanted[name].any()
   )
   if not any(len(layer.rows) for layer in found):
@@ -93,8 +96,8 @@ def select(
 
 def seeds(layer: Layer, config: config_dict.ConfigDict) -> list[int]:
   """What NumPy's random numbers of each run begin with."""
-  first = store.read_or(layer.kept, 'seed', config.seed)
-  found = first + store.read(layer.kept, 'replicate')
+  first = store.read_or(layer.store, 'seed', config.seed)
+  found = first + store.read(layer.store, 'replicate')
   return found[layer.rows].tolist()
 
 
@@ -106,7 +109,7 @@ def require(selection: Selection, names: Sequence[str], advice: str) -> None:
   """
   for layer in selection.layers:
     for name in names:
-      if name not in layer.kept.arrays:
+      if name not in layer.store.arrays:
         raise UserError(
           f'layer {layer.name!r} of this run holds no array {name!r}, which '
           f'this format is made of: {advice}'
@@ -126,7 +129,7 @@ def floats(selection: Selection) -> None:
       'clipped: make the run with --config.image_dtype=float32'
     )
   for layer in selection.layers:
-    channels = layer.kept.arrays['image'].shape[-1]
+    channels = layer.store.arrays['image'].shape[-1]
     if channels not in (1, 3):
       raise UserError(
         f'the images of this run have {channels} channels, expected 1 or 3: '
@@ -136,10 +139,12 @@ def floats(selection: Selection) -> None:
 
 def items(layer: Layer, *names: str) -> Iterator[tuple[int, dict[str, Any]]]:
   """(its place among layer.rows, {name: array of that run}), run by run."""
-  kept, rows = layer.kept, layer.rows
-  for chunk in np.unique(rows // kept.chunk):
-    (places,) = np.nonzero(rows // kept.chunk == chunk)
-    columns = {name: store.read(kept, name, rows[places]) for name in names}
+  layer_store, rows = layer.store, layer.rows
+  for chunk in np.unique(rows // layer_store.chunk):
+    (places,) = np.nonzero(rows // layer_store.chunk == chunk)
+    columns = {
+      name: store.read(layer_store, name, rows[places]) for name in names
+    }
     for i, place in enumerate(places):
       values = {name: column[i] for name, column in columns.items()}
       yield int(place), values
@@ -279,15 +284,18 @@ def _held(known: dict[str, np.ndarray]) -> str:
 
 def _layer(
   name: str,
-  kept: store.Store,
+  layer_store: store.Store,
   wanted: np.ndarray,
   provenance: dict[str, Any],
   labels: list[str],
 ) -> Layer:
-  done = store.read(kept, store.DONE) > 0
+  done = store.read(layer_store, store.DONE) > 0
   (rows,) = np.nonzero(wanted & done)
-  units, replicates = store.read(kept, 'unit'), store.read(kept, 'replicate')
-  signs = store.read_or(kept, 'sign', 1)
+  units, replicates = (
+    store.read(layer_store, 'unit'),
+    store.read(layer_store, 'replicate'),
+  )
+  signs = store.read_or(layer_store, 'sign', 1)
   config = provenance['config']
   placed = '@' in (config['units'] or '')
   several = config['replicates'] > 1
@@ -299,4 +307,6 @@ def _layer(
     place = f' ({y}, {x})' * placed + f' #{replicate}' * several
     captions.append(f'{channel}{label}{place}' + ' min' * bool(sign < 0))
   missing = int((wanted & ~done).sum())
-  return Layer(name, kept, rows, tuple(stems), tuple(captions), missing, labels)
+  return Layer(
+    name, layer_store, rows, tuple(stems), tuple(captions), missing, labels
+  )

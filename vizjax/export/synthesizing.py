@@ -90,8 +90,8 @@ def synthesizing(
         sheet = _frames(item, mean, config.save_every, shown)
         yield _written(out / f'{stem}_frames.jpg', sheet)
     if tiles:
-      path = out / f'example_{layer.kept.name}.jpg'
-      order = growth.order(layer.kept, layer.rows)
+      path = out / f'example_{layer.store.name}.jpg'
+      order = growth.order(layer.store, layer.rows)
       yield _written(path, _sheet([tiles[i] for i in order], 5))
 
 
@@ -158,7 +158,7 @@ def _stem(
   numbers = (float(f'{n:.12g}') for n in (1 - config.decay, config.rate_start))
   return '_'.join(
     [
-      layer.kept.name,
+      layer.store.name,
       f'{channel:04d}',
       f'{config.steps:02d}',
       *map(str, numbers),

@@ -177,11 +177,11 @@ def _snapshot(name: str, config: config_dict.ConfigDict) -> list[str]:
 def _prefixes(
   layer: selecting.Layer, config: config_dict.ConfigDict
 ) -> list[str]:
-  units = store.read(layer.kept, 'unit', layer.rows)
+  units = store.read(layer.store, 'unit', layer.rows)
   seeds = selecting.seeds(layer, config)
   placed = '@' in (config.units or '')
   return [
-    f'opt_{layer.kept.name}_{channel:04d}_{seed}_' + f'y{y}x{x}_' * placed
+    f'opt_{layer.store.name}_{channel:04d}_{seed}_' + f'y{y}x{x}_' * placed
     for (channel, y, x), seed in zip(units, seeds, strict=True)
   ]
 

@@ -158,12 +158,14 @@ def _made(plans: list[sweep.LayerPlan], workdir: str) -> _Made:
   done = count = 0
   dead, not_finite = [], []
   for p in plans:
-    kept = store.open_(store.directory(workdir, p.layer))
-    rows = np.flatnonzero(store.read(kept, store.DONE))
-    done, count = done + len(rows), count + kept.count
-    scores = {n: store.read(kept, n, rows) for n in ('score', 'activation')}
+    layer_store = store.open_(store.directory(workdir, p.layer))
+    rows = np.flatnonzero(store.read(layer_store, store.DONE))
+    done, count = done + len(rows), count + layer_store.count
+    scores = {
+      n: store.read(layer_store, n, rows) for n in ('score', 'activation')
+    }
     for lines, failed in (
-      (dead, store.read_or(kept, results.DEAD, 0)[rows] > 0),
+      (dead, store.read_or(layer_store, results.DEAD, 0)[rows] > 0),
       (not_finite, ~results.finite(scores)),
     ):
       if failed.any():

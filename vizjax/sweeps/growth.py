@@ -43,27 +43,31 @@ def fixed(config: config_dict.ConfigDict) -> str | None:
   return None
 
 
-def at(kept: store.Store, preset: Mapping[str, np.ndarray]) -> np.ndarray:
+def at(
+  layer_store: store.Store, preset: Mapping[str, np.ndarray]
+) -> np.ndarray:
   """Returns [n]: the row of each of n runs in a layer's arrays; -1 for none.
 
   Args:
-    kept: the arrays.
+    layer_store: the arrays.
     preset: {name: [n, ...]} of the runs, with `unit`, `sign`, `replicate`.
   """
-  there = _keys({name: store.read_or(kept, name, 1) for name in _KEY})
+  there = _keys({name: store.read_or(layer_store, name, 1) for name in _KEY})
   # Where a run is there twice, as in old workdirs, the first one counts.
   rows = dict(zip(reversed(there), reversed(range(len(there))), strict=True))
   return np.array([rows.get(key, -1) for key in _keys(preset)], int)
 
 
-def order(kept: store.Store, rows: np.ndarray) -> np.ndarray:
+def order(layer_store: store.Store, rows: np.ndarray) -> np.ndarray:
   """Returns [k]: the places of some rows [k], with those of a unit together.
 
   Units stand as they were first asked for; of a unit the images that maximize
   come first, then the replicates.
   """
-  units, replicates = (store.read(kept, n) for n in ('unit', 'replicate'))
-  signs = store.read_or(kept, 'sign', 1)
+  units, replicates = (
+    store.read(layer_store, n) for n in ('unit', 'replicate')
+  )
+  signs = store.read_or(layer_store, 'sign', 1)
   first = {}
   for row, unit in enumerate(map(tuple, units.tolist())):
     first.setdefault(unit, row)
@@ -84,19 +88,21 @@ def rows(
     specs: {name: (shape of a row, dtype)} of the runs.
   """
   while True:
-    kept = _finished(path)
-    new = at(kept, preset) < 0
+    layer_store = _finished(path)
+    new = at(layer_store, preset) < 0
     if not new.any():
-      return kept
+      return layer_store
     part = {
-      'column': {n: c[new] for n, c in preset.items() if n in kept.arrays},
+      'column': {
+        n: c[new] for n, c in preset.items() if n in layer_store.arrays
+      },
       'shape': {
         name: np.array(shape, int)
         for name, (shape, _) in specs.items()
-        if name in kept.arrays
+        if name in layer_store.arrays
       },
     }
-    folders.write(_file(kept), arrays.packed(part), once=True)
+    folders.write(_file(layer_store), arrays.packed(part), once=True)
 
 
 def lacks(workdir: str, layer: str, preset: Mapping[str, np.ndarray]) -> bool:
@@ -190,8 +196,8 @@ def _together(one: str | None, other: str | None) -> str | None:
   return one if len(parts) == len(first) else listing.typed(parts)
 
 
-def _units(kept: store.Store) -> set[tuple[int, ...]]:
-  return {*map(tuple, store.read(kept, 'unit').tolist())}
+def _units(layer_store: store.Store) -> set[tuple[int, ...]]:
+  return {*map(tuple, store.read(layer_store, 'unit').tolist())}
 
 
 def _keys(preset: Mapping[str, np.ndarray]) -> list[tuple[int, ...]]:
@@ -200,17 +206,17 @@ def _keys(preset: Mapping[str, np.ndarray]) -> list[tuple[int, ...]]:
   return [*map(tuple, np.concatenate(parts, 1).tolist())]
 
 
-def _file(kept: store.Store) -> folders.File:
-  return folders.File(kept.path, f'.rows{kept.count}.npz')
+def _file(layer_store: store.Store) -> folders.File:
+  return folders.File(layer_store.path, f'.rows{layer_store.count}.npz')
 
 
 def _finished(path: folders.Path) -> store.Store:
   """Opens the arrays of a layer, with all rows that were ever to be added."""
   while True:
-    kept = store.open_(path)
-    content = folders.read(_file(kept))
+    layer_store = store.open_(path)
+    content = folders.read(_file(layer_store))
     if content is None:
-      return kept
+      return layer_store
     try:
       part = arrays.unpacked(content)
       preset, shapes = part['column'], part['shape']
@@ -218,14 +224,14 @@ def _finished(path: folders.Path) -> store.Store:
       if errors.is_bug(error):
         raise
       raise UserError(
-        f'{_file(kept).path!r} is damaged: remove it, and the same command '
-        'adds the rows again'
+        f'{_file(layer_store).path!r} is damaged: remove it, and the same '
+        'command adds the rows again'
       ) from None
-    _extend(kept, preset, shapes)
+    _extend(layer_store, preset, shapes)
 
 
 def _extend(
-  kept: store.Store,
+  layer_store: store.Store,
   preset: Mapping[str, np.ndarray],
   shapes: Mapping[str, ArrayLike],
 ) -> None:
@@ -234,14 +240,14 @@ def _extend(
   It may be done again, and by several processes, with the same rows.
 
   Args:
-    kept: the arrays of a layer.
+    layer_store: the arrays of a layer.
     preset: {name: [k, ...]}: arrays of the new rows that are known.
     shapes: {name: shape of a row}, where that may be larger than so far.
   """
-  count = kept.count + len(next(iter(preset.values())))
-  whole = store.handles(kept.path, kept.arrays)
+  count = layer_store.count + len(next(iter(preset.values())))
+  whole = store.handles(layer_store.path, layer_store.arrays)
   done = whole.pop(store.DONE)
-  with folders.writing(kept.path):
+  with folders.writing(layer_store.path):
     growing = {
       name: _resized(
         array, (count, *np.array(shapes.get(name, ()), int).tolist())
@@ -250,7 +256,7 @@ def _extend(
     }
     grown = {name: future.result() for name, future in growing.items()}
     for name, column in preset.items():
-      _put(grown[name], kept.count, column)
+      _put(grown[name], layer_store.count, column)
     _resized(done, (count,)).result()
 
 

@@ -2,7 +2,7 @@
 
   here = hosts.join()                     # asks the cluster who is who
   plans = hosts.together(here, lambda: sweep.plan(config))
-  sweep.execute(config, plans, workdir, hosts=here)
+  sweep.execute(config, plans, workdir, here=here)
 
 Processes speak to each other at the start alone, and then not any more: what
 each has to do is settled, and what it has done is in the store. So none waits

@@ -56,19 +56,23 @@ def finite(found: Mapping[str, np.ndarray]) -> np.ndarray:
   return np.isfinite(found['score']) & np.isfinite(found['activation'])
 
 
-def due(kept: store.Store, retries: int, group: int | None) -> np.ndarray:
+def due(
+  layer_store: store.Store, retries: int, group: int | None
+) -> np.ndarray:
   """[n]: how often each run was tried that is to be tried again; -1: none.
 
   Args:
-    kept: of a layer.
+    layer_store: of a layer.
     retries: how often at most after the first time.
     group: runs in a row that are made together.
   """
-  done = store.read(kept, store.DONE) > 0
+  done = store.read(layer_store, store.DONE) > 0
   again = np.where(done, -1, 0)
-  if RETRIES in kept.arrays and done.any():
-    found = {n: store.read(kept, n) for n in ('score', 'activation', DEAD)}
-    tried = store.read(kept, RETRIES)
+  if RETRIES in layer_store.arrays and done.any():
+    found = {
+      n: store.read(layer_store, n) for n in ('score', 'activation', DEAD)
+    }
+    tried = store.read(layer_store, RETRIES)
     bad = done & together(failed(found), group) & (tried < retries)
     again[bad] = tried[bad] + 1
   return again

@@ -80,7 +80,7 @@ class _Job(NamedTuple):
   """The runs of a layer that this process makes."""
 
   plan: LayerPlan
-  kept: store.Store
+  layer_store: store.Store
   missing: dict[int, np.ndarray]  # rows, by the number of their chunk
   tried: np.ndarray  # [n], attempts already made of each missing row, else -1
 
@@ -164,7 +164,7 @@ def execute(
           # One batch is written while the next is computed.
           for each in written:
             each.result()
-          written = [writer.submit(_commit, job.kept, rows, arrays)]
+          written = [writer.submit(_commit, job.layer_store, rows, arrays)]
           del arrays
         del work  # and its weights, before the next layer asks for free memory
       for each in written:
@@ -340,21 +340,28 @@ def _rules(config, plans: list[LayerPlan]) -> tuple[dict, dict, Callable]:
 
 def _job(config, workdir: str, p: LayerPlan) -> _Job:
   """Returns the missing rows of a layer, its plan in the order of its rows."""
-  kept = store.open_(store.directory(workdir, p.layer))
-  rows = growth.at(kept, p.preset)
+  layer_store = store.open_(store.directory(workdir, p.layer))
+  rows = growth.at(layer_store, p.preset)
   # A row that the config does not ask for gets its first run, and is never
   # missing.
-  places_ = np.zeros(kept.count, int)
+  places_ = np.zeros(layer_store.count, int)
   places_[rows] = np.arange(len(rows))
   table = runs.Runs(p.layer, *(column[places_] for column in p.runs[1:]))
   specs = {
-    name: (kept.arrays[name].shape[1:] if name in kept.arrays else shape, dtype)
+    name: (
+      layer_store.arrays[name].shape[1:]
+      if name in layer_store.arrays
+      else shape,
+      dtype,
+    )
     for name, (shape, dtype) in p.array_specs.items()
   }
-  tried = np.full(kept.count, -1)
-  tried[rows] = results.due(kept, config.retries, p.group)[rows]
-  missing = store.by_chunk(kept, np.flatnonzero(tried >= 0))
-  return _Job(p._replace(runs=table, array_specs=specs), kept, missing, tried)
+  tried = np.full(layer_store.count, -1)
+  tried[rows] = results.due(layer_store, config.retries, p.group)[rows]
+  missing = store.by_chunk(layer_store, np.flatnonzero(tried >= 0))
+  return _Job(
+    p._replace(runs=table, array_specs=specs), layer_store, missing, tried
+  )
 
 
 def _jobs(jobs: list[_Job], here: hosts.Hosts) -> list[_Job]:
@@ -427,7 +434,7 @@ def _fitted(
 
 def _done(job: _Job) -> tuple[int, int]:
   """Counts a layer's finished runs: now, and after this process's share."""
-  finished = store.read(job.kept, store.DONE) > 0
+  finished = store.read(job.layer_store, store.DONE) > 0
   done = int((finished & (job.tried < 0)).sum())
   return done, done + sum(map(len, job.missing.values()))
 
@@ -481,7 +488,7 @@ def _batch(
     each,
     np.concatenate([part, spare]),
     len(part),
-    store.interrupted(job.kept, int(part[0]), attempt),
+    store.interrupted(job.layer_store, int(part[0]), attempt),
   )
 
 
@@ -510,14 +517,14 @@ def _run(
 
 
 def _commit(
-  kept: store.Store, rows: np.ndarray, arrays: dict[str, np.ndarray]
+  layer_store: store.Store, rows: np.ndarray, arrays: dict[str, np.ndarray]
 ) -> None:
   """Writes the arrays of a batch, and removes the file of its interruption."""
   # A store of an older version lacks newer arrays.
-  known = {n: array for n, array in arrays.items() if n in kept.arrays}
-  store.write(kept, rows, known)
+  known = {n: array for n, array in arrays.items() if n in layer_store.arrays}
+  store.write(layer_store, rows, known)
   attempt = int(arrays[results.RETRIES][0])
-  folders.write(store.interrupted(kept, int(rows[0]), attempt), None)
+  folders.write(store.interrupted(layer_store, int(rows[0]), attempt), None)
 
 
 def _fingerprint(config, plans: list[LayerPlan]) -> str:
