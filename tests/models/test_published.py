@@ -80,6 +80,11 @@ def meant(row):
   return row._replace(options=tuple(sorted(options.items())))
 
 
+def test_a_network_that_comes_with_its_weights_has_no_definition():
+  with pytest.raises(UserError, match="'alexnet_features' has .* bvlc_"):
+    models.described('alexnet_features')
+
+
 def test_every_network_has_a_row_in_the_zoo():
   assert {catalogue.get(name).name for name in NAMES} == set(NAMES)
   assert set(PARAMETERS) == set(NAMES)

@@ -139,7 +139,11 @@ def network(case: Case) -> core.Model:
 
 
 def random(name: str, seed: int = 0) -> core.Model:
-  """A published network with random weights, scaled as by He et al. 2015."""
+  """Returns a published network with random weights, as He et al. 2015 scale.
+
+  Raises:
+    UserError: the network is not one that `models.described` knows.
+  """
   described = models.described(name)
   _, shapes = layers.shapes(described.table, described.input_shape)
   draw = np.random.default_rng(seed)

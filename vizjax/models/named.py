@@ -72,8 +72,21 @@ def load(
 
 
 def described(name: str) -> published.Network:
-  """A published network but for its weights; name: of the zoo."""
-  family = next(f for f, names in _FAMILIES.items() if name in names)
+  """Returns the definition of a published network, without weights.
+
+  Args:
+    name: one of `NAMES` whose weights are a file, not a package.
+
+  Raises:
+    UserError: an unknown name, or a network that comes with its weights.
+  """
+  families = {n: family for family, names in _FAMILIES.items() for n in names}
+  if name not in families:
+    raise UserError(
+      f'{name!r} has no definition without weights, expected one of '
+      f'{", ".join(families)}.{errors.hint(str(name), families)}'
+    )
+  family = families[name]
   return importlib.import_module(f'vizjax.models.networks.{family}').network(
     name
   )
