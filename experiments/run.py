@@ -72,7 +72,9 @@ def main() -> None:
     print(description.plan(config, plans))
     return
   path = config_flags.get_config_filename(flags.FLAGS['config'])
-  source = pathlib.Path(path.split(':')[0]).read_text()  # FILE:ARGUMENT
+  file = pathlib.Path(path.split(':')[0])  # FILE:ARGUMENT
+  # Python accepts comments in any encoding.
+  source = file.read_text('utf-8', errors='replace')
   watch = watching.watcher(config, plans, _WORKDIR.value)
   bars = launch.Bars(_LINE, unit=' image steps')
   show = _reporter(config, plans, bars)

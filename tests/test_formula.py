@@ -420,6 +420,26 @@ def test_an_error_of_a_function_of_ones_own_is_left_as_it_is(
   assert errors.place(error.value) == f'{tmp_path}/my_fault.py:2'
 
 
+def test_a_module_of_ones_own_that_cannot_be_imported_has_its_place(
+  tmp_path, monkeypatch
+):
+  (tmp_path / 'my_typo.py').write_text('def f(:\n')
+  (tmp_path / 'my_import.py').write_text('\nimport nothing_of_this_name\n')
+  monkeypatch.syspath_prepend(tmp_path)
+  match = (
+    f'my_typo.f.* cannot be imported: {tmp_path}/my_typo.py:1: invalid syn'
+  )
+  with pytest.raises(UserError, match=match):
+    evaluate('my_typo.f()')
+  with pytest.raises(
+    ModuleNotFoundError, match='nothing_of_this_name'
+  ) as error:
+    evaluate('my_import.f()')
+  assert errors.place(error.value) == f'{tmp_path}/my_import.py:2'
+  with pytest.raises(UserError, match="No module named 'my_nothing'"):
+    evaluate('my_nothing.f()')
+
+
 def test_an_error_of_an_installed_function_names_the_call():
   match = r'schedule\(\) fails at .*optax.*\.py:\d+ \(ValueError: .* positive'
   with pytest.raises(UserError, match=match):

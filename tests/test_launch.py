@@ -305,10 +305,20 @@ def test_a_bug_shows_its_traceback_and_a_refusal_is_a_line(text, status, said):
   assert (err.count('\n') == 1) == (status == 2)
 
 
-@pytest.mark.parametrize('where', ['config', 'factory', 'term'])
-def test_an_error_of_the_users_own_file_is_its_place(where, tmp_path):
+@pytest.mark.parametrize(
+  'where, fails, said',
+  [
+    ('config', '1 / 0', 'ZeroDivisionError: division by zero'),
+    ('factory', '1 / 0', 'ZeroDivisionError: division by zero'),
+    ('term', '1 / 0', 'ZeroDivisionError: division by zero'),
+    ('term', "acts['conv2'] @ [1]", 'TypeError: '),  # raised by JAX
+  ],
+)
+def test_an_error_of_the_users_own_file_is_its_place(
+  where, fails, said, tmp_path
+):
   mine = tmp_path / 'mine.py'
-  mine.write_text(OWN)
+  mine.write_text(OWN.replace('1 / 0', fails))
   form = f':{where}' if where == 'config' else ''
   run = test_launchers.start(
     '-m',
@@ -322,8 +332,8 @@ def test_an_error_of_the_users_own_file_is_its_place(where, tmp_path):
   line = OWN.splitlines().index(f'    return 1 / 0  # {where}') + 1
   assert code == 1
   assert err.startswith('Traceback ') and 'report' not in err
-  last = f'in your {mine}:{line}: ZeroDivisionError: division by zero\n'
-  assert err.endswith(last)
+  last = err.splitlines()[-1]
+  assert last.startswith(f'in your {mine}:{line}: {said}')
 
 
 OWN = """

@@ -279,7 +279,14 @@ class _Evaluator:
         f'{name!r} cannot be imported: {head} calls sys.exit({error.code!r}); '
         'remove that call'
       ) from error
+    except SyntaxError as error:
+      raise self._error(
+        f'{name!r} cannot be imported: {error.filename}:{error.lineno}: '
+        f'{error.msg}'
+      ) from error
     except ImportError as error:
+      if errors.place(error):
+        raise
       raise self._error(f'{name!r} cannot be imported: {error}') from error
     function = getattr(module, last, None)
     if not _callable(function, top):

@@ -390,6 +390,33 @@ def test_a_damaged_config_is_said_to_be_damaged(tmp_path, text):
       use(str(tmp_path))
 
 
+@pytest.mark.parametrize(
+  'name, value',
+  [
+    ('layers', 3),
+    ('layers', [1]),
+    ('fingerprint', 3),
+    ('network', None),
+    ('network', [['conv1']]),
+    ('labels', [1]),
+    ('labels', {'conv1': 'a'}),
+    ('asked', 'x'),
+    ('versions', None),
+  ],
+)
+def test_an_entry_of_another_kind_is_damage(tmp_path, name, value):
+  content = {'config': {}, 'fingerprint': '', name: value}
+  (tmp_path / store.CONFIG).write_text(json.dumps(content))
+  with pytest.raises(UserError, match=f"json' is damaged .its '{name}' is "):
+    store.read_config(str(tmp_path))
+
+
+def test_a_knob_that_json_cannot_hold_is_refused(tmp_path):
+  content = {'config': {'extra': len}, 'fingerprint': ''}
+  with pytest.raises(UserError, match='cannot be stored .*function.* formula'):
+    store.claim(str(tmp_path), content)
+
+
 @pytest.mark.parametrize('text', ['[]', '{}', '{"config": {}}', 'null'])
 def test_a_config_of_something_else_is_said_to_be_damaged(tmp_path, text):
   (tmp_path / 'config.json').write_text(text)

@@ -17,6 +17,7 @@ from ml_collections import config_dict
 import numpy as np
 
 from vizjax import core
+from vizjax import errors
 from vizjax import scales as scales_
 from vizjax.build import assemble
 from vizjax.build import geometry as geometry_
@@ -161,6 +162,8 @@ def outputs(
       robust=program.robust,
     )
   except TypeError as error:
+    if errors.place(error):
+      raise
     # Such as a size that is no whole number, deep inside JAX.
     why = str(error).splitlines()[0]
     raise UserError(f'the recipe does not run: {why}') from error

@@ -242,6 +242,11 @@ def _wanted(
   labels: dict[str, list[str]],
 ) -> dict[str, np.ndarray]:
   """Of each layer's units [n, 3], which are asked for: bool [n]."""
+  if not known:
+    raise UserError(
+      'the workdir holds no images yet: type the command of experiments.run '
+      'again'
+    )
   wanted = {name: np.zeros(len(unit), bool) for name, unit in known.items()}
   for text in listing.split('*' if units is None else units):
     refusals, there = [], False

@@ -160,13 +160,14 @@ def _joined(
     again: whether the command asks again for all units of its layers.
   """
   old, new = there['config'], here['config']
-  layers = {*there['layers'], *here['layers']}
+  before = there.get('layers', [])
+  layers = {*before, *here['layers']}
   known = dict.fromkeys([row[0] for row in here['network']])
   order = [
     name for name in {**known, **dict.fromkeys(layers)} if name in layers
   ]
   whole = layers == {*here['layers']}  # of what is there
-  less = layers == {*there['layers']}
+  less = layers == {*before}
   history = there.get('asked', [asked(old, there.get('versions'))])
   repeated = history[-1] == here['asked'][-1]  # after a growth that was cut
   return {

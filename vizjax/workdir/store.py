@@ -42,6 +42,29 @@ _GROUP = 'zarr.json'
 _CHUNK = '.chunk'
 _KEYS = ('config', 'fingerprint')
 
+
+def _lists(kind: type) -> Callable[[Any], bool]:
+  """Returns the check of a list whose items are of a type."""
+  return lambda value: (
+    isinstance(value, list) and all(isinstance(item, kind) for item in value)
+  )
+
+
+# What the entries of config.json are, where it has them.
+_RIGHT = {
+  'config': lambda value: isinstance(value, dict),
+  'fingerprint': lambda value: isinstance(value, str),
+  'versions': lambda value: isinstance(value, dict),
+  'layers': _lists(str),
+  'asked': _lists(dict),
+  'network': lambda value: (
+    _lists(list)(value) and all(len(row) == 4 for row in value)
+  ),
+  'labels': lambda value: (
+    isinstance(value, dict) and all(map(_lists(str), value.values()))
+  ),
+}
+
 # What may change between the runs of one workdir.
 FREE = ('batch', 'tile_batch', 'memory', 'every', 'show', 'retries')
 
@@ -87,7 +110,7 @@ def claim(
       path = pathlib.Path(workdir).expanduser()
       path.mkdir(parents=True, exist_ok=True)
       _check_alone(path)
-    text = json.dumps(provenance, indent=2) + '\n'
+    text = _text(provenance) + '\n'
     if folders.write(config, text.encode(), once=True):
       return False
   check(workdir, provenance, defaults, grows, earlier)
@@ -119,7 +142,7 @@ def check(
     if not folders.remote(workdir) and path.exists():
       _check_alone(path)
     return
-  provenance = json.loads(json.dumps(provenance))  # tuples become lists
+  provenance = json.loads(_text(provenance))  # tuples become lists
   old, grows = read_config(workdir), grows or {}
   if earlier is not None and not old['fingerprint'].startswith(WHOLE):
     provenance |= {'fingerprint': earlier()}
@@ -162,9 +185,26 @@ def read_config(workdir: str) -> dict[str, Any]:
     raise _damaged(file, str(error)) from None
   if not isinstance(provenance, dict) or not provenance.keys() >= set(_KEYS):
     raise _damaged(file, f'it lacks some of {_KEYS}')
-  if not isinstance(provenance['config'], dict):
-    raise _damaged(file, 'its config holds no knobs')
+  for name, is_right in _RIGHT.items():
+    if name in provenance and not is_right(provenance[name]):
+      raise _damaged(file, f'its {name!r} is {provenance[name]!r:.60}')
   return provenance
+
+
+def _text(provenance: Mapping[str, Any]) -> str:
+  """Returns the text of a config.json.
+
+  Raises:
+    UserError: JSON cannot hold a knob, such as a function.
+  """
+  try:
+    return json.dumps(provenance, indent=2)
+  except TypeError as error:
+    raise UserError(
+      f'a knob of the config cannot be stored ({error}): expected texts, '
+      'numbers and lists; write a function as a formula, as '
+      '"my_lab.terms.f(layer)"'
+    ) from error
 
 
 def directory(workdir: str, layer: str) -> str:
