@@ -72,7 +72,7 @@ def run(
       return rest
     except KeyboardInterrupt as asked:
       _interrupted(asked, anew)
-    except Exception as error:
+    except BaseException as error:
       _fail(error)
 
   def guarded(argv):
@@ -91,7 +91,7 @@ def run(
     except (RuntimeError, AssertionError) as error:
       advice = _no_device()
       _fail(error if advice is None else UserError(advice))
-    except Exception as error:
+    except BaseException as error:  # SystemExit of the user's code, too
       _fail(error)
 
   app.run(guarded, flags_parser=parse)
@@ -252,10 +252,21 @@ def _parsed(argv: list[str]) -> list[str]:
     UserError: a flag or a knob that is not known, or a value that is not its.
   """
   try:
-    return flags.FLAGS(argv)
+    rest = flags.FLAGS(argv)
   # absl and ml_collections say by these what is wrong with an argument.
-  except (flags.Error, AttributeError, TypeError, ValueError) as error:
+  except (
+    flags.Error,
+    AttributeError,
+    IndexError,
+    KeyError,
+    TypeError,
+    ValueError,
+  ) as error:
     raise UserError(_explain(error)) from error
+  for name in flags.FLAGS:
+    if flags.FLAGS[name].value != flags.FLAGS[name].value:
+      raise UserError(f'--{name} is nan, expected a number')
+  return rest
 
 
 def _at_home(argument: str) -> str:
@@ -407,16 +418,18 @@ def _warn(message, category, filename, lineno, file=None, line=None):
   print(f'warning: {message}', file=sys.stderr)
 
 
-def _fail(error: Exception) -> NoReturn:
+def _fail(error: BaseException) -> NoReturn:
   """Tells what went wrong and whose mistake it is, and ends the process."""
-  if isinstance(error, (UserError, OSError)):
+  ours = os.path.dirname(os.path.abspath(__file__))
+  place = errors.place(error, ours)
+  of_machine = isinstance(error, (OSError, MemoryError)) and place is None
+  if isinstance(error, UserError) or of_machine:
     parsed = flags.FLAGS.is_parsed()
     if flags.FLAGS.traceback if parsed else '--traceback' in sys.argv:
       traceback.print_exception(error)
     print(' '.join(_explain(error).split()), file=sys.stderr)
     _leave(2)
   traceback.print_exception(error)
-  place = errors.place(error, os.path.dirname(os.path.abspath(__file__)))
   if place is None:
     print(
       'This is a bug of vizjax: please report it, with the command and the '
@@ -424,8 +437,9 @@ def _fail(error: Exception) -> NoReturn:
       file=sys.stderr,
     )
   else:
-    said = ' '.join(f'{type(error).__name__}: {error}'.split())
-    print(f'in your {place}: {said}', file=sys.stderr)
+    # Of an error whose own text fails, too.
+    said = ''.join(traceback.format_exception_only(error))
+    print(f'in your {place}: {" ".join(said.split())}', file=sys.stderr)
   _leave(1)
 
 
@@ -447,7 +461,14 @@ def _leave(status: int) -> NoReturn:
   os._exit(status)
 
 
-def _explain(error: Exception) -> str:
+def _explain(error: BaseException) -> str:
+  if isinstance(error, UserError):
+    return str(error)
+  if isinstance(error, MemoryError):
+    return (
+      f'there is not enough memory ({error}): type a smaller --config.shape, '
+      '--config.batch or --batch'
+    )
   if isinstance(error, flags.IllegalFlagValueError):
     return _illegal(error)
   if str(error).startswith('Missing value for flag'):  # of absl

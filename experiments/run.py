@@ -41,8 +41,12 @@ _DISTRIBUTED = flags.DEFINE_bool(
 _COORDINATOR = flags.DEFINE_string(
   'coordinator', None, 'HOST:PORT of process 0; None: as the cluster says.'
 )
-_PROCESSES = flags.DEFINE_integer('processes', None, 'How many there are.')
-_PROCESS = flags.DEFINE_integer('process', None, 'Which one this is, from 0.')
+_PROCESSES = flags.DEFINE_integer(
+  'processes', None, 'How many there are.', lower_bound=1
+)
+_PROCESS = flags.DEFINE_integer(
+  'process', None, 'Which one this is, from 0.', lower_bound=0
+)
 _PATIENCE = flags.DEFINE_integer(
   'patience', hosts.PATIENCE, 'Seconds to wait for the others to start.'
 )

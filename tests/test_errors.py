@@ -103,3 +103,9 @@ def test_a_hint_names_the_nearest():
 def test_nothing_like_it_is_no_hint():
   assert errors.hint('softmax', ('conv1', 'fc8')) == ''
   assert errors.nearest('softmax', ()) is None
+
+
+def test_a_device_is_not_replaced_by_a_file():
+  with pytest.raises(OSError, match='it is no file'):
+    with files.replacing('/dev/null'):
+      pass

@@ -273,6 +273,7 @@ launch.run(main, anew=True)
 
 
 PLANTED = """
+import numpy as np
 import vizjax
 from experiments import launch
 
@@ -295,6 +296,11 @@ launch.run(main)
     ('vizjax.core.key(None)', 1, r'Traceback .*TypeError: .*please report it'),
     ('vizjax.core.key(-1)', 2, r'^seed is -1, expected .* to 4294967295\n$'),
     ("open('/nowhere')", 2, r"^'/nowhere' cannot be used \(No such .*\n$"),
+    (
+      'np.empty(2**50)',
+      2,
+      r'^there is not enough memory \(.* a smaller --.*\n$',
+    ),
   ],
 )
 def test_a_bug_shows_its_traceback_and_a_refusal_is_a_line(text, status, said):
@@ -312,6 +318,13 @@ def test_a_bug_shows_its_traceback_and_a_refusal_is_a_line(text, status, said):
     ('factory', '1 / 0', 'ZeroDivisionError: division by zero'),
     ('term', '1 / 0', 'ZeroDivisionError: division by zero'),
     ('term', "acts['conv2'] @ [1]", 'TypeError: '),  # raised by JAX
+    ('term', "open('/nowhere')", 'FileNotFoundError: '),
+    ('term', 'sys.exit(0)', 'SystemExit: 0'),
+    (
+      'term',
+      'called_back()',
+      'jax.errors.JaxRuntimeError: ',
+    ),  # while it runs, behind JAX
   ],
 )
 def test_an_error_of_the_users_own_file_is_its_place(
@@ -329,14 +342,19 @@ def test_an_error_of_the_users_own_file_is_its_place(
     folders=[tmp_path],
   )
   code, out, err = test_launchers.finish(run)
-  line = OWN.splitlines().index(f'    return 1 / 0  # {where}') + 1
+  at = 'lookup' if 'called' in fails else where
+  line = [i for i, text in enumerate(OWN.splitlines(), 1) if f'# {at}' in text]
   assert code == 1
-  assert err.startswith('Traceback ') and 'report' not in err
+  assert 'Traceback ' in err and 'please report' not in err
   last = err.splitlines()[-1]
-  assert last.startswith(f'in your {mine}:{line}: {said}')
+  assert last.startswith(f'in your {mine}:{line[0]}: {said}')
 
 
 OWN = """
+import sys
+
+import jax
+import numpy as np
 from vizjax import build
 
 def get_config(form=''):
@@ -350,6 +368,11 @@ def get_config(form=''):
 def factory(divided=True):
   if divided:
     return 1 / 0  # factory
+
+def called_back():
+  lookup = lambda: {}[3]  # lookup
+  like = jax.ShapeDtypeStruct((), np.float32)
+  return jax.pure_callback(lookup, like, vmap_method='sequential')
 
 def term():
   def score(acts, target):

@@ -11,6 +11,7 @@ import math
 import numbers
 import os
 import pathlib
+import re
 import sysconfig
 import traceback
 from typing import Any
@@ -76,12 +77,18 @@ def place(error: BaseException, *ours: str) -> str | None:
     The place, or None if code of vizjax raised it.
   """
   folders = tuple(folder + os.sep for folder in (_HERE, *ours))
-  for frame in reversed(traceback.extract_tb(error.__traceback__)):
-    path = os.path.abspath(frame.filename)
-    if path.startswith(folders):
+  frames = [
+    (frame.filename, frame.lineno)
+    for frame in traceback.extract_tb(error.__traceback__)
+  ]
+  if type(error).__name__ == 'JaxRuntimeError':
+    # It holds the traceback of a callback as a text.
+    frames += re.findall(r'File "(.+)", line (\d+)', str(error))
+  for file, line in reversed(frames):
+    if os.path.abspath(file).startswith(folders):
       return None
-    if not is_library(frame.filename):
-      return f'{frame.filename}:{frame.lineno}'
+    if not is_library(file):
+      return f'{file}:{line}'
   return None
 
 

@@ -107,8 +107,12 @@ def replacing(path: Path) -> Iterator[pathlib.Path]:
 
   Raises:
     FileNotFoundError: the folder of the path is not there.
+    OSError: the path is a folder, or a device such as /dev/null.
   """
   path = pathlib.Path(path)
+  if path.exists() and not path.is_file():
+    number = errno.EISDIR if path.is_dir() else errno.EINVAL
+    raise OSError(number, 'it is no file', str(path))
   if not path.parent.is_dir():
     raise FileNotFoundError(
       errno.ENOENT, os.strerror(errno.ENOENT), str(path.parent)

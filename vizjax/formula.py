@@ -20,6 +20,7 @@ import operator
 import sys
 import traceback
 import types
+import typing
 from typing import Any
 
 from vizjax import errors
@@ -110,6 +111,31 @@ def _place(error: BaseException) -> str:
 def _summary(error: BaseException) -> str:
   """Returns the class of an error and the first line of its message."""
   return f'{type(error).__name__}: {(str(error).splitlines() or [""])[0]}'
+
+
+def _wanted(annotation: Any, value: Any) -> str | None:
+  """Says what an argument should be; None if it is that, or cannot be told."""
+  kinds = typing.get_args(annotation) or (annotation,)
+  known = (str, int, float, bool, type(None), Callable)
+  package = __name__.split('.')[0]
+  told = all(
+    kind in known
+    or (inspect.isclass(kind) and kind.__module__.startswith(package))
+    for kind in kinds
+  )
+  if annotation is inspect.Parameter.empty or not told:
+    return None
+  number = isinstance(value, (int, float)) and {int, float} & {*kinds}
+  if value is None or number or isinstance(value, tuple(kinds)):
+    return None
+  if str in kinds:
+    return f'a text in quotes: type {str(value)!r}, or another'
+  names = {
+    int: 'a number', float: 'a number', bool: 'true or false',
+    Callable: 'a schedule',
+  }  # fmt: skip
+  said = dict.fromkeys(names.get(k, f'a {k.__name__}') for k in kinds)
+  return ' or '.join(said)
 
 
 def _dotted(node: ast.expr) -> str:
@@ -205,7 +231,7 @@ class _Evaluator:
       raise self._error(
         f'{name}({shown}) does not take these arguments: {error}'
       ) from error
-    self._check_texts(name, signature, positional, named)
+    self._check_kinds(name, signature, positional, named)
     try:
       return function(*positional, **named)
     except SystemExit as error:
@@ -227,18 +253,18 @@ class _Evaluator:
         f'{name}() fails at {_place(error)} ({_summary(error)}): {expected}'
       ) from error
 
-  def _check_texts(self, name, signature, positional, named) -> None:
-    """Refuses anything but a text where a function is annotated with str."""
+  def _check_kinds(self, name, signature, positional, named) -> None:
+    """Refuses arguments that are not of the class of their annotation."""
     for key, value in signature.bind(*positional, **named).arguments.items():
       parameter = signature.parameters[key]
       several = parameter.kind == inspect.Parameter.VAR_POSITIONAL
-      values = [v for v in (value if several else (value,)) if v is not None]
-      texts = all(isinstance(v, str) for v in values)
-      if parameter.annotation in (str, str | None) and not texts:
-        raise self._error(
-          f'{name}({", ".join(signature.parameters)}) is given {key}={value!r},'
-          f' expected a text in quotes: type {str(value)!r}, or another'
-        )
+      for one in value if several else (value,):
+        wanted = _wanted(parameter.annotation, one)
+        if wanted is not None:
+          raise self._error(
+            f'{name}({", ".join(signature.parameters)}) is given {key}='
+            f'{one!r:.60}, expected {wanted}'
+          )
 
   def _function(self, name: str) -> Callable:
     head, _, last = name.rpartition('.')

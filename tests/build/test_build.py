@@ -691,3 +691,24 @@ def test_the_name_of_a_network_alone_says_what_to_type(field):
     **{field: 'alexnet_features', 'data': 'a = activations(encoder, layer, 1)'}
   )
   refused(f'expected a formula, as --config.{field}="load.\'alexnet_feat', c)
+
+
+@pytest.mark.parametrize(
+  'knob, value, expected',
+  [
+    ('steps', 'abc', 'a whole number'),
+    ('steps', None, 'a whole number'),
+    ('batch', 2.5, 'a whole number'),
+    ('memory', 'much', 'a number'),
+    ('box', 1, 'True or False'),
+    ('objective', None, 'a text, such as a formula'),
+    ('model', 3, 'a text, such as a formula'),
+  ],
+)
+def test_a_knob_that_a_file_gave_another_type_is_refused(knob, value, expected):
+  config = assemble.config()
+  with config.ignore_type():
+    config[knob] = value
+  match = f'config.{knob} is {value!r}, expected {expected}'
+  with pytest.raises(UserError, match=match):
+    assemble.check(config)

@@ -47,6 +47,12 @@ _CHOICES = {
   'views': tuple(_VIEWS),
   'image_dtype': ('float32', 'float16', 'uint8'),
 }
+_KINDS = {
+  str: "a text, such as a formula in quotes: '...'",
+  int: 'a whole number',
+  float: 'a number',
+  bool: 'True or False',
+}
 _COUNTS = (
   'steps', 'batch', 'replicates', 'save_every', 'every', 'tile_batch',
   'robust_draws',
@@ -110,6 +116,11 @@ def config() -> config_dict.ConfigDict:
   return c
 
 
+def _neutral() -> config_dict.ConfigDict:
+  """Returns `config()`, also where a configuration is called config."""
+  return config()
+
+
 class Program(NamedTuple):
   """What one compilation is made of.
 
@@ -140,6 +151,7 @@ def check(config: config_dict.ConfigDict) -> None:
   Raises:
     UserError: with the knob, its value, and what was expected.
   """
+  _check_kinds(config)
   _check_counts(config)
   for name, value in config.items():
     if (
@@ -160,6 +172,18 @@ def check(config: config_dict.ConfigDict) -> None:
       "config.units is empty: no units. Type --config.units='*' for the "
       'whole layer, or 0:64, or 3,7, or 3@6x6'
     )
+
+
+def _check_kinds(config: config_dict.ConfigDict) -> None:
+  """Refuses knobs whose values are of another type, as files may set them."""
+  defaults = _neutral()
+  for name in {*defaults} & {*config}:
+    kind, value = defaults.get_type(name), config[name]
+    optional = defaults[name] is None
+    number = kind is float and type(value) is int
+    if type(value) is kind or number or (optional and value is None):
+      continue
+    raise UserError(f'config.{name} is {value!r:.60}, expected {_KINDS[kind]}')
 
 
 def _check_counts(config: config_dict.ConfigDict) -> None:

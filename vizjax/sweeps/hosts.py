@@ -103,7 +103,7 @@ def alone(environment: Mapping[str, str] = os.environ) -> Hosts:
     UserError: it was started as one of several.
   """
   for name in _TASKS:
-    if int(environment.get(name, 1)) > 1:
+    if environment.get(name, '1').strip() not in ('', '0', '1'):
       raise UserError(
         f'this is one of {environment[name]} processes ({name}), which would '
         'all do the same: type --distributed to share the work, or '
