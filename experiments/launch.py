@@ -72,7 +72,7 @@ def run(
       return rest
     except KeyboardInterrupt as asked:
       _interrupted(asked, anew)
-    except BaseException as error:
+    except Exception as error:
       _fail(error)
 
   def guarded(argv):
@@ -91,7 +91,11 @@ def run(
     except (RuntimeError, AssertionError) as error:
       advice = _no_device()
       _fail(error if advice is None else UserError(advice))
-    except BaseException as error:  # SystemExit of the user's code, too
+    except SystemExit as error:
+      if _place(error) is None:
+        raise
+      _fail(error)
+    except BaseException as error:
       _fail(error)
 
   app.run(guarded, flags_parser=parse)
@@ -418,10 +422,14 @@ def _warn(message, category, filename, lineno, file=None, line=None):
   print(f'warning: {message}', file=sys.stderr)
 
 
+def _place(error: BaseException) -> str | None:
+  """Returns FILE:LINE of the user's own code that raised an error, or None."""
+  return errors.place(error, os.path.dirname(os.path.abspath(__file__)))
+
+
 def _fail(error: BaseException) -> NoReturn:
   """Tells what went wrong and whose mistake it is, and ends the process."""
-  ours = os.path.dirname(os.path.abspath(__file__))
-  place = errors.place(error, ours)
+  place = _place(error)
   of_machine = isinstance(error, (OSError, MemoryError)) and place is None
   if isinstance(error, UserError) or of_machine:
     parsed = flags.FLAGS.is_parsed()

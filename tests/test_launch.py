@@ -311,6 +311,14 @@ def test_a_bug_shows_its_traceback_and_a_refusal_is_a_line(text, status, said):
   assert (err.count('\n') == 1) == (status == 2)
 
 
+def test_an_end_that_a_launcher_asks_for_is_no_bug():
+  run = test_launchers.start('-c', PLANTED.format('raise SystemExit(7)'))
+  assert test_launchers.finish(run) == (7, '', '')
+  run = test_launchers.start('-c', PLANTED.format('pass'), '--help')
+  code, out, err = test_launchers.finish(run)
+  assert code == 1 and '--traceback' in out and not err
+
+
 @pytest.mark.parametrize(
   'where, fails, said',
   [
