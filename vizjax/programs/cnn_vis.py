@@ -3,7 +3,9 @@
 Source: https://github.com/jcjohnson/cnn-vis, which follows "Inceptionism"
 (Mordvintsev et al. 2015). An image of any size is covered by tiles of the
 size that the network takes. Each tile has an optimizer state of its own. Two
-sets of tiles move in turn, so that tiles of a set share corners at most.
+sets of tiles move in turn, so that tiles of a set share corners at most. Its
+recipe is configs/cnn_vis.py; cnn_vis_images.py makes what it starts from, and
+sweeps/watching.py writes its pictures.
 """
 
 from collections.abc import Callable, Sequence

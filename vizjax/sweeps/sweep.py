@@ -3,7 +3,9 @@
   plans = sweep.plan(config)
   sweep.execute(config, plans, workdir)
 
-Executing again after a crash makes the missing runs and nothing else.
+Executing again after a crash makes the missing runs and nothing else: `_job`
+finds the rows of a layer that are missing, and `batches` goes on with a batch
+that was interrupted.
 """
 
 from collections.abc import Callable, Iterator

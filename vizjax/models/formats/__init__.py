@@ -14,5 +14,6 @@ caffemodel  .caffemodel and .binaryproto of Caffe
 caffe_schema  their messages, and those of .prototxt, as protocol buffers
 layouts     matches names and axes of each framework with those of a network
 
-A new format has a row in `detect`, and its mark in `signatures`.
+A new format has a row in `_READERS` of `detect`, its mark in `signatures`, and
+where its weights have names of their own a kind in `layouts`.
 """
