@@ -445,7 +445,7 @@ def _fail(error: BaseException) -> NoReturn:
       file=sys.stderr,
     )
   else:
-    # Of an error whose own text fails, too.
+    # format_exception_only also serves an error whose __str__ fails.
     said = ''.join(traceback.format_exception_only(error))
     print(f'in your {place}: {" ".join(said.split())}', file=sys.stderr)
   _leave(1)

@@ -50,7 +50,7 @@ def _lists(kind: type) -> Callable[[Any], bool]:
   )
 
 
-# What the entries of config.json are, where it has them.
+# Checks of the entries that config.json may have.
 _RIGHT = {
   'config': lambda value: isinstance(value, dict),
   'fingerprint': lambda value: isinstance(value, str),
