@@ -53,7 +53,7 @@ def run(
       without it that is refused.
     anew: whether the same command begins again after an interruption; without
       it, it goes on.
-    knobs: a config with every field that --config must have.
+    knobs: gives a config with every knob that --config must have.
   """
 
   def parse(argv):

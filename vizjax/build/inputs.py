@@ -26,8 +26,8 @@ from vizjax.models import means
 from vizjax.photographs import files
 
 
-# Fields of a configuration that give an array of a shape known beforehand.
-_FIELDS = ('start', 'direction', 'mask')
+# Knobs that give an array of a shape known beforehand.
+_KNOBS = ('start', 'direction', 'mask')
 
 
 def arrays(
@@ -109,7 +109,7 @@ def _makers(
   knobs: dict[str, Any],
 ) -> dict[str, Callable]:
   """Returns {name: maker} of all arrays; a maker is (row, seed) -> array."""
-  shapes = dict(zip(_FIELDS, (canvas, act[-1:], act), strict=True))
+  shapes = dict(zip(_KNOBS, (canvas, act[-1:], act), strict=True))
   makers = {
     name: _maker(config, name, knobs, shape)
     for name, shape in shapes.items()
@@ -163,5 +163,5 @@ def _stacked(name: str, arrays: Sequence[ArrayLike], dtype: Any) -> np.ndarray:
       'a batch, expected one shape (as many styles blended in each): type '
       '--config.batch=1'
     )
-  whole = arrays[0].dtype.kind in 'iu' and name not in _FIELDS
+  whole = arrays[0].dtype.kind in 'iu' and name not in _KNOBS
   return np.stack(arrays).astype(np.int32 if whole else dtype)
