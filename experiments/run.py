@@ -18,7 +18,6 @@ import pathlib
 import sys
 
 from absl import flags
-from ml_collections import config_dict
 from ml_collections import config_flags
 
 from experiments import launch
@@ -66,31 +65,31 @@ def main() -> None:
     raise UserError('--workdir is missing: type --workdir=DIR')
   compilation.keep(_COMPILED.value)
   here = _here()
-  plans = hosts.together(here, lambda: sweep.plan(config))
+  plan = hosts.together(here, lambda: sweep.plan(build.request(config)))
   if here.index == 0:
-    for note in description.notes(config, plans):
+    for note in description.notes(plan):
       print(note, file=sys.stderr)
   if _DRY_RUN.value:
     if _WORKDIR.value:
-      sweep.check(config, plans, _WORKDIR.value)
-    print(description.plan(config, plans))
+      sweep.check(plan, _WORKDIR.value)
+    print(description.plan(plan))
     return
   path = config_flags.get_config_filename(flags.FLAGS['config'])
   file = pathlib.Path(path.split(':')[0])  # FILE:ARGUMENT
   # Python accepts comments in any encoding.
   source = file.read_text('utf-8', errors='replace')
-  watch = watching.watcher(config, plans, _WORKDIR.value)
+  watch = watching.watcher(plan, _WORKDIR.value)
   bars = launch.Bars(_LINE, unit=' image steps')
-  show = _reporter(config, plans, bars)
+  show = _reporter(plan, bars)
   with launch.patient() as stop:
 
     def report(progress):
       stop()
       show(progress)
 
-    sweep.execute(config, plans, _WORKDIR.value, report, source, watch, here)
+    sweep.execute(plan, _WORKDIR.value, report, source, watch, here)
   bars.close()
-  for line in description.outcome(config, plans, _WORKDIR.value):
+  for line in description.outcome(plan, _WORKDIR.value):
     print(line)
 
 
@@ -108,12 +107,10 @@ def _here() -> hosts.Hosts:
 
 
 def _reporter(
-  config: config_dict.ConfigDict,
-  plans: list[sweep.LayerPlan],
-  bars: launch.Bars,
+  plan: sweep.Plan, bars: launch.Bars
 ) -> Callable[[sweep.Progress], None]:
   """Returns what shows the steps of each layer, and that it is compiled."""
-  steps = {p.layer: sweep.steps(config, p) for p in plans}
+  steps = {p.layer: sweep.steps(plan.request, p) for p in plan.layers}
   told = set()  # layers of which it is told that they are compiled
 
   def report(progress):

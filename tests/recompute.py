@@ -26,6 +26,8 @@ from PIL import Image
 
 from oracles import metrics
 from oracles import transforms
+import toyplans
+
 from vizjax import core
 from vizjax.build import assemble
 from vizjax.build import runs as runs_
@@ -88,9 +90,9 @@ class Page:
     self.config = config_dict.ConfigDict(provenance['config'])
     self.layer, self.table = layer, table
     self.net = assemble.model(self.config)
-    self.runs = assemble.runs(self.config, self.net, layer)
+    self.runs = toyplans.runs(self.config, self.net, layer)
     self.programs = {
-      bool(boxed): assemble.program(
+      bool(boxed): toyplans.program(
         self.config, self.net, layer, boxed=bool(boxed)
       )
       for boxed in np.unique(self.runs.boxed)

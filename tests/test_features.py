@@ -11,6 +11,9 @@ from oracles import inversion as twin
 from oracles import neural_style as style_twin
 import test_deepdream
 from test_configs import load
+import toyplans
+
+from vizjax import build
 from vizjax import core
 from vizjax import features
 from vizjax import models
@@ -186,8 +189,8 @@ def test_a_photograph_is_never_far_from_itself(links, photograph):
   config = settled(load('inversion', 'pixels'), photograph, transforms=links)
   config.model, config.tv_weight = 'toynets.net()', 0.0
   net = assemble.model(config)
-  program = assemble.program(config, net, 'conv2', boxed=False)
-  table = assemble.runs(config, net, 'conv2')
+  program = toyplans.program(config, net, 'conv2', boxed=False)
+  table = toyplans.runs(config, net, 'conv2')
   target = program.target(table, np.array([0]))
   target = jax.tree.map(lambda a: jnp.asarray(a[0]), target)
   image = target['photographs']['content']
@@ -214,8 +217,8 @@ def test_what_a_photograph_shows_is_computed_once_unless_it_moves(photograph):
 
   def target(**knobs):
     config.update(knobs)
-    program = assemble.program(config, net, 'conv2', boxed=False)
-    return program.target(assemble.runs(config, net, 'conv2'), np.array([0]))
+    program = toyplans.program(config, net, 'conv2', boxed=False)
+    return program.target(toyplans.runs(config, net, 'conv2'), np.array([0]))
 
   assert set(target()) == {'unit', 'content'}
   assert set(target(robust='roll(2)')) == {'unit', 'photographs'}
@@ -288,7 +291,7 @@ def settled(config, photograph, **knobs):
 
 def made(config, tmp_path):
   workdir = str(tmp_path / 'w')
-  sweep.execute(config, sweep.plan(config), workdir)
+  sweep.execute(sweep.plan(build.request(config)), workdir)
   kept = store.open_(store.directory(workdir, config.layer))
   return {name: store.read(kept, name)[0] for name in kept.arrays}
 
@@ -309,8 +312,8 @@ def sides(config):
   h, w, _ = net.input_shape
   photograph = files.fitted(images.read(config.photograph), (h, w), config.fit)
   wanted = forward(caffe(photograph)[::-1] - mean)
-  program = assemble.program(config, net, 'conv2', boxed=False)
-  table = assemble.runs(config, net, 'conv2')
+  program = toyplans.program(config, net, 'conv2', boxed=False)
+  table = toyplans.runs(config, net, 'conv2')
   target = jax.tree.map(lambda a: a[0], program.target(table, np.array([0])))
   key = jax.random.split(_key(table))[0]
   start = core.init(program.recipe, target, key).params

@@ -13,6 +13,7 @@ import pytest
 import toy_config
 import toynets
 
+from vizjax import build
 from vizjax import models
 from vizjax.sweeps import sweep
 from vizjax.workdir import store
@@ -44,7 +45,7 @@ def my_lab(tmp_path, monkeypatch):
 
 
 def made(config, workdir):
-  sweep.execute(config, sweep.plan(config), str(workdir))
+  sweep.execute(sweep.plan(build.request(config)), str(workdir))
   return store.open_(store.directory(str(workdir), config.layer))
 
 

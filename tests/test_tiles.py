@@ -10,6 +10,8 @@ import optax
 import pytest
 
 import conftest
+import toyplans
+
 from vizjax import build
 from vizjax import core
 from vizjax import models
@@ -17,7 +19,6 @@ from vizjax import objectives
 from vizjax import optimizers
 from vizjax import parameterizations
 from vizjax import transforms
-from vizjax.build import stages
 from vizjax.errors import UserError
 from vizjax.models.interpreter import tables
 
@@ -270,7 +271,7 @@ def config(**knobs):
 def planned(**knobs):
   c = config(**knobs)
   net = build.model(c)
-  found = stages.of(c, net, 'conv2', {}, None, boxed=False, runs=2)
+  found = toyplans.stages(c, net, 'conv2')
   return found.programs[0].recipe.tile_batch
 
 

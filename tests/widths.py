@@ -215,6 +215,7 @@ def make(folder, file, knobs, units, steps, batches, cores) -> None:
   import importlib.util
 
   from vizjax.workdir import store
+  from vizjax import build
   from vizjax.sweeps import sweep
 
   name, _, argument = file.partition(':')
@@ -232,8 +233,8 @@ def make(folder, file, knobs, units, steps, batches, cores) -> None:
         config.units = f'0:{units}'
       config.update(knobs)
     workdir = os.path.join(folder, f'workdir{batch}')
-    plans = sweep.plan(config)
-    sweep.execute(config, plans, workdir)
+    plans = sweep.plan(build.request(config))
+    sweep.execute(plans, workdir)
     arrays = {}
     for layer, where in store.layers(workdir).items():
       kept = store.open_(where)

@@ -31,6 +31,7 @@ from vizjax.errors import UserError
 Acts = Mapping[str, Array]  # 'h w c' or 'c' by layer, and the reserved names
 RESERVED = ('view', 'centered', 'image', 'params')
 SHADOWED = '\0'  # before the name of a layer that is called as one of these
+SEEN = '\1'  # before the name of a layer, as `reading.seen` reads it
 Target = Mapping[str, PyTree]  # what differs between runs: always data
 Term = Callable[[Acts, Target], Float[Array, '']]  # maximized
 Params = PyTree
@@ -38,6 +39,33 @@ Number = int | float  # of a configuration: 2 is as good as 2.
 GREY_LEVELS = (0.0, 255.0)  # the range of images unless a model has another
 Scheduled = Number | Callable  # or a function of the step
 Projection = Callable[[Params, Params, Int[Array, '']], Params]
+
+
+@jax.tree_util.register_pytree_with_keys_class
+class Activations(dict):
+  """What a term reads: a dictionary whose missing layers are explained."""
+
+  def __missing__(self, name: str) -> Array:
+    """Raises the error that says which layers there are.
+
+    Raises:
+      UserError: there is no layer of that name.
+    """
+    known = [n for n in self if n not in RESERVED and n[:1] != SEEN]
+    known = [n.removeprefix(SHADOWED) for n in known]
+    raise UserError(
+      f'the objective reads layer {name!r}, expected one of: '
+      f'{", ".join(known)}.{errors.hint(str(name), known)}'
+    )
+
+  def tree_flatten_with_keys(self):
+    keys = sorted(self)
+    children = [(jax.tree_util.DictKey(key), self[key]) for key in keys]
+    return children, tuple(keys)
+
+  @classmethod
+  def tree_unflatten(cls, keys, children):
+    return cls(zip(keys, children, strict=True))
 
 
 LARGEST_SEED = 2**32 - 1
@@ -445,7 +473,7 @@ def activations(
   layers = apply_centered(recipe.model, centered)
   reserved = dict(zip(RESERVED, (view, centered, image, params), strict=True))
   shadowed = {SHADOWED + n: layers[n] for n in RESERVED if n in layers}
-  return {**layers, **shadowed, **reserved}
+  return Activations({**layers, **shadowed, **reserved})
 
 
 def step(

@@ -112,7 +112,7 @@ def distance(layer: str) -> core.Term:
 
   def term(acts, target):
     del target
-    likeness = _likeness(reading.layer(acts, layer))
+    likeness = _likeness(reading.seen(acts, layer))
     others = jax.lax.axis_size(REPLICATE) - 1
     return 1 - likeness / others if others else jnp.nan * likeness
 

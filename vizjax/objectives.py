@@ -7,11 +7,12 @@ from `target`. A regularizer is a term with a negative weight:
   neuron(layer) - 0.1 * total_variation()
 
 Terms of a unit, channel, layer, mask or direction are multiplied by
-target['sign'] where there is one, -1 for an image that minimizes them.
+target['sign'] where there is one, -1 for an image that minimizes them. A term
+that does not read target['sign'] cannot be minimized.
 
-`build/reach.py` lists what each term here reads: a channel, a position, the
-image. A new term has to be named there, too: a term in none of its sets has one
-unit a layer.
+What a term reads, `build/reach.py` finds out from the term itself: a term that
+reads the unit's position alone is made on its receptive field, and one that
+reads the unit's channel has a run for each channel of a layer.
 """
 
 import functools
@@ -36,8 +37,13 @@ def neuron(layer: str, read: str | None = None) -> core.Term:
   """
 
   def term(acts, target):
-    act = _read(acts, layer, read)
-    return _turned(reading.unit(act, target['unit'], layer), target)
+    unit = target['unit']
+    act = reading.unit(reading.layer(acts, layer), unit, layer)
+    if read not in (None, layer):
+      # Sliced before they are joined: a sum of maps would be read as a whole.
+      value = reading.unit(reading.layer(acts, read), unit, read)
+      act = _with_derivative_of(act, value)
+    return _turned(act, target)
 
   return term
 
@@ -304,9 +310,14 @@ def _turned(value: Float[Array, ''], target: core.Target) -> Float[Array, '']:
 def _read(acts: core.Acts, name: str, read: str | None) -> Array:
   """The values of one layer with the derivatives of another."""
   act = reading.layer(acts, name)
-  if read is None or read == name:
+  if read in (None, name):
     return act
-  return act + jax.lax.stop_gradient(reading.layer(acts, read) - act)
+  return _with_derivative_of(act, reading.layer(acts, read))
+
+
+def _with_derivative_of(act: Array, value: Array) -> Array:
+  """Returns the value, with the derivative of `act`."""
+  return act + jax.lax.stop_gradient(value - act)
 
 
 def _data(target: core.Target, name: str, shape: tuple[int, ...]) -> Array:

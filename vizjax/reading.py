@@ -23,14 +23,22 @@ def layer(acts: core.Acts, name: str) -> Array:
     UserError: there is none of that name.
   """
   shadowed = core.SHADOWED + name
-  name = shadowed if shadowed in acts else name
-  if name not in acts:
-    layers = [key for key in acts if key not in core.RESERVED]
-    known = ', '.join(layers).replace(core.SHADOWED, '')
-    raise UserError(
-      f'the objective reads layer {name!r}, expected one of: {known}'
-    )
-  return acts[name]
+  # A plain dictionary serves as well, and explains what it lacks, too.
+  return core.Activations(acts)[shadowed if shadowed in acts else name]
+
+
+def seen(acts: core.Acts, name: str) -> Array:
+  """Returns a layer as far as it is computed, [h, w, c] or [c].
+
+  For terms that compare images as a whole: where a unit is made on its
+  receptive field, such a term compares what lies in it. A term that reads the
+  layer by `layer`, or by acts[name], keeps the unit on the whole image.
+
+  Raises:
+    UserError: there is none of that name.
+  """
+  as_seen = core.SEEN + name
+  return acts[as_seen] if as_seen in acts else layer(acts, name)
 
 
 def unit(act: Array, unit: core.Unit, name: str) -> Float[Array, '']:

@@ -32,6 +32,10 @@ _EVENLY = (0.7548776662466927, 0.5698402909980532)
 
 GREY = 127.5  # the middle of 0-255: lucid pads with 0.5 of 1
 
+# The attribute of a transform that shows an image tile by tile: (h, w) -> the
+# transform into tiles of that size that lie still, for what is measured.
+STILL = 'still'
+
 
 def jitter(d: int) -> core.Transform:
   """A random crop, d smaller: [h, w] -> [h - d, w - d] (lucid)."""
@@ -221,7 +225,7 @@ def tiles(h: int, w: int, moving: bool = True) -> core.Transform:
     tiled = jax.vmap(lambda view: one(draw.step, view))(views)
     return tiled.reshape(-1, h, w, c)
 
-  return Partial(transform)
+  return _with_still_tiles(Partial(transform))
 
 
 def seamless(model: core.Model, layer: str, h: int, w: int) -> core.Transform:
@@ -288,7 +292,14 @@ def seamless(model: core.Model, layer: str, h: int, w: int) -> core.Transform:
     tiled = jax.vmap(lambda view: one(mean, draw.step, view))(views)
     return tiled.reshape(-1, *tiled.shape[-3:])
 
-  return Partial(transform, core.grey_levels(model.range, model.mean))
+  mean = core.grey_levels(model.range, model.mean)
+  return _with_still_tiles(Partial(transform, mean))
+
+
+def _with_still_tiles(transform: Partial) -> Partial:
+  """Returns a transform into tiles with its unmoving form beside it."""
+  setattr(transform, STILL, lambda h, w: tiles(h, w, moving=False))
+  return transform
 
 
 def starts(total: int, size: int) -> list[int]:

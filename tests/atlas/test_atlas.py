@@ -11,6 +11,7 @@ import pytest
 import toy_config
 import toysites
 
+from vizjax import build
 from vizjax.atlas import layers
 from vizjax.atlas import site
 from vizjax.errors import UserError
@@ -26,7 +27,7 @@ def workdir(tmp_path_factory):
   path = tmp_path_factory.mktemp('atlas') / 'some <sweep>'
   config = toy_config.get_config()
   config.layer = 'conv2'
-  sweep.execute(config, sweep.plan(config), str(path))
+  sweep.execute(sweep.plan(build.request(config)), str(path))
   site.write(str(path))
   return path
 
@@ -277,7 +278,7 @@ def test_a_sweep_cut_in_the_middle_of_a_chunk_shows_what_is_done(tmp_path):
       raise Enough
 
   with pytest.raises(Enough):
-    sweep.execute(config, sweep.plan(config), str(tmp_path / 'w'), stop)
+    sweep.execute(sweep.plan(build.request(config)), str(tmp_path / 'w'), stop)
   site.write(str(tmp_path / 'w'))
   done = store.read(store.open_(tmp_path / 'w' / 'conv2'), 'done').sum()
   assert 0 < done < 5
@@ -410,7 +411,7 @@ def test_the_config_of_a_site_makes_its_images_again(workdir, tmp_path):
   config.layer = 'conv2'
   config.units = layer(workdir, 'conv2')['images'][3]['units']
   assert config.units == '3'
-  sweep.execute(config, sweep.plan(config), str(tmp_path / 'w'))
+  sweep.execute(sweep.plan(build.request(config)), str(tmp_path / 'w'))
   once, again = (
     store.read(store.open_(path / 'conv2'), 'image')
     for path in (workdir, tmp_path / 'w')

@@ -8,6 +8,9 @@ import numpy as np
 import odd_networks
 import pytest
 
+import toyplans
+
+from vizjax.build import program as program_
 from vizjax import core
 from vizjax.build import assemble
 from vizjax.errors import UserError
@@ -30,9 +33,9 @@ def planned(c, layer=None):
   """The network, the table of runs, and a program for each geometry."""
   net = assemble.model(c)
   layer = layer or assemble.layers(c, net)[0]
-  table = assemble.runs(c, net, layer)
+  table = toyplans.runs(c, net, layer)
   programs = {
-    bool(boxed): assemble.program(c, net, layer, boxed=bool(boxed))
+    bool(boxed): toyplans.program(c, net, layer, boxed=bool(boxed))
     for boxed in np.unique(table.boxed)
   }
   return net, table, programs
@@ -261,8 +264,8 @@ def test_a_trimmed_view_is_of_the_size_of_the_image(shape):
 def test_the_part_that_a_unit_sees_is_on_its_canvas():
   c = config(units='0@2x3,0@0x5', transforms='jitter(2)')
   net, table, programs = planned(c)
-  frames = {boxed: program.geometry for boxed, program in programs.items()}
-  seen = assemble.seen(c, net, table, frames)
+  _, read = toyplans.read(c, net, 'conv2')
+  seen = program_.seen(read, table, programs)
   # Boxed: the middle 8 of 10. Whole: rows -3 to 4 and columns 7 to 14 of the
   # view, which begins one pixel into the canvas of 14.
   assert seen.tolist() == [[1, 1, 8, 8], [0, 8, 6, 6]]
@@ -274,7 +277,7 @@ def test_the_part_that_a_unit_sees_is_on_its_canvas():
 def test_only_the_layers_that_are_needed_are_kept():
   c = config(layer='conv1', box=False)
   net = assemble.model(c)
-  recipe = assemble.program(c, net, 'conv1', boxed=False).recipe
+  recipe = toyplans.program(c, net, 'conv1', boxed=False).recipe
   assert set(recipe.model.params) == {'conv1'}
   # and the rectifier, under whose name Caffe's programs may read it
   assert set(odd_networks.maps(recipe.model)) == {'conv1', 'relu1'}
@@ -285,7 +288,7 @@ def test_layers_that_any_formula_mentions_are_kept():
     layer='conv1', box=False, trace="deep = layer('relu2')", objective='l2()'
   )
   net = assemble.model(c)
-  model = assemble.program(c, net, 'conv1', boxed=False).recipe.model
+  model = toyplans.program(c, net, 'conv1', boxed=False).recipe.model
   names = {'conv1', 'relu1', 'pool1', 'conv2', 'relu2'}
   assert set(odd_networks.maps(model)) == names
 
@@ -294,7 +297,7 @@ def test_a_knob_can_name_a_layer_that_is_kept():
   c = config(layer='conv1', box=False, objective='layer(deep)')
   c.deep = 'conv2'
   net = assemble.model(c)
-  model = assemble.program(c, net, 'conv1', boxed=False).recipe.model
+  model = toyplans.program(c, net, 'conv1', boxed=False).recipe.model
   assert 'conv2' in set(odd_networks.maps(model))
 
 
@@ -489,7 +492,7 @@ def test_names_of_another_layer_are_told():
   c = config(units='tench')
   net = dataclasses.replace(assemble.model(c), labels=('tench', 'zebra'))
   with pytest.raises(UserError, match="'conv2' has 6 units, so the 2 names"):
-    assemble.runs(c, net, 'conv2')
+    toyplans.runs(c, net, 'conv2')
 
 
 def test_a_fully_connected_layer_has_one_position():

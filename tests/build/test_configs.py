@@ -6,6 +6,7 @@ import pathlib
 import numpy as np
 import pytest
 
+from vizjax import build
 from vizjax import scales
 from vizjax.errors import UserError
 from vizjax.photographs import images
@@ -105,7 +106,7 @@ def test_every_config_runs(name, argument, tmp_path):
       config.encoder, config.code_layer = 'toynets.net()', 'fc3'
       config.photograph = str(tmp_path / 'pepper.png')
       images.write(config.photograph, np.full((20, 30, 3), 200.0))
-  sweep.execute(config, sweep.plan(config), str(tmp_path / 'w'))
+  sweep.execute(sweep.plan(build.request(config)), str(tmp_path / 'w'))
   kept = store.open_(tmp_path / 'w' / 'conv2')
   for field in ('image', 'score', 'activation'):
     values = store.read(kept, field)
@@ -199,7 +200,7 @@ def test_set_three_reproduces_what_needs_no_weights(tmp_path):
     config.mean = str(mean)
     config.steps = 2
     config.rate = 0.0
-  sweep.execute(config, sweep.plan(config), str(tmp_path / 'w'))
+  sweep.execute(sweep.plan(build.request(config)), str(tmp_path / 'w'))
   kept = store.open_(tmp_path / 'w' / 'conv2')
   norm = store.read(kept, 'trace/norm')[0]
   std = store.read(kept, 'trace/std')[0]

@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 
 import conftest
+import toyplans
+
+from vizjax import build
 from vizjax import core
 from vizjax import models
 from vizjax import transforms
@@ -172,9 +175,9 @@ def test_a_size_without_units_is_refused_before_anything_is_made():
   config.model, config.layer, config.shape = 'toynets.net()', 'conv2', '1x5'
   match = "sees 1 x 5 pixels, too few for layer 'pool1'.*--config.shape=HxW"
   with pytest.raises(UserError, match=match):
-    sweep.plan(config)
+    sweep.plan(build.request(config))
   # A network that is not ours.
   apply = lambda params, image: {'conv': jnp.zeros((0, 3, 4))}
   net = core.Model((), jnp.zeros(3), apply, (1, 5, 3))
   with pytest.raises(UserError, match="'conv' has no unit.* sees 1 x 5 pix"):
-    assemble.runs(config, net, 'conv')
+    toyplans.runs(config, net, 'conv')

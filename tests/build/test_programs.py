@@ -16,6 +16,9 @@ import pytest
 from oracles import network
 from oracles import programs as twin
 from test_configs import load
+import toyplans
+
+from vizjax import build
 from vizjax import core
 from vizjax import objectives
 from vizjax import projections
@@ -109,8 +112,8 @@ def run(config, *others):
   for one in (config, *others):
     model = assemble.model(one)
     (layer,) = assemble.layers(one, model)
-    table = assemble.runs(one, model, layer)
-    program = assemble.program(one, model, layer, boxed=False)
+    table = toyplans.runs(one, model, layer)
+    program = toyplans.program(one, model, layer, boxed=False)
     found.append((program, program.target(table, np.arange(len(table.y)))))
   recipe = found[0][0].recipe
   target = jax.tree.map(lambda *t: np.concatenate(t), *[t for _, t in found])
@@ -441,7 +444,7 @@ def test_the_store_holds_the_record(x64, tmp_path):
   config = toolbox('3', model='test_programs.mortal_net()', **MORTAL)
   with config.unlocked():
     config.keep = 'best, last, majority'
-  sweep.execute(config, sweep.plan(config), str(tmp_path / 'w'))
+  sweep.execute(sweep.plan(build.request(config)), str(tmp_path / 'w'))
   kept = store.open_(tmp_path / 'w' / 'fc4')
   for row, expected in enumerate(mortal_runs()[:2]):
     steps = len(expected['obj'])
@@ -748,7 +751,7 @@ def test_the_random_numbers_of_cnnpref():
 )
 def test_bad_knobs_of_the_toolbox(x64, number, field, value, message):
   with pytest.raises(UserError, match=message) as found:
-    sweep.plan(toolbox(number, **{field: value}))
+    sweep.plan(build.request(toolbox(number, **{field: value})))
   assert '\n' not in str(found.value)
 
 
@@ -762,12 +765,12 @@ def test_bad_knobs_of_the_toolbox(x64, number, field, value, message):
 )
 def test_bad_percentiles_of_cnnpref(x64, field, value, message):
   with pytest.raises(UserError, match=message):
-    sweep.plan(cnnpref(**{'e_every': 1, field: value}))
+    sweep.plan(build.request(cnnpref(**{'e_every': 1, field: value})))
 
 
 def test_a_momentum_is_missing(x64):
   with pytest.raises(UserError, match='config.procedure.*momentum') as found:
-    sweep.plan(cnnpref(procedure='prefer_img_gd(1.)'))
+    sweep.plan(build.request(cnnpref(procedure='prefer_img_gd(1.)')))
   assert '\n' not in str(found.value)
 
 
@@ -781,5 +784,5 @@ def test_a_mask_of_another_shape(x64, tmp_path):
     units=None,
   )
   with pytest.raises(UserError, match=r'config.mask.*\(4, 4, 6\)') as found:
-    sweep.plan(config)
+    sweep.plan(build.request(config))
   assert '\n' not in str(found.value)

@@ -10,6 +10,7 @@ import pytest
 import test_configs
 import test_export
 
+from vizjax import build
 from vizjax.errors import UserError
 from vizjax.export import toolbox
 from vizjax.sweeps import sweep
@@ -31,7 +32,7 @@ def yosinski(tmp_path_factory):
     config.replicates = 2
     config.steps = 7
     config.batch = 4
-  sweep.execute(config, sweep.plan(config), str(path))
+  sweep.execute(sweep.plan(build.request(config)), str(path))
   return path
 
 

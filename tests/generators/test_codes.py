@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 import toynets
 
+import toyplans
+
+from vizjax import build
 from vizjax import core
 from vizjax import parameterizations
 from vizjax.build import assemble
@@ -52,14 +55,14 @@ def config(**knobs):
 
 def made(path, **knobs):
   c = config(**knobs)
-  sweep.execute(c, sweep.plan(c), str(path))
+  sweep.execute(sweep.plan(build.request(c)), str(path))
   kept = store.open_(path / 'conv2')
   return {name: store.read(kept, name) for name in kept.arrays}
 
 
 def refused(message, error=ValueError, **knobs):
   with pytest.raises(error, match=message):
-    sweep.plan(config(**knobs))
+    sweep.plan(build.request(config(**knobs)))
 
 
 # Starts.
@@ -133,11 +136,11 @@ def test_a_photograph_that_cannot_be_read_is_refused(tmp_path):
     c = config(**given)
     c.photograph = str(tmp_path / name)
     with pytest.raises(error, match=message):
-      sweep.plan(c)
+      sweep.plan(build.request(c))
   c = config(**given)
   c.photograph = None
   with pytest.raises(UserError, match='--config.photograph=FILE'):
-    sweep.plan(c)
+    sweep.plan(build.request(c))
 
 
 # Bounds.
@@ -171,7 +174,7 @@ def test_bounds_of_the_wrong_length_are_refused(tmp_path):
   c = config(projections='clip_box(0., bound(bounds, prior))')
   c.bounds = str(path)
   with pytest.raises(UserError, match='are 4 numbers, .* generator has 5'):
-    sweep.plan(c)
+    sweep.plan(build.request(c))
 
 
 def test_published_bounds_are_looked_for_in_the_zoo(tmp_path, monkeypatch):
@@ -224,7 +227,7 @@ def test_a_start_is_of_the_key_unless_it_is_given(tmp_path):
 def test_the_middle_of_the_picture_is_the_image():
   net, prior = toynets.net(), toynets.prior()
   c = config()
-  recipe = assemble.program(c, net, 'conv2', boxed=False).recipe
+  recipe = toyplans.program(c, net, 'conv2', boxed=False).recipe
   code = np.random.RandomState(3).normal(0, 1, 5).astype(np.float32)
   image = recipe.parameterization.render(jnp.asarray(code))
   picture = prior(jnp.asarray(code)[None, None])['deconv0']
@@ -236,7 +239,7 @@ def test_pictures_of_any_range_become_images():
   net, prior = toynets.net(), toynets.prior()
   text = 'generator(prior, model, scale=127.5, offset=127.5, bgr=True)'
   c = config(parameterization=text)
-  recipe = assemble.program(c, net, 'conv2', boxed=False).recipe
+  recipe = toyplans.program(c, net, 'conv2', boxed=False).recipe
   code = jnp.ones(5)
   image = recipe.parameterization.render(code)
   picture = prior(code[None, None])['deconv0'][2:14, 2:14, ::-1]
@@ -295,10 +298,10 @@ def test_other_bounds_are_another_run(tmp_path):
     with c.unlocked():
       c.update(knobs)
     if same:
-      sweep.execute(c, sweep.plan(c), str(tmp_path / 'w'))
+      sweep.execute(sweep.plan(build.request(c)), str(tmp_path / 'w'))
       continue
     with pytest.raises(UserError, match='the weights or arrays'):
-      sweep.execute(c, sweep.plan(c), str(tmp_path / 'w'))
+      sweep.execute(sweep.plan(build.request(c)), str(tmp_path / 'w'))
 
 
 def test_a_code_is_read_from_a_file(tmp_path):

@@ -56,7 +56,7 @@ def config(model, **fields):
 
 def made(config, workdir):
   """The workdir of a configuration, its images and its activations."""
-  sweep.execute(config, sweep.plan(config), str(workdir))
+  sweep.execute(sweep.plan(build.request(config)), str(workdir))
   kept = store.open_(store.directory(str(workdir), 'conv2'))
   return store.read(kept, 'image'), store.read(kept, 'activation')
 

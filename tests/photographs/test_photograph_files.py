@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from test_configs import load
+from vizjax import build
 from vizjax.errors import UserError
 from vizjax.photographs import files
 from vizjax.photographs import images
@@ -65,8 +66,8 @@ def test_the_last_photograph_is_missed_before_anything_is_made(tmp_path):
   c = load('inversion')
   c.model, c.layer, c.steps = 'toynets.net()', 'conv2', 1
   c.photograph = str(path)
-  (plan,) = sweep.plan(c)
+  (plan,) = sweep.plan(build.request(c)).layers
   assert plan.labels == ('a,b',)
   c.photograph = f'{path},{tmp_path / "gone.png"}'
   with pytest.raises(FileNotFoundError, match='gone.png'):
-    sweep.plan(c)
+    sweep.plan(build.request(c))

@@ -10,11 +10,12 @@ from oracles import cnn_vis as twin
 from oracles import network
 from test_configs import load
 from test_programs import net as small_net
+import toyplans
+
 from vizjax import core
 from vizjax import scales as scales_
 from vizjax import transforms
 from vizjax.build import assemble
-from vizjax.build import stages
 from vizjax.photographs import images
 from vizjax.programs import cnn_vis
 from vizjax.programs import cnn_vis_images
@@ -68,11 +69,10 @@ def options(c, target_layer='conv2', **more):
 def made(c, tmp_path, report=lambda steps: None):
   """What a batch of the first run gives, in float64."""
   net = assemble.model(c)
-  scales = stages.scales(c, net)
   (layer,) = assemble.layers(c, net)
-  last = stages.last(c, scales)
-  table = assemble.runs(last, net, layer, len(scales.photographs))
-  found = stages.of(c, net, layer, {}, scales, boxed=False, runs=2)
+  table = toyplans.runs(c, net, layer)
+  found = toyplans.stages(c, net, layer)
+  scales = found.scales
   mesh = parallel.local_mesh()
 
   @functools.cache
@@ -233,9 +233,7 @@ def test_the_p_norm_below_one_has_no_slope_at_zero(x64):
 def test_the_optimizer_has_the_printed_steps(x64):
   c = config(rate=1.0, decay_rate=0.25)
   net = assemble.model(c)
-  found = stages.of(
-    c, net, 'conv2', {}, stages.scales(c, net), boxed=False, runs=2
-  )
+  found = toyplans.stages(c, net, 'conv2')
   optimizer = found.programs[0].recipe.optimizer
   state, steps = optimizer.init(jnp.zeros(())), []
   for gradient in (3.0, -1.0, 0.5):

@@ -10,9 +10,11 @@ from oracles import deepdream as twin
 from oracles import network
 from test_cnn_vis import made
 from test_configs import load
+import toyplans
+
+from vizjax import build
 from vizjax.build import assemble
 from vizjax.build import runs
-from vizjax.build import stages
 from vizjax.errors import UserError
 from vizjax.photographs import images
 from vizjax.programs import deepdream
@@ -78,7 +80,7 @@ def pair(layer='conv2'):
 def shifts(c):
   """Right and down, of every step: what the keys of the run give."""
   net, d = assemble.model(c), c.jitter
-  table = assemble.runs(stages.last(c, stages.scales(c, net)), net, 'conv2')
+  table = toyplans.runs(c, net, 'conv2')
   (run,) = runs.keys(table, np.array([0]))
   found = []
   for octave in range(NUMBER):
@@ -144,7 +146,7 @@ def test_a_film_is_the_twins(photographs, tmp_path, x64):
 
 def execute(workdir, **knobs):
   c = config(model='toynets.net()', jitter=7, **knobs)
-  sweep.execute(c, sweep.plan(c), str(workdir))
+  sweep.execute(sweep.plan(build.request(c)), str(workdir))
   kept = store.open_(workdir / 'conv2')
   return {name: store.read(kept, name) for name in kept.arrays}
 

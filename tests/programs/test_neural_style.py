@@ -9,7 +9,6 @@ import test_deepdream
 from test_configs import load
 from vizjax import build
 from vizjax import optimizers
-from vizjax.build import stages
 from vizjax.errors import UserError
 from vizjax.photographs import images
 from vizjax.programs import neural_style
@@ -48,7 +47,7 @@ def config(paths, **knobs):
 
 def made(c, tmp_path, name='w'):
   workdir = str(tmp_path / name)
-  sweep.execute(c, sweep.plan(c), workdir)
+  sweep.execute(sweep.plan(build.request(c)), workdir)
   kept = store.open_(store.directory(workdir, c.layer))
   return {name: store.read(kept, name) for name in kept.arrays}
 
@@ -174,7 +173,7 @@ def test_all_pairs_in_one_run_are_the_single_runs(paths, tmp_path):
   )
   together = made(c, tmp_path)
   assert together['image'].shape == (6, 14, 20, 3)
-  (plan,) = sweep.plan(c)
+  (plan,) = sweep.plan(build.request(c)).layers
   assert plan.labels == (
     'a + b', 'a + c', 'b + b', 'b + c', 'c + b', 'c + c',
   )  # fmt: skip
@@ -229,7 +228,7 @@ def test_means_in_the_place_of_maxima(paths):
 def test_what_cannot_be_is_refused(knobs, match, paths):
   c = config(paths, **knobs)
   with pytest.raises((ValueError, OSError), match=match):
-    sweep.plan(c)
+    sweep.plan(build.request(c))
 
 
 def test_the_photographs_are_part_of_the_results(paths, tmp_path):
@@ -239,7 +238,7 @@ def test_the_photographs_are_part_of_the_results(paths, tmp_path):
   images.write(paths['c'], np.zeros((50, 40, 3)))
   with pytest.raises(UserError, match='made with another config'):
     made(c, tmp_path)
-  assert stages.scales(c, build.model(c)).sizes == ((17, 24),)
+  assert build.request(c).scales.sizes == ((17, 24),)
 
 
 @pytest.mark.slow

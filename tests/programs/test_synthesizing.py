@@ -19,6 +19,8 @@ from test_configs import load
 from test_programs import close
 from test_programs import run
 
+import toyplans
+
 from vizjax import core
 from vizjax.build import assemble
 from vizjax.models.interpreter import layers
@@ -174,7 +176,7 @@ def test_act_max_is_the_twin(case, generator, bounds):
 def test_an_image_is_the_middle_of_the_picture_and_the_mean():
   with jax.enable_x64(True):
     config = configured('nguyen2016', 'activate_output', VECTOR, bounds='inf')
-    recipe = assemble.program(
+    recipe = toyplans.program(
       config, assemble.model(config), 'fc4', boxed=False
     ).recipe
     code = np.random.RandomState(1).normal(0, 1, 12)

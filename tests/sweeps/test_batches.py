@@ -52,7 +52,7 @@ def everything(workdir):
 
 
 def execute(c, workdir, report=lambda progress: None):
-  sweep.execute(c, sweep.plan(c), str(workdir), report)
+  sweep.execute(sweep.plan(build.request(c)), str(workdir), report)
   return everything(workdir)
 
 
@@ -109,8 +109,7 @@ def test_a_call_of_several_steps_ends_on_its_steps_when_resumed(
   monkeypatch.setattr(parallel, 'steps_per_call', lambda *every: 25)
   made, watched = [], []
   sweep.execute(
-    c,
-    sweep.plan(c),
+    sweep.plan(build.request(c)),
     str(tmp_path / 'w'),
     lambda progress: made.append(progress.steps),
     watch=lambda p, status: watched.append(status.step),

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import test_sweep
 
+from vizjax import build
 from vizjax.sweeps import batches
 from vizjax.sweeps import capacity
 from vizjax.sweeps import parallel
@@ -20,11 +21,12 @@ MESH_SIZE = 2  # of conftest
 def work(c, monkeypatch, free):
   """What is prepared for all runs of the toy network, by the free bytes."""
   monkeypatch.setattr(capacity, 'available', lambda: free)
-  (p,) = sweep.plan(c)
+  plan = sweep.plan(build.request(c))
+  (p,) = plan.layers
   mesh = parallel.local_mesh()
   (each,) = p.stages.values()
   rows = np.arange(len(p.runs.channel))
-  return capacity.prepared(c, p.runs, each, rows, mesh)
+  return capacity.prepared(plan.request, p.runs, each, rows, mesh)
 
 
 @pytest.mark.parametrize(
@@ -39,12 +41,13 @@ def work(c, monkeypatch, free):
   ],
 )
 def test_a_device_works_on_what_suits_it(batch, count, most):
-  assert capacity.most(test_sweep.config(batch=batch), count) == most
+  request = build.request(test_sweep.config(batch=batch))
+  assert capacity.most(request, count) == most
 
 
 def test_large_images_may_be_made_one_by_one():
-  c = test_sweep.config(batch=1, scales='anything')
-  assert capacity.most(c, 9) == 1
+  c = test_sweep.config(batch=1, scales="grown(model, '12x12', '14x14', 2)")
+  assert capacity.most(build.request(c), 9) == 1
 
 
 @pytest.mark.slow
@@ -167,7 +170,7 @@ def test_the_next_batch_is_chosen_when_the_device_is_free(
 ):
   """The next layer is compiled while this layer's arrays take memory."""
   c = test_sweep.few(units='0:4', batch=4)
-  (p,) = sweep.plan(c)
+  (p,) = sweep.plan(build.request(c)).layers
   (each,) = p.stages.values()
   mesh, main = parallel.local_mesh(), threading.current_thread()
   whole = capacity.prepared(c, p.runs, each, np.arange(4), mesh)

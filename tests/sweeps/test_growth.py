@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import test_sweep
 
+from vizjax import build
 from vizjax import listing
 from vizjax.build import runs as runs_
 from vizjax.errors import UserError
@@ -146,7 +147,7 @@ def test_anything_else_is_refused_with_what_to_type(tmp_path, changes, words):
     execute(few(units='0:4', **changes), tmp_path)
   c = few(units='0:4', **changes)
   with pytest.raises(UserError, match=words):
-    sweep.check(c, sweep.plan(c), str(tmp_path))
+    sweep.check(sweep.plan(build.request(c)), str(tmp_path))
   assert (tmp_path / 'config.json').read_bytes() == before
   assert store.open_(tmp_path / 'conv1').count == 1
 
@@ -193,7 +194,7 @@ def test_a_workdir_of_an_older_version_goes_on_but_does_not_grow(tmp_path):
   before = execute(c, tmp_path)
   found = read(tmp_path)
   assert found.pop('asked') and found['fingerprint'].startswith(store.WHOLE)
-  found['fingerprint'] = sweep._fingerprint(c, sweep.plan(c))
+  found['fingerprint'] = sweep._fingerprint(sweep.plan(build.request(c)))
   (tmp_path / 'config.json').write_text(json.dumps(found))
   test_sweep.assert_same(before, execute(c, tmp_path))
   with pytest.raises(UserError, match='units.*cannot grow.*older version'):
@@ -318,7 +319,7 @@ def test_a_command_that_is_killed_while_it_adds_is_mended_by_itself(
 ):
   first, more = few(units='3,1'), few(units='0:4', layer='conv1,relu1')
   before = execute(first, tmp_path / 'before')['conv1']
-  plans, opened = sweep.plan(more), []
+  plans, opened = sweep.plan(build.request(more)), []
   for after in itertools.count(0, step):
     workdir = tmp_path / str(after)
     shutil.copytree(tmp_path / 'before', workdir)

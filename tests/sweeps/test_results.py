@@ -73,7 +73,7 @@ def test_the_greatest_is_the_same_without_the_least(both, tmp_path):
 )  # fmt: skip
 def test_what_cannot_be_is_refused(changes, words):
   with pytest.raises(UserError, match=words):
-    sweep.plan(few(**changes))
+    sweep.plan(build.request(few(**changes)))
 
 
 def test_an_image_is_measured_again_under_transforms(tmp_path):
@@ -225,7 +225,7 @@ def test_a_unit_is_compared_with_itself_alone(diverse, tmp_path):
 
 def test_a_chunk_holds_whole_units():
   for batch, chunk in ((1, 3), (4, 3), (6, 6), (64, 9), (None, 9)):
-    (p,) = sweep.plan(several(batch=batch))
+    (p,) = sweep.plan(build.request(several(batch=batch))).layers
     assert (p.chunk, p.group) == (chunk, 3)
 
 
@@ -239,13 +239,17 @@ def test_all_images_of_a_unit_are_made_again(tmp_path):
 
 def test_distance_leaves_the_box(tmp_path):
   c = several(objective='neuron(layer)', units='0@2x2', replicates=2)
-  assert sweep.plan(c)[0].runs.boxed.all()
-  assert not sweep.plan(several(units='0@2x2'))[0].runs.boxed.any()
+  assert sweep.plan(build.request(c)).layers[0].runs.boxed.all()
+  assert (
+    not sweep.plan(build.request(several(units='0@2x2')))
+    .layers[0]
+    .runs.boxed.any()
+  )
 
 
 def test_a_store_of_an_older_version_is_finished(tmp_path):
   c = few(units='0:4', batch=2)
-  p = sweep.plan(c)[0]
+  p = sweep.plan(build.request(c)).layers[0]
   old = {
     name: field
     for name, field in p.array_specs.items()

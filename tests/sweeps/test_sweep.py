@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 import toynets
 
+import toyplans
+
+from vizjax import build
 from vizjax import core
 from vizjax.build import assemble
 from vizjax.build import geometry
@@ -59,7 +62,7 @@ def mixed(**changes):
 
 
 def execute(c, workdir, **more):
-  sweep.execute(c, sweep.plan(c), str(workdir), **more)
+  sweep.execute(sweep.plan(build.request(c)), str(workdir), **more)
   return everything(workdir)
 
 
@@ -101,7 +104,7 @@ def swept(workdir):
 def test_a_sweep_is_the_core_once_for_each_run(swept, row, boxed):
   c, net = mixed(), toynets.net()
   channel, y, x = map(int, swept['unit'][row])
-  program = assemble.program(c, net, 'conv2', boxed=boxed)
+  program = toyplans.program(c, net, 'conv2', boxed=boxed)
   at = (0, 0) if boxed else (y, x)
   target = {'unit': core.Unit(*(jnp.array(n) for n in (channel, *at)))}
   key = jax.random.fold_in(jax.random.key(0), zlib.crc32(b'conv2'))
@@ -415,7 +418,9 @@ def test_a_mask_weighs_a_layer(tmp_path):
 
 def test_more_units_are_inside_a_wider_image():
   units = ','.join(f'0@{y}x{y}' for y in range(8))
-  (plan,) = sweep.plan(config(model='odd_networks.wide()', units=units))
+  (plan,) = sweep.plan(
+    build.request(config(model='odd_networks.wide()', units=units))
+  ).layers
   boxed = plan.preset['size'][:, 0] == 10
   assert boxed.tolist() == [False, False, True, True, True, True, False, False]
   assert plan.preset['box'][2:6, 0].tolist() == [1, 3, 5, 7]
@@ -423,8 +428,8 @@ def test_more_units_are_inside_a_wider_image():
 
 def test_the_plan_is_told_in_words():
   c = config(layer='conv1,fc3', units='0:3', replicates=2, transforms='')
-  plans = sweep.plan(c)
-  text = description.plan(c, plans)
+  plans = sweep.plan(build.request(c))
+  text = description.plan(plans)
   for name in ('model', 'objective', 'optimizer', 'transforms', 'steps'):
     assert any(
       line.split(None, 1) == [name, str(c[name] or '-')]
@@ -450,12 +455,12 @@ def test_a_plan_writes_nothing_and_computes_nothing(tmp_path, monkeypatch):
     'vizjax.sweeps.parallel.runner', lambda *a, **k: pytest.fail('compiled')
   )
   c = config(units='0:2@2x3,4@0x5')
-  description.plan(c, sweep.plan(c))
+  description.plan(sweep.plan(build.request(c)))
   assert list(tmp_path.iterdir()) == []
 
 
 def test_a_plan_has_the_fields_that_a_run_gives(swept):
-  (plan,) = sweep.plan(mixed())
+  (plan,) = sweep.plan(build.request(mixed())).layers
   assert set(plan.array_specs) == set(swept) - {'done'}
   for name, (shape, dtype) in plan.array_specs.items():
     assert swept[name].shape == (8, *shape)
@@ -464,10 +469,14 @@ def test_a_plan_has_the_fields_that_a_run_gives(swept):
 
 def test_what_does_not_run_is_an_error_of_the_plan():
   with pytest.raises(UserError, match='conv9'):
-    sweep.plan(config(objective="layer('conv9')"))
+    sweep.plan(build.request(config(objective="layer('conv9')")))
   with pytest.raises(UserError, match='gaussian_blur works on pixels'):
     sweep.plan(
-      config(parameterization='fourier(model)', projections='gaussian_blur(1.)')
+      build.request(
+        config(
+          parameterization='fourier(model)', projections='gaussian_blur(1.)'
+        )
+      )
     )
 
 
@@ -482,7 +491,7 @@ def test_a_group_of_units_is_the_same_by_file_and_by_formula(tmp_path):
   mask[1, : h - 1, :2, channels - 1] = 2
   np.save(tmp_path / 'masks.npy', mask)
   c.mask = str(tmp_path / 'masks.npy')
-  sweep.execute(c, sweep.plan(c), str(tmp_path / 'file'))
+  sweep.execute(sweep.plan(build.request(c)), str(tmp_path / 'file'))
   kept = store.open_(tmp_path / 'file' / 'conv2')
   both = store.read(kept, 'trace/score')
   formulas = (
@@ -491,11 +500,11 @@ def test_a_group_of_units_is_the_same_by_file_and_by_formula(tmp_path):
   )
   for row, formula in enumerate(formulas):
     c.mask = formula
-    sweep.execute(c, sweep.plan(c), str(tmp_path / str(row)))
+    sweep.execute(sweep.plan(build.request(c)), str(tmp_path / str(row)))
     kept = store.open_(tmp_path / str(row) / 'conv2')
     assert store.read(kept, 'trace/score').shape == (1, 2)
-    program = assemble.program(c, net, 'conv2', boxed=False)
-    made = program.target(assemble.runs(c, net, 'conv2'), np.array([0]))
+    program = toyplans.program(c, net, 'conv2', boxed=False)
+    made = program.target(toyplans.runs(c, net, 'conv2'), np.array([0]))
     np.testing.assert_array_equal(made['mask'][0], mask[row].astype('f4'))
   assert both.shape == (2, 2) and np.isfinite(both).all()
 
@@ -503,41 +512,41 @@ def test_a_group_of_units_is_the_same_by_file_and_by_formula(tmp_path):
 def test_a_place_that_was_chosen_for_the_user_is_told():
   c = assemble.config()
   c.update(model='toynets.net()', layer='conv2,fc3', box=False, steps=1)
-  (note,) = description.notes(c, sweep.plan(c))
+  (note,) = description.notes(sweep.plan(build.request(c)))
   assert note.startswith('conv2: units at row 3, column 3, the centre')
   assert '--config.units=0@0x0' in note
   for told in ({'units': '1@2x2', 'layer': 'conv2'}, {'box': True}):
     other = c.copy_and_resolve_references()
     other.update(told)
-    assert description.notes(other, sweep.plan(other)) == []
+    assert description.notes(sweep.plan(build.request(other))) == []
   c.objective = 'channel(layer)'
-  assert description.notes(c, sweep.plan(c)) == []
+  assert description.notes(sweep.plan(build.request(c))) == []
 
 
 def test_weights_that_are_no_numbers_are_told_beforehand():
   c = few(model='toynets.broken()', layer='conv2')
   with pytest.warns(UserWarning, match='^conv2/bias: 1 of 6 weights are NaN'):
-    sweep.plan(c)
+    sweep.plan(build.request(c))
 
 
 def test_a_workdir_is_checked_without_writing(tmp_path):
   c = few()
-  plans = sweep.plan(c)
-  sweep.check(c, plans, str(tmp_path / 'new'))
+  plans = sweep.plan(build.request(c))
+  sweep.check(plans, str(tmp_path / 'new'))
   assert not list(tmp_path.iterdir())
   (tmp_path / 'other.txt').touch()
   with pytest.raises(UserError, match='holds other files.*workdir=ANOTHER'):
-    sweep.check(c, plans, str(tmp_path))
+    sweep.check(plans, str(tmp_path))
   with pytest.raises(NotADirectoryError):
-    sweep.check(c, plans, str(tmp_path / 'other.txt'))
+    sweep.check(plans, str(tmp_path / 'other.txt'))
 
 
 @pytest.mark.filterwarnings('ignore:.*weights are NaN or infinite')
 def test_no_other_seeds_are_advised_where_weights_are_no_numbers(tmp_path):
   c = few(model='toynets.broken()', layer='conv2', units='0:2')
-  workdir, plans = str(tmp_path), sweep.plan(c)
-  sweep.execute(c, plans, workdir)
-  assert description.outcome(c, plans, workdir)[2:] == [
+  workdir, plans = str(tmp_path), sweep.plan(build.request(c))
+  sweep.execute(plans, workdir)
+  assert description.outcome(plans, workdir)[2:] == [
     'the score is NaN or infinite: conv2 1 of 2',
     'other seeds cannot help where weights are NaN or infinite: type '
     '--config.model with a file of finite weights, and --workdir=ANOTHER',
@@ -547,9 +556,9 @@ def test_no_other_seeds_are_advised_where_weights_are_no_numbers(tmp_path):
 def test_the_outcome_says_where_it_is_what_is_next_and_what_failed(tmp_path):
   c = few(model='toynets.dull()', objective='neuron(rectifier)', units='0:3')
   workdir = str(tmp_path / 'a b')
-  plans = sweep.plan(c)
-  sweep.execute(c, plans, workdir)
-  assert description.outcome(c, plans, workdir) == [
+  plans = sweep.plan(build.request(c))
+  sweep.execute(plans, workdir)
+  assert description.outcome(plans, workdir) == [
     f'results: {workdir} (3 images)',
     f"next: python -m experiments.atlas --workdir='{workdir}'",
     'dead, the gradient was zero at every step: conv1 1 of 3',
@@ -559,11 +568,11 @@ def test_the_outcome_says_where_it_is_what_is_next_and_what_failed(tmp_path):
   kept = store.open_(store.directory(workdir, 'conv1'))
   store.write(kept, np.arange(1, 2), {'score': np.float32([np.nan])})
   store.write(kept, np.arange(2, 3), {'activation': np.float32([np.inf])})
-  found = description.outcome(c, plans, workdir)
+  found = description.outcome(plans, workdir)
   assert found[3] == 'the score is NaN or infinite: conv1 2 of 3'
   c = few(units='0:3')
-  sweep.execute(c, plans := sweep.plan(c), str(tmp_path / 'well'))
-  assert len(description.outcome(c, plans, str(tmp_path / 'well'))) == 2
+  sweep.execute(plans := sweep.plan(build.request(c)), str(tmp_path / 'well'))
+  assert len(description.outcome(plans, str(tmp_path / 'well'))) == 2
 
 
 def test_the_next_image_is_that_after_the_last_update(tmp_path):
@@ -595,7 +604,7 @@ def test_any_recipe_grows(tmp_path):
   assert (ends[:, 1] > ends[:, 0]).all()
   assert (ends[:, 3] > ends[:, 2]).all()
   with pytest.raises(UserError, match='config.shape is .20x20.*config.scales'):
-    sweep.plan(config(shape='20x20', scales=c.scales))
+    sweep.plan(build.request(config(shape='20x20', scales=c.scales)))
 
 
 def test_layers_called_as_what_a_term_reads_are_the_layers(tmp_path):
@@ -617,12 +626,14 @@ def test_a_term_of_the_users_does_not_read_such_a_layer():
   model = "odd_networks.named('image', 'a')"
   terms = {'objective': 'test_sweep.own(layer)', 'model': model}
   with pytest.raises(UserError, match=r"own\(\) cannot read layer 'image'"):
-    sweep.plan(few(**terms, layer='image'))
+    sweep.plan(build.request(few(**terms, layer='image')))
   with pytest.raises(UserError, match="cannot read layer 'image'.*neuron"):
     terms['objective'] = "test_sweep.own('image')"
-    sweep.plan(few(**terms, layer='a'))
+    sweep.plan(build.request(few(**terms, layer='a')))
   assert sweep.plan(
-    few(**terms | {'objective': 'test_sweep.own(layer)'}, layer='a')
+    build.request(
+      few(**terms | {'objective': 'test_sweep.own(layer)'}, layer='a')
+    )
   )
 
 
@@ -639,4 +650,4 @@ def vector(layer):
 def test_a_term_of_several_numbers_is_refused():
   c = config(objective='test_sweep.vector(layer)', activation='neuron(layer)')
   with pytest.raises(UserError, match=r'an array of \(6,\), expected one num'):
-    sweep.plan(c)
+    sweep.plan(build.request(c))

@@ -8,6 +8,7 @@ from PIL import Image
 import pytest
 
 from test_configs import load
+from vizjax import build
 from vizjax.errors import UserError
 from vizjax.programs import cnn_vis_images
 from vizjax.sweeps import sweep
@@ -29,9 +30,9 @@ def config(**knobs):
 
 
 def execute(c, workdir):
-  plans = sweep.plan(c)
-  watch = watching.watcher(c, plans, str(workdir))
-  sweep.execute(c, plans, str(workdir), watch=watch)
+  plans = sweep.plan(build.request(c))
+  watch = watching.watcher(plans, str(workdir))
+  sweep.execute(plans, str(workdir), watch=watch)
   kept = store.open_(workdir / 'conv2')
   return {name: store.read(kept, name) for name in kept.arrays}
 
@@ -97,9 +98,9 @@ def test_without_a_display_there_is_no_window(tmp_path, capsys, monkeypatch):
 def test_what_cannot_be_shown_is_refused(knobs, match):
   c = config(**knobs)
   with pytest.raises(UserError, match=match):
-    watching.watcher(c, sweep.plan(c), 'nowhere')
+    watching.watcher(sweep.plan(build.request(c)), 'nowhere')
 
 
 def test_nothing_is_shown_unless_it_is_asked_for():
   c = config(every=None)
-  assert watching.watcher(c, sweep.plan(c), 'nowhere') is None
+  assert watching.watcher(sweep.plan(build.request(c)), 'nowhere') is None

@@ -8,6 +8,7 @@ import bucket
 import pytest
 import test_sweep
 
+from vizjax import build
 from vizjax.errors import UserError
 from vizjax.workdir import folders as folders_
 from vizjax.workdir import store
@@ -97,8 +98,8 @@ def test_a_sweep_into_a_bucket_is_that_into_a_directory(tmp_path, monkeypatch):
     for name, value in served.environment.items():
       monkeypatch.setenv(name, value)
     workdir = 'gs://bucket/deep/run'
-    plans = test_sweep.sweep.plan(c)
-    test_sweep.sweep.execute(c, plans, workdir)
+    plans = test_sweep.sweep.plan(build.request(c))
+    test_sweep.sweep.execute(plans, workdir)
     assert store.read_config(workdir)['config']['units'] == '0:4'
     (path,) = store.layers(workdir).values()
     kept = store.open_(path)
@@ -106,11 +107,13 @@ def test_a_sweep_into_a_bucket_is_that_into_a_directory(tmp_path, monkeypatch):
     test_sweep.assert_same({'conv2': here}, {'conv2': there})
     with pytest.raises(UserError, match='steps: 4 there, 2 here'):
       other = test_sweep.config(units='0:4', batch=2, steps=2)
-      test_sweep.sweep.execute(other, test_sweep.sweep.plan(other), workdir)
+      test_sweep.sweep.execute(
+        test_sweep.sweep.plan(build.request(other)), workdir
+      )
 
     served.refuse = lambda method, key: 403 if method == 'POST' else None
     with pytest.raises(OSError, match='gs://bucket/other.*PERMISSION_DENIED'):
-      test_sweep.sweep.execute(c, plans, 'gs://bucket/other')
+      test_sweep.sweep.execute(plans, 'gs://bucket/other')
 
 
 def test_a_plain_name_is_its_folder():

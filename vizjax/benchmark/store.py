@@ -70,7 +70,7 @@ def through(count: int, workdir: str) -> measure.Table:
       megabytes = process.memory_info().rss / 1e6
       rows.append((marks.pop(0), round(took, 1), round(megabytes), '', ''))
 
-  sweep.execute(c, sweep.plan(c), workdir, report)
+  sweep.execute(sweep.plan(build.request(c)), workdir, report)
   files = [path for path in pathlib.Path(workdir).rglob('*') if path.is_file()]
   size = sum(os.path.getsize(path) for path in files)
   rows[-1] = (*rows[-1][:3], len(files), round(size / 1e6, 1))

@@ -14,9 +14,11 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from vizjax import build
 from vizjax import core
+from vizjax import listing
 from vizjax.benchmark import measure
-from vizjax.build import assemble
+from vizjax.build import program as program_
 from vizjax.errors import UserError
 from vizjax.sweeps import capacity
 
@@ -221,7 +223,7 @@ def program(
   transforms: str,
   objective: str,
   shape: str | None = None,
-) -> assemble.Program:
+) -> program_.Program:
   """Lucid's image and optimizer, as `experiments.run` would have them.
 
   Args:
@@ -231,14 +233,26 @@ def program(
     objective: a formula, as config.objective.
     shape: 'HxW' of the image; None for what a unit sees.
   """
-  config = assemble.config()
-  config.layer = layer
+  request = _request(net, layer, transforms, objective, shape)
+  read = program_.read(request, layer)
+  return program_.of(request, read, boxed=shape is None)
+
+
+def _request(
+  net: core.Model,
+  layer: str,
+  transforms: str,
+  objective: str,
+  shape: str | None = None,
+) -> build.Request:
+  config = build.config()
+  config.layer = listing.typed([layer])
   config.shape = shape
   config.parameterization = 'fourier(model)'
   config.transforms = transforms
   config.objective = objective
   config.optimizer = _OPTIMIZER
-  return assemble.program(config, net, layer, boxed=shape is None)
+  return build.request(config, net)
 
 
 def pixel_ascent(case: measure.Case) -> Callable[[], Any] | None:
@@ -267,7 +281,7 @@ def side_by_side(
     'vizjax by box, jitter alone: configs/demo.py': 'jitter(17)',
     "vizjax by box, lucid's five transforms": LUCID,
   }
-  batch = capacity.most(assemble.config(), count)
+  batch = capacity.most(_request(net, layer, '', 'neuron(layer)'), count)
   steps = {}
   for name, formula in formulas.items():
     made = program(net, layer, formula, 'neuron(layer)')

@@ -1,14 +1,16 @@
 """From a configuration to programs: what is made, of which units, and how.
 
   config = build.config()
-  net = build.model(config)
+  request = build.request(config)
 
-assemble    the knobs, the network, the layers, and the program of a layer
+assemble    a configuration becomes a request: the knobs, checked
 vocabulary  the knobs that are formulas, and the functions each may call;
             `vizjax.formula` parses them
+requests    what is wanted, as a value; also made in Python
+program     a request becomes the runs and the programs of a layer
 runs        the table of runs: a row for each unit, sign and replicate
-reach       how much a formula reads: a position, a channel, a whole map; hence
-            whether a unit is computed on its receptive field alone
+reach       what terms read: a position, a channel, a whole map; hence whether
+            a unit is computed on its receptive field alone
 geometry    sizes: the canvas, which is optimized, and the view of it that the
             network is shown
 inputs      arrays that differ from run to run: masks, starts, directions
@@ -20,10 +22,12 @@ from vizjax.build.assemble import check
 from vizjax.build.assemble import config
 from vizjax.build.assemble import layers
 from vizjax.build.assemble import model
-from vizjax.build.assemble import networks
 from vizjax.build.assemble import recipe
-from vizjax.build.assemble import seen
+from vizjax.build.assemble import request
+from vizjax.build.requests import Method
+from vizjax.build.requests import Request
 
 __all__ = [
-  'check', 'config', 'layers', 'model', 'networks', 'recipe', 'seen',
+  'Method', 'Request', 'check', 'config', 'layers', 'model', 'recipe',
+  'request',
 ]  # fmt: skip

@@ -1,49 +1,41 @@
-"""A configuration becomes a model, runs and programs.
+"""A configuration becomes a request: its knobs are checked, its formulas read.
 
   config = get_config()
-  net = build.model(config)
-  for layer in build.layers(config, net):
-    table = build.runs(config, net, layer)
-    program = build.program(config, net, layer, boxed=True)
+  request = build.request(config)
+  plan = sweep.plan(request)
 
-Everything that a configuration can get wrong is found here, before an image
-is computed. Errors are UserError, or OSError for files.
+What a configuration can get wrong is found here, or in `program`, before an
+image is computed. Errors are UserError, or OSError for files.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Mapping
 import dataclasses
+import functools
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax.numpy as jnp
 from ml_collections import config_dict
-import numpy as np
 import optax
 
 from vizjax import core
 from vizjax import errors
 from vizjax import listing
-from vizjax import models
-from vizjax import transforms
-from vizjax.build import geometry as geometry_
+from vizjax import scales as scales_
+from vizjax.build import geometry
 from vizjax.build import inputs
-from vizjax.build import reach
+from vizjax.build import program
+from vizjax.build import requests
 from vizjax.build import runs as runs_
 from vizjax.build import vocabulary
 from vizjax.errors import UserError
 from vizjax.models import means
-from vizjax.models import receptive_fields
+from vizjax.photographs import files
+from vizjax.photographs import images
 
-# Examples of further networks, for messages.
-_NETWORKS = {
-  'prior': "load('deepsim_fc6')",
-  'encoder': "load('bvlc_caffenet')",
-}
-
-_SIGNS = {'max': (1,), 'min': (-1,), 'both': (1, -1)}
 _VIEWS = {'mean': jnp.mean, 'sum': jnp.sum}
 _CHOICES = {
-  'sign': tuple(_SIGNS),
+  'sign': tuple(requests.SIGNS),
   'views': tuple(_VIEWS),
   'image_dtype': ('float32', 'float16', 'uint8'),
 }
@@ -121,30 +113,6 @@ def _neutral() -> config_dict.ConfigDict:
   return config()
 
 
-class Program(NamedTuple):
-  """What one compilation is made of.
-
-  Attributes:
-    recipe: how an image is made.
-    clean: the same without transforms, scoring config.activation.
-    robust: the same under the transforms of config.robust; None without them.
-    result: 'best', 'last', 'next', or a snapshot of the procedure.
-    keep: further snapshots.
-    group: images of a unit that are compared with each other; None for none.
-    geometry: the sizes of the image and of what the network sees.
-    target: (runs, rows, names not wanted) -> Target, stacked over rows.
-  """
-
-  recipe: core.Recipe
-  clean: core.Recipe
-  robust: core.Recipe | None
-  result: str
-  keep: tuple[str, ...]
-  group: int | None
-  geometry: geometry_.Geometry
-  target: Callable
-
-
 def check(config: config_dict.ConfigDict) -> None:
   """Refuses values that no network is needed to refuse.
 
@@ -220,23 +188,10 @@ def model(config: config_dict.ConfigDict) -> core.Model:
   return dataclasses.replace(net, mean=jnp.asarray(mean, net.mean.dtype))
 
 
-def networks(config: config_dict.ConfigDict) -> dict[str, core.Model]:
-  """The further networks that the formulas name, each loaded once."""
-  found = {}
-  for name in sorted(vocabulary.networks(config)):
-    if not config[name].strip():
-      raise UserError(
-        f'config.{name} is {config[name]!r}, but a formula names it: expected '
-        f'a network, as --config.{name}="{_NETWORKS[name]}"'
-      )
-    found[name] = vocabulary.network(config, name)
-  return found
-
-
 def layers(config: config_dict.ConfigDict, net: core.Model) -> tuple[str, ...]:
   """The layers that config.layer names, in the network's order."""
   known = [info.name for info in net.layers] or list(
-    geometry_.activation_shapes(net)
+    geometry.activation_shapes(net)
   )
   weighted = [info.name for info in net.layers if info.weighted] or known
   chosen, unknown = listing.matching(config.layer, known, weighted)
@@ -246,151 +201,90 @@ def layers(config: config_dict.ConfigDict, net: core.Model) -> tuple[str, ...]:
       f'layer {unknown!r} is not in the network. '
       f'Layers: {", ".join(known)}.{hint}'
     )
-  reach.check_layers(config, chosen, known)
   return tuple(name for name in known if name in chosen)
 
 
-def runs(
-  config: config_dict.ConfigDict,
-  net: core.Model,
-  layer: str,
-  photographs: int = 0,
-) -> runs_.Runs:
-  """The table of what is to be made of a layer.
+def request(
+  config: config_dict.ConfigDict, net: core.Model | None = None
+) -> requests.Request:
+  """Returns what a configuration asks for.
 
   Args:
     config: the configuration.
-    net: from `model`.
-    layer: one of `layers`.
-    photographs: to start from; several are a run each.
+    net: its network, from `model`, which is loaded unless given.
+
+  Raises:
+    UserError: a value of the configuration is wrong, or does not suit another.
+    OSError: a file of the configuration cannot be read.
   """
-  cut, geometry = reach.cut(config, net, layer, boxed=False)
-  act = geometry_.activation_shapes(cut, geometry.view)[layer].shape
-  if 0 in act:
-    h, w = geometry.view
-    raise UserError(
-      f'layer {layer!r} has no unit where the network sees {h} x {w} pixels: '
-      f'its shape is {act}; type a larger --config.shape=HxW'
-    )
-  count = reach.count(config, act, photographs)
-  labels = net.labels if len(net.labels) == count else ()
-  size = act[:-1] or (1, 1)
-  try:
-    units = runs_.units(config.units, layer, count, *size, labels)
-  except UserError as error:
-    parts = (config.units or '').split(',')
-    if labels or not net.labels or not any(map(runs_.named, parts)):
-      raise
-    raise UserError(
-      f'{error}; layer {layer!r} has {count} units, so the '
-      f'{len(net.labels)} names of classes are not theirs'
-    ) from None
-  boxable = (
-    config.box and vocabulary.shape(config) is None and net.mean.ndim == 1
+  check(config)
+  _check_procedure(config)
+  net = model(config) if net is None else net
+  networks = vocabulary.Networks(config)
+  scales = _scales(config, net)
+  known = {field.name for field in dataclasses.fields(requests.Request)}
+  own = {'model', 'method', 'layers', 'shape', 'scales', 'each', 'keep'}
+  same = {n: v for n, v in config.items() if n in known - own}
+  return requests.Request(
+    model=net,
+    method=_Method(config, networks),
+    layers=layers(config, net),
+    shape=vocabulary.shape(config),
+    scales=scales,
+    each=_names(config, scales),
+    keep=vocabulary.names(config.keep),
+    values=config.to_dict(),
+    networks=networks,
+    **same,
   )
-  receptive_field = (
-    reach.receptive_field(config, net, layer) if boxable else None
-  )
-  return runs_.of_units(
-    layer,
-    units,
-    config.replicates,
-    receptive_field,
-    geometry.view,
-    signs=_SIGNS[config.sign],
-    seed=config.seed,
-  )
-
-
-def seen(
-  config: config_dict.ConfigDict,
-  net: core.Model,
-  table: runs_.Runs,
-  geometries: dict[bool, geometry_.Geometry],
-) -> np.ndarray:
-  """[n, 4]: the part of its image that each unit sees: top, left, h, w."""
-  receptive_field_of = {
-    boxed: reach.receptive_field(
-      config, net if boxed else models.sized(net, *geometry.view), table.layer
-    )
-    for boxed, geometry in geometries.items()
-  }
-  boxes = []
-  for y, x, boxed in zip(table.y, table.x, table.boxed, strict=True):
-    geometry, receptive_field = (
-      geometries[bool(boxed)],
-      receptive_field_of[bool(boxed)],
-    )
-    box = receptive_fields.Box(0, 0, *geometry.canvas)
-    if receptive_field is not None:
-      box = receptive_fields.box(receptive_field, int(y), int(x))
-      box = box._replace(top=0, left=0) if boxed else box
-      box = geometry_.on_canvas(box, geometry)
-    boxes.append(box)
-  return np.array(boxes, np.int32)
 
 
 def recipe(
   config: config_dict.ConfigDict, net: core.Model, layer: str | None = None
 ) -> core.Recipe:
   """The recipe on the whole image: for use from Python, without a launcher."""
-  return program(config, net, layer or config.layer, boxed=False).recipe
+  wanted = request(config, net)
+  read = program.read(wanted, layer or config.layer)
+  return program.of(wanted, read, boxed=False).recipe
 
 
-def program(
-  config: config_dict.ConfigDict,
-  net: core.Model,
-  layer: str,
-  *,
-  boxed: bool,
-  others: Mapping[str, core.Model] | None = None,
-) -> Program:
-  """What is compiled for the runs of a layer that share a geometry.
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Method:
+  """(model, layer) -> Method, by the formulas of a configuration."""
 
-  Args:
-    config: the configuration.
-    net: from `model`.
-    layer: one of `layers`.
-    boxed: on the unit's receptive field, or on the whole image.
-    others: from `networks`, to be loaded once for many programs.
-  """
-  reach.check(config)
-  cut, geometry = reach.cut(config, net, layer, boxed)
-  canvas = (*geometry.canvas, cut.input_shape[2])
-  # To a formula, `model` is the network on an image of the size at hand.
-  model_here = dataclasses.replace(cut, input_shape=canvas)
-  others = networks(config) if others is None else others
-  knobs = vocabulary.knobs(config, model_here, layer, others)
-  procedure = _procedure(config, knobs)
-  recipe = core.Recipe(
-    model=cut,
-    parameterization=vocabulary.link(config, 'parameterization', knobs),
-    objective=vocabulary.link(config, 'objective', knobs),
-    optimizer=_optimizer(config, knobs),
-    transforms=geometry.transforms,
-    projections=vocabulary.links(config, 'projections', knobs),
-    trace=_as_they_are(vocabulary.trace(config, knobs, procedure.trace)),
-    views=_VIEWS[config.views],
-    tile_batch=config.tile_batch,
-    procedure=procedure,
-  )
-  clean, robust = _measured(config, recipe, geometry, knobs)
-  act = geometry_.activation_shapes(cut, geometry.view)[layer].shape
-  arrays = inputs.arrays(config, knobs, canvas, act, cut.mean.dtype)
-  return Program(
-    recipe=recipe,
-    clean=clean,
-    robust=robust,
-    result=config.result,
-    keep=_keep(config, procedure),
-    group=reach.group(config),
-    geometry=geometry,
-    target=_targets(config, arrays, boxed, cut.mean.dtype),
-  )
+  config: config_dict.ConfigDict
+  networks: vocabulary.Networks
+
+  def __call__(self, model: core.Model, layer: str) -> requests.Method:
+    config = self.config
+    knobs = vocabulary.knobs(config, model, layer, self.networks)
+    procedure = _procedure(config, knobs)
+    recipe = core.Recipe(
+      model=model,
+      parameterization=vocabulary.link(config, 'parameterization', knobs),
+      objective=vocabulary.link(config, 'objective', knobs),
+      optimizer=_optimizer(config, knobs),
+      transforms=vocabulary.links(config, 'transforms', knobs),
+      projections=vocabulary.links(config, 'projections', knobs),
+      trace=vocabulary.trace(config, knobs, procedure.trace),
+      views=_VIEWS[config.views],
+      procedure=procedure,
+    )
+    activation = None
+    if config.activation.strip():
+      activation = vocabulary.link(config, 'activation', knobs)
+    return requests.Method(
+      recipe,
+      activation,
+      vocabulary.measured(config, knobs),
+      vocabulary.links(config, 'robust', knobs),
+      functools.partial(inputs.arrays, config, knobs),
+      functools.partial(inputs.stacks, config),
+    )
 
 
 def _optimizer(
-  config: config_dict.ConfigDict, knobs: dict[str, Any]
+  config: config_dict.ConfigDict, knobs: Mapping[str, Any]
 ) -> optax.GradientTransformation:
   links = vocabulary.links(config, 'optimizer', knobs)
   if not links:
@@ -399,7 +293,7 @@ def _optimizer(
 
 
 def _procedure(
-  config: config_dict.ConfigDict, knobs: dict[str, Any]
+  config: config_dict.ConfigDict, knobs: Mapping[str, Any]
 ) -> core.Procedure:
   links = vocabulary.links(config, 'procedure', knobs)
   if len(links) > 1:
@@ -409,84 +303,51 @@ def _procedure(
   return links[0] if links else core.ASCENT
 
 
-def _keep(
-  config: config_dict.ConfigDict, procedure: core.Procedure
-) -> tuple[str, ...]:
-  """The snapshots of config.keep.
+def _check_procedure(config: config_dict.ConfigDict) -> None:
+  """Refuses a published program that only maximizes under another sign."""
+  if config.sign != 'max' and config.procedure.strip():
+    raise UserError(
+      f'config.sign is {config.sign!r}, but config.procedure, '
+      f'{config.procedure!r}, is a published program that only maximizes: '
+      'leave one of them out'
+    )
+
+
+def _scales(
+  config: config_dict.ConfigDict, net: core.Model
+) -> scales_.Scales | None:
+  """The sizes that images are made at, if config.scales names some.
 
   Raises:
-    UserError: config.keep or config.result names one that is not made.
+    UserError: config.shape is given besides, or a size is none.
+    OSError: a photograph cannot be read.
   """
-  made = ('best', 'last', *procedure.snapshots)
-  keep = vocabulary.names(config.keep)
-  for knob, named, known in (
-    ('result', {config.result}, (*made, 'next')),
-    ('keep', {*keep}, made),
-  ):
-    if not named <= {*known}:
-      raise UserError(
-        f'config.{knob} is {config[knob]!r}, expected one of {known}'
-      )
-  return keep
-
-
-def _targets(
-  config: config_dict.ConfigDict,
-  arrays: Callable[..., dict[str, Any]],
-  boxed: bool,
-  dtype: np.dtype,
-) -> Callable[..., core.Target]:
-  """Returns Program.target: the unit, the sign and the data of each row."""
-
-  def target(
-    table: runs_.Runs, rows: np.ndarray, given: Collection[str] = ()
-  ) -> core.Target:
-    y, x = table.y[rows], table.x[rows]
-    if boxed:  # the layer is cut down to the unit's own position
-      y, x = np.zeros_like(y), np.zeros_like(x)
-    unit = core.Unit(table.channel[rows], y, x)
-    stacked = {'unit': unit, **arrays(table, rows, given)}
-    if config.sign != 'max':
-      stacked['sign'] = table.sign[rows].astype(dtype)
-    return stacked
-
-  return target
-
-
-def _measured(
-  config: config_dict.ConfigDict,
-  recipe: core.Recipe,
-  geometry: geometry_.Geometry,
-  knobs: dict[str, Any],
-) -> tuple[core.Recipe, core.Recipe | None]:
-  """The recipes of a final image: without transforms, and under others."""
-  whole = transforms.crop(*geometry.view)
-  if vocabulary.tiled(config):
-    whole = transforms.tiles(*geometry.view, moving=False)
-  measured = 'activation' if config.activation.strip() else 'objective'
-  clean = dataclasses.replace(
-    recipe,
-    transforms=(whole,),
-    objective=_as_it_is(vocabulary.link(config, measured, knobs)),
-    trace=_as_they_are(vocabulary.measured(config, knobs)),
-    procedure=core.ASCENT,
+  if not config.scales.strip():
+    return None
+  if config.shape is not None:
+    raise UserError(
+      f'config.shape is {config.shape!r} and config.scales {config.scales!r}: '
+      'expected one of them; the sizes are those of config.scales'
+    )
+  knobs = {**vocabulary.knobs(config), 'model': net}
+  found = vocabulary.link(config, 'scales', knobs)
+  c = net.input_shape[2]
+  return found._replace(
+    photographs=tuple(
+      one._replace(image=images.channels(one.image, c))
+      for one in found.photographs
+    )
   )
-  links = vocabulary.links(config, 'robust', knobs)
-  if not links:
-    return clean, None
-  return clean, dataclasses.replace(clean, transforms=(*links, whole), trace=())
 
 
-def _as_it_is(term: core.Term) -> core.Term:
-  """The term that tells its value itself of an image that minimizes it."""
-
-  def without_sign(acts, target):
-    return term(acts, {n: v for n, v in target.items() if n != 'sign'})
-
-  return without_sign
-
-
-def _as_they_are(
-  terms: Iterable[tuple[str, core.Term]],
-) -> tuple[tuple[str, core.Term], ...]:
-  return tuple((name, _as_it_is(term)) for name, term in terms)
+def _names(
+  config: config_dict.ConfigDict, scales: scales_.Scales | None
+) -> tuple[str, ...]:
+  """The names of runs of which each has files of its own; () for units."""
+  each = vocabulary.each(config)
+  if each:
+    return tuple(' + '.join(map(files.stem, one.values())) for one in each)
+  photographs = () if scales is None else scales.photographs
+  if len(photographs) > 1:
+    return tuple(photograph.name for photograph in photographs)
+  return ()

@@ -22,6 +22,7 @@ class Geometry(NamedTuple):
   canvas: Size  # the image that is made and kept
   view: Size  # what the network sees
   transforms: tuple[core.Transform, ...]
+  clean: core.Transform  # the view of an image that nothing moves
 
 
 def activation_shapes(
@@ -60,7 +61,7 @@ def of_canvas(
   links: tuple[core.Transform, ...], canvas: Size, channels: int
 ) -> Geometry:
   """A canvas of the user's size; the network sees what is left of it."""
-  return Geometry(canvas, _after(links, canvas, channels), links)
+  return _geometry(canvas, _after(links, canvas, channels), links, links)
 
 
 def of_view(
@@ -85,13 +86,34 @@ def of_view(
       canvas = int(h), int(w)
   left = _after(links, canvas, channels)
   if left == view:
-    return Geometry(canvas, view, links)
+    return _geometry(canvas, view, links, links)
   if min(np.subtract(left, view)) < 0:
     raise UserError(
       f'the transforms leave {left[0]} x {left[1]} pixels, the network needs '
       f'{view[0]} x {view[1]}: set --config.shape=HxW, or leave out a crop'
     )
-  return Geometry(canvas, view, (*links, transforms.crop(*view)))
+  return _geometry(canvas, view, (*links, transforms.crop(*view)), links)
+
+
+def tiled(geometry_: Geometry) -> bool:
+  """Whether the network is shown an image tile by tile."""
+  return _still(geometry_.transforms) is not None
+
+
+def _geometry(
+  canvas: Size,
+  view: Size,
+  moving: tuple[core.Transform, ...],
+  links: tuple[core.Transform, ...],
+) -> Geometry:
+  still = _still(links) or transforms.crop
+  return Geometry(canvas, view, moving, still(*view))
+
+
+def _still(links: Sequence[core.Transform]) -> Callable | None:
+  """Returns the factory (h, w) -> Transform of the tiles; None for none."""
+  stills = (getattr(link, transforms.STILL, None) for link in links)
+  return next((still for still in stills if still is not None), None)
 
 
 def on_canvas(

@@ -9,7 +9,8 @@ that goes through the same draws: instead of the photograph's activations,
 target['photographs'] holds the photograph.
 """
 
-from collections.abc import Callable, Collection, Sequence
+import collections
+from collections.abc import Callable, Collection, Mapping, Sequence
 import functools
 from typing import Any
 
@@ -32,7 +33,7 @@ _KNOBS = ('start', 'direction', 'mask')
 
 def arrays(
   config: config_dict.ConfigDict,
-  knobs: dict[str, Any],
+  knobs: Mapping[str, Any],
   canvas: tuple[int, int, int],
   act: tuple[int, ...],
   dtype: Any,
@@ -58,12 +59,17 @@ def arrays(
   paths = (path for own in combinations for path in own.values())
   for path in dict.fromkeys(paths):
     files.check(path)
-  makers = functools.partial(_makers, config, canvas, act)
-  first = makers(knobs | combinations[0] if combinations else knobs)
 
+  def makers(own):
+    return _makers(config, canvas, act, collections.ChainMap(own, knobs))
+
+  first = makers(combinations[0] if combinations else {})
+
+  # A plan asks for the shapes of the first run's arrays more than once.
+  @functools.lru_cache(maxsize=2)
   def arrays_of_run(channel, seed, given):
     # With config.each a run's channel is the number of its combination.
-    own = makers(knobs | combinations[channel]) if combinations else first
+    own = makers(combinations[channel]) if combinations else first
     return {
       name: maker(channel, seed)
       for name, maker in own.items()
@@ -76,7 +82,10 @@ def arrays(
     seeds = (runs.seed + runs.replicate)[rows].tolist()
     of_rows = list(zip(runs.channel[rows], seeds, strict=True))
     # The last run fills a batch up: its arrays are made once.
-    made = {run: arrays_of_run(*run, given) for run in dict.fromkeys(of_rows)}
+    made = {
+      run: arrays_of_run(*run, frozenset(given))
+      for run in dict.fromkeys(of_rows)
+    }
     return {
       name: jax.tree.map(
         lambda *of_runs, name=name: _stacked(name, of_runs, dtype),
@@ -106,7 +115,7 @@ def _makers(
   config: config_dict.ConfigDict,
   canvas: tuple[int, int, int],
   act: tuple[int, ...],
-  knobs: dict[str, Any],
+  knobs: Mapping[str, Any],
 ) -> dict[str, Callable]:
   """Returns {name: maker} of all arrays; a maker is (row, seed) -> array."""
   shapes = dict(zip(_KNOBS, (canvas, act[-1:], act), strict=True))
@@ -132,7 +141,7 @@ def _makers(
 def _maker(
   config: config_dict.ConfigDict,
   name: str,
-  knobs: dict[str, Any],
+  knobs: Mapping[str, Any],
   shape: tuple[int, ...],
 ) -> Callable:
   """Returns the maker, (row, seed) -> array, of config.start or the like."""

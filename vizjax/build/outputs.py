@@ -8,38 +8,28 @@ from jaxtyping import Array
 
 from vizjax import core
 from vizjax import metrics
-from vizjax.build import geometry
+from vizjax.build import program as program_
 
 
 def shapes(
-  recipe: core.Recipe,
-  clean: core.Recipe,
-  result: str,
-  target: core.Target,
-  *,
-  steps: int,
-  keep: tuple[str, ...] = (),
-  robust: core.Recipe | None = None,
+  program: program_.Program, target: core.Target, *, steps: int
 ) -> dict[str, jax.ShapeDtypeStruct]:
   """Name, shape and dtype of all that one run gives; nothing is computed.
 
   Args:
-    recipe: how an image is made.
-    clean: the same without transforms.
-    result: 'best', 'last' or 'next'.
+    program: how an image is made and measured.
     target: of one run.
     steps: evaluations of the whole run.
-    keep: further snapshots.
-    robust: `clean` under transforms.
   """
-  recipes = tuple(one and _hollow(one) for one in (recipe, clean, robust))
+  recipes = hollow(program)
 
   def run(recipes, target):
     key, recipe = core.key(0), recipes[0]
     state = core.init(recipe, target, key)
     state, trace = core.optimize(recipe, state, target, key, steps=steps)
     traces = {f'trace/{name}': record for name, record in trace.items()}
-    return finish(*recipes, 1, result, keep, state, target) | traces
+    results = finish(*recipes, 1, program.result, program.keep, state, target)
+    return results | traces
 
   def alone(recipes, target):
     # A run alone has the axis on which terms compare the images of a unit.
@@ -50,22 +40,34 @@ def shapes(
   return jax.eval_shape(alone, recipes, target)
 
 
-def _hollow(recipe: core.Recipe) -> core.Recipe:
-  """A recipe of the same shapes, whose network is not traced layer by layer.
+def hollow(
+  program: program_.Program,
+) -> tuple[core.Recipe, core.Recipe, core.Recipe | None]:
+  """The recipes of a program, whose network is not traced layer by layer.
 
-  Of GoogLeNet the derivative of every convolution takes half a second.
+  It gives zeros of the right shapes. Of GoogLeNet the derivative of every
+  convolution takes half a second.
+
+  Returns:
+    The recipe, the clean one and the robust one.
   """
 
   def apply(params, image):
-    acts = geometry.output_shapes(recipe.model.apply, params, image)
+    del params
     zero = 0 * jnp.sum(image)
     return {
       name: jnp.broadcast_to(zero.astype(act.dtype), act.shape)
-      for name, act in acts.items()
+      for name, act in program.acts.items()
     }
 
-  model = dataclasses.replace(recipe.model, apply=apply)
-  return dataclasses.replace(recipe, model=model)
+  recipes = program.recipe, program.clean, program.robust
+  return tuple(
+    one
+    and dataclasses.replace(
+      one, model=dataclasses.replace(one.model, apply=apply)
+    )
+    for one in recipes
+  )
 
 
 def finish(

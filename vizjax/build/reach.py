@@ -1,197 +1,394 @@
-"""How far the formulas of a configuration reach: layers, units, replicates.
+"""What terms read: a channel, a position of a layer, a whole map, the image.
 
-A formula that scores reads one channel, one position of it, a whole map, or
-nothing but the image. From that follow how much of the network is run, the
-part of the image that a unit is made on, and how many units a layer has.
+  reach = reach.of(term, acts, target)
+
+A term is traced on shapes, and its jaxpr is followed from the score to what it
+was computed from. Nothing is recognized by its name, so a term of the user's
+reads what the same term of vizjax reads. From the reach follow how much of the
+network is run, the part of the image that a unit is made on, and how many units
+a layer has.
 """
 
-from collections.abc import Collection
-import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from ml_collections import config_dict
+import jax
+import jax.extend.core as jex
+import jax.numpy as jnp
+from jaxtyping import PyTree
+import numpy as np
 
 from vizjax import core
-from vizjax import models
-from vizjax.build import geometry as geometry_
-from vizjax.build import inputs
-from vizjax.build import vocabulary
+from vizjax import metrics
 from vizjax.errors import UserError
-from vizjax.models import receptive_fields
 
-# Terms that read one channel, one position, or nothing but the image.
-_OF_A_CHANNEL = {'neuron', 'channel', 'amplify_neuron'}
-_OF_A_POSITION = {'neuron', 'direction_neuron', 'rank'}
-_OF_THE_IMAGE = {
-  'total_variation', 'p_norm', 'l1', 'l2', 'l2_norm', 'std', 'spectrum_slope',
-  'distance',
-}  # fmt: skip
+# Bytes of the arrays that a term may hold itself, such as a window or a matrix.
+# They are part of the program; a network has to be an argument.
+_LARGEST_CONSTANTS = 10**6
 
-# Terms that turn with the sign of a run, and those that compare replicates.
-_TURNING = {
-  'neuron', 'channel', 'amplify_neuron', 'layer', 'mask', 'direction',
-  'direction_neuron',
-}  # fmt: skip
-_OF_REPLICATES = {'diversity', 'distance'}
+# Whole numbers that an index of an array is computed from.
+_FEW = 8
+
+# Primitives whose functions are no plain calls: their results are taken to
+# depend on all that they are given.
+_BRANCHING = ('scan', 'while', 'cond')
 
 
-def check(config: config_dict.ConfigDict) -> None:
-  """Refuses objectives that have no least, or that need replicates.
+class Reach(NamedTuple):
+  """What a term reads, or several terms together.
 
-  Raises:
-    UserError: with the knob, its value, and what was expected.
+  Attributes:
+    maps: layers of which more is read than the unit's position.
+    positions: layers of which only the unit's row and column are read.
+    seen: layers read by `reading.seen`, whatever part of them there is.
+    images: names of `core.RESERVED` that are read.
+    channel: whether the channel of target['unit'] is read.
+    place: whether the row or the column of target['unit'] is read, other than
+      as the indices of a position.
+    sign: whether target['sign'] is read.
+    replicates: whether the other images of the unit are read.
+    target: other entries of the target: 'direction', 'mask', 'content' ...
+    compared: layers that such entries hold, read from them.
   """
-  called = {name for name, _ in vocabulary.calls(config, ('objective',))}
-  own = any('.' in name for name in called)  # may read target['sign']
-  if config.sign != 'max' and config.procedure.strip():
-    raise UserError(
-      f'config.sign is {config.sign!r}, but config.procedure, '
-      f'{config.procedure!r}, is a published program that only maximizes: '
-      'leave one of them out'
-    )
-  if config.sign != 'max' and not (own or called & _TURNING):
-    raise UserError(
-      f'config.sign is {config.sign!r}, but config.objective is '
-      f'{config.objective!r}, of which there is no least: expected one of '
-      f'{", ".join(sorted(_TURNING))} in it'
-    )
-  if 'diversity' in called and (
-    config.replicates < 2 or config.result == 'best'
-  ):
-    raise UserError(
-      f'config.objective compares the images of a unit, config.replicates is '
-      f'{config.replicates} and config.result {config.result!r}: expected at '
-      'least 2, of the same step: type --config.replicates=4 '
-      '--config.result=last'
-    )
+
+  maps: frozenset[str] = frozenset()
+  positions: frozenset[str] = frozenset()
+  seen: frozenset[str] = frozenset()
+  images: frozenset[str] = frozenset()
+  channel: bool = False
+  place: bool = False
+  sign: bool = False
+  replicates: bool = False
+  target: frozenset[str] = frozenset()
+  compared: frozenset[str] = frozenset()
 
 
-def check_layers(
-  config: config_dict.ConfigDict,
-  layers: Collection[str],
-  known: Collection[str],
-) -> None:
-  """Refuses to score layers by terms that cannot see them.
+class _Value(NamedTuple):
+  """What is known of a value in a jaxpr.
 
-  A term of the user's reads the image as acts['image'], and so it cannot read
-  a layer of that name.
+  Attributes:
+    labels: the inputs that it depends on.
+    numbers: for each probe its value, where that is a few whole numbers.
+    layer: the layer whose map it is, unchanged.
+  """
+
+  labels: frozenset[tuple[str, str]]
+  numbers: tuple[np.ndarray, ...] | None = None
+  layer: str | None = None
+
+
+def of(
+  name: str,
+  term: core.Term,
+  acts: Mapping[str, Any],
+  target: core.Target,
+  replicates: int = 1,
+) -> Reach:
+  """Returns what a term reads.
+
+  A map counts as read at the unit's position if its only uses are slices of
+  one row and one column whose indices are the row and the column of
+  target['unit']: the indices are evaluated for a few units and compared.
+  Swapped indices, neighbours, branches and loops count as the whole map.
 
   Args:
-    config: the configuration.
-    layers: those that are asked for.
-    known: all layers of the network.
+    name: of the term, for errors: 'config.objective'.
+    term: (acts, target) -> number.
+    acts: shapes of all that a term can read: layers and reserved names.
+    target: shapes of an example, with a sign, and with a unit of int32.
+    replicates: images of a unit.
 
   Raises:
-    UserError: with the layer and the term, and what to type.
+    UserError: the term holds large arrays, such as a network.
   """
-  hidden = {*known} & {*core.RESERVED}
-  for name, given in vocabulary.calls(config):
-    read = hidden & {*layers, *(s for s in given if isinstance(s, str))}
-    if '.' in name and read:
-      layer = min(read)
-      raise UserError(
-        f'{name}() cannot read layer {layer!r}: to a term of your own '
-        f'acts[{layer!r}] is what the docs of vizjax.objectives say, expected '
-        "a layer of another name: type --config.objective='neuron(layer)', or "
-        'rename the layer'
-      )
+  seen = {core.SEEN + n: act for n, act in acts.items() if _is_layer(n)}
+
+  def scored(acts, target):
+    return term(core.Activations(acts), target)
+
+  # Before any vmap: batching rewrites what reads the other images of a unit.
+  axes = [(metrics.REPLICATE, max(replicates, 2))]
+  inputs = {**acts, **seen}, dict(target)
+  closed = jax.make_jaxpr(scored, axis_env=axes)(*inputs)
+  _check_constants(name, closed)
+  values = [_input(path, leaf) for path, leaf in _leaves(inputs)]
+  probes = _probes(acts)
+  values = [_probed(value, probes) for value in values]
+  labels = _Walk(probes).outputs(closed, values)
+  return _reach(labels, _compares(closed.jaxpr))
 
 
-def of_a_position(config: config_dict.ConfigDict) -> bool:
-  """Whether the score is of one place of a layer's map."""
-  return any(name in _OF_A_POSITION for name, _ in vocabulary.calls(config))
+def joined(reaches: Iterable[Reach]) -> Reach:
+  """Returns what several terms read together."""
+  columns = zip(Reach(), *reaches, strict=True)
+  parts = [
+    any(column) if isinstance(column[0], bool) else frozenset().union(*column)
+    for column in columns
+  ]
+  together = Reach(*parts)
+  return together._replace(positions=together.positions - together.maps)
 
 
-def group(config: config_dict.ConfigDict) -> int | None:
-  """How many images of a unit are compared with each other; None for none."""
-  compared = any(name in _OF_REPLICATES for name, _ in vocabulary.calls(config))
-  return config.replicates if compared else None
+def layers(reach: Reach) -> frozenset[str]:
+  """Returns the layers that the network has to have for these terms."""
+  return reach.maps | reach.positions | reach.seen | reach.compared
 
 
-def cut(
-  config: config_dict.ConfigDict, model: core.Model, layer: str, boxed: bool
-) -> tuple[core.Model, geometry_.Geometry]:
-  """The model down to the layers that the formulas mention, and its sizes."""
-  called = vocabulary.calls(config)
-  if boxed:
-    model = models.boxed(model, layer)
-  elif not any('.' in name for name, _ in called):
-    # A function from elsewhere may read any layer.
-    rectifier = models.rectifier(model, layer)
-    texts = {s for _, found in called for s in found if isinstance(s, str)}
-    mentioned = {layer, rectifier, *texts}
-    mentioned = mentioned.union(*(vocabulary.names(s) for s in texts))
-    known = {info.name for info in model.layers}
-    model = models.cut(model, tuple(mentioned & known))
-  shape = vocabulary.shape(config)
-  h, w, channels = model.input_shape
-  size = (h, w) if shape is None else shape
-  here = dataclasses.replace(model, input_shape=(*size, channels))
-  links = vocabulary.links(
-    config, 'transforms', vocabulary.knobs(config, here, layer)
-  )
-  if shape is None:
-    geometry = geometry_.of_view(links, (h, w), channels)
-  else:
-    geometry = geometry_.of_canvas(links, shape, channels)
-  mean = model.mean.shape[:2]
-  if model.mean.ndim == 3 and {geometry.canvas, geometry.view} != {mean}:
-    raise UserError(
-      f'the mean image is {mean}, but the canvas is {geometry.canvas} and the '
-      f'view {geometry.view}: give config.mean as r,g,b'
+def constants(closed: jex.ClosedJaxpr) -> list[Any]:
+  """Returns the arrays that a traced function holds itself."""
+  found = list(closed.consts)
+  for equation in closed.jaxpr.eqns:
+    for inner in _inner(equation):
+      if isinstance(inner, jex.ClosedJaxpr):
+        found += constants(inner)
+  return found
+
+
+def _is_layer(name: str) -> bool:
+  return name not in core.RESERVED
+
+
+def _leaves(inputs: PyTree) -> list[tuple[tuple, Any]]:
+  return jax.tree_util.tree_flatten_with_path(inputs)[0]
+
+
+def _input(path: tuple, leaf: Any) -> _Value:
+  """Returns the value of an input: (acts, target) by path."""
+  which, name = path[0].idx, path[1].key
+  if which == 0 and name.startswith(core.SEEN):
+    return _Value(frozenset({('seen', name.removeprefix(core.SEEN))}))
+  if which == 0 and name in core.RESERVED:
+    return _Value(frozenset({('image', name)}))
+  if which == 0:
+    layer = name.removeprefix(core.SHADOWED)
+    positioned = leaf.ndim == 3
+    return _Value(
+      frozenset({('map', layer)}), layer=layer if positioned else None
     )
-  return model, geometry
+  if name == 'unit':
+    return _Value(frozenset({('unit', path[2].name)}))
+  labels = {('target', name)}
+  if len(path) > 2:  # {layer: activation}
+    labels.add(('compared', path[2].key))
+  return _Value(frozenset(labels))
 
 
-def receptive_field(
-  config: config_dict.ConfigDict, model: core.Model, layer: str
-) -> receptive_fields.Field | None:
-  """What the scored unit sees; None where it is not one unit of the layer."""
-  receptive_field_of = {
-    info.name: info.receptive_field for info in model.layers
+def _probes(acts: Mapping[str, Any]) -> dict[str, list[int]]:
+  """Returns units that tell a row from a column, and both from a number.
+
+  They lie on every map, so that an index that is kept within a map stays what
+  it is, if the largest maps are kept apart from those of one position.
+  """
+  sizes = [a.shape for n, a in acts.items() if _is_layer(n) and a.ndim == 3]
+  h = min((s[0] for s in sizes if s[0] > 1), default=1)
+  w = min((s[1] for s in sizes if s[1] > 1), default=1)
+  c = min((s[2] for s in sizes), default=1)
+  return {
+    'y': [0, h - 1, h // 2, h // 3],
+    'x': [w - 1, 0, w // 3, w // 2],
+    'channel': [c // 2, 0, c - 1, c // 3],
   }
-  receptive_field_of['layer'] = receptive_field_of.get(layer)
-  called = vocabulary.calls(config)
-  for name, strings in called:
-    if name not in _OF_A_POSITION | _OF_THE_IMAGE:
+
+
+def _probed(value: _Value, probes: Mapping[str, Sequence[int]]) -> _Value:
+  for kind, name in value.labels:
+    if kind == 'unit':
+      numbers = tuple(np.array(n, np.int32) for n in probes[name])
+      return value._replace(numbers=numbers)
+  return value
+
+
+class _Walk:
+  """Follows labels through a jaxpr; it holds the probes."""
+
+  def __init__(self, probes: Mapping[str, Sequence[int]]):
+    self.probes = probes
+
+  def outputs(
+    self, closed: jex.ClosedJaxpr, values: Sequence[_Value]
+  ) -> frozenset[tuple[str, str]]:
+    """Returns the labels that the outputs depend on."""
+    outputs = self._walk(closed.jaxpr, len(closed.consts), values)
+    return _union(outputs)
+
+  def _walk(
+    self, jaxpr: jex.Jaxpr, constants: int, values: Sequence[_Value]
+  ) -> list[_Value]:
+    unknown = [_Value(frozenset())] * constants
+    known = dict(zip(jaxpr.constvars, unknown, strict=True))
+    known |= dict(zip(jaxpr.invars, values, strict=True))
+
+    def value(variable):
+      if isinstance(variable, jex.Literal):
+        count = len(self.probes['y'])
+        return _Value(frozenset(), (np.asarray(variable.val),) * count)
+      return known[variable]
+
+    for equation in jaxpr.eqns:
+      arguments = [value(v) for v in equation.invars]
+      results = self._results(equation, arguments)
+      known |= dict(zip(equation.outvars, results, strict=True))
+    return [value(v) for v in jaxpr.outvars]
+
+  def _results(
+    self, equation: jex.JaxprEqn, arguments: Sequence[_Value]
+  ) -> list[_Value]:
+    """Returns the values that an equation gives."""
+    function = _called(equation)
+    if function is not None:
+      closed = isinstance(function, jex.ClosedJaxpr)
+      jaxpr = function.jaxpr if closed else function
+      count = len(function.consts) if closed else 0
+      return self._walk(jaxpr, count, arguments)
+    labels = self._sliced(equation, arguments)
+    if labels is None:
+      labels = _union(arguments)
+    numbers = self._numbers(equation, arguments)
+    return [_Value(labels, numbers)] * len(equation.outvars)
+
+  def _sliced(
+    self, equation: jex.JaxprEqn, arguments: Sequence[_Value]
+  ) -> frozenset[tuple[str, str]] | None:
+    """Returns the labels of a slice of a map at the unit's position.
+
+    None for anything else.
+    """
+    name, params = equation.primitive.name, equation.params
+    if not arguments or arguments[0].layer is None:
       return None
-    if name in _OF_A_POSITION and any(
-      receptive_field_of.get(other) != receptive_field_of['layer']
-      for other in strings
-      if isinstance(other, str)
-    ):
-      return None  # a unit of another layer stands elsewhere
-  return receptive_field_of['layer'] if of_a_position(config) else None
+    position = frozenset({('position', arguments[0].layer)})
+    if name == 'dynamic_slice' and params['slice_sizes'][:2] == (1, 1):
+      y, x, channel = arguments[1:4]
+      if self._is('y', y.numbers) and self._is('x', x.numbers):
+        return position | channel.labels
+    if name == 'gather' and params['slice_sizes'][:2] == (1, 1):
+      return self._gathered(equation, arguments[1], position)
+    return None
 
+  def _gathered(
+    self,
+    equation: jex.JaxprEqn,
+    index: _Value,
+    position: frozenset[tuple[str, str]],
+  ) -> frozenset[tuple[str, str]] | None:
+    """Returns the labels of a gather from a map, as of `_sliced`."""
+    axes = equation.params['dimension_numbers'].start_index_map
+    if index.numbers is None or axes not in ((0, 1), (0, 1, 2)):
+      return None
+    if index.numbers[0].shape != (len(axes),):
+      return None  # of several positions
+    y, x, *channel = np.stack(index.numbers, -1)
+    if not (self._is('y', y) and self._is('x', x)):
+      return None
+    if not channel:
+      return position
+    if self._is('channel', channel[0]):
+      return position | {('unit', 'channel')}
+    return position if len({*channel[0].tolist()}) == 1 else None
 
-def count(
-  config: config_dict.ConfigDict, act: tuple[int, ...], photographs: int
-) -> int:
-  """How many units a layer has for this objective."""
-  called = {name for name, _ in vocabulary.calls(config)}
-  stacks = inputs.stacks(config, act)
-  if photographs > 1:
-    stacks = [*stacks, photographs]
-  if stacks and called & _OF_A_CHANNEL:
-    raise UserError(
-      'several directions, masks or photographs take the place of the units, '
-      f'so {", ".join(sorted(called & _OF_A_CHANNEL))}() cannot be used '
-      f'beside them: {_instead(config)}'
+  def _is(self, part: str, numbers: Sequence[Any] | None) -> bool:
+    """Whether numbers are the row, column or channel of the unit."""
+    return numbers is not None and all(
+      np.ndim(number) == 0 and int(number) == probe
+      for number, probe in zip(numbers, self.probes[part], strict=True)
     )
-  if stacks:
-    return min(stacks)
-  elsewhere = any('.' in name for name in called)
-  return act[-1] if elsewhere or called & _OF_A_CHANNEL else 1
+
+  def _numbers(
+    self, equation: jex.JaxprEqn, arguments: Sequence[_Value]
+  ) -> tuple[np.ndarray, ...] | None:
+    """Returns what an equation of a few whole numbers gives, for each probe."""
+    few = all(_is_few(v.aval) for v in (*equation.invars, *equation.outvars))
+    if len(equation.outvars) != 1 or not few:
+      return None
+    if any(a.numbers is None for a in arguments) or equation.effects:
+      return None
+    results = []
+    for probe in range(len(self.probes['y'])):
+      given = [
+        jnp.asarray(a.numbers[probe], v.aval.dtype)
+        for a, v in zip(arguments, equation.invars, strict=True)
+      ]
+      results.append(equation.primitive.bind(*given, **equation.params))
+    return tuple(np.asarray(result) for result in results)
 
 
-def _instead(config: config_dict.ConfigDict) -> str:
-  """Says what to type where a formula of units meets runs over arrays."""
-  arrays = [n for n in ('direction', 'mask') if config[n].endswith('.npy')]
-  if not arrays:
-    return 'type the objective of configs/inversion.py, or of another recipe'
-  typed = []
-  for knob in ('objective', 'activation', 'trace', 'metrics'):
-    called = {name for name, _ in vocabulary.calls(config, (knob,))}
-    if called & _OF_A_CHANNEL:
-      value = f"'{arrays[0]}(layer)'" if knob == 'objective' else ''
-      typed.append(f'--config.{knob}={value}')
-  return f'type {" ".join(typed)}'
+def _is_few(aval: Any) -> bool:
+  """Whether a value is a few whole numbers or truth values."""
+  dtype = getattr(aval, 'dtype', None)
+  if dtype is None or not (
+    jnp.issubdtype(dtype, jnp.integer) or dtype == jnp.bool_
+  ):
+    return False
+  return aval.size <= _FEW
+
+
+def _called(equation: jex.JaxprEqn) -> jex.ClosedJaxpr | jex.Jaxpr | None:
+  """Returns the function of an equation that does nothing but call it."""
+  functions = _inner(equation)
+  if len(functions) != 1 or equation.primitive.name in _BRANCHING:
+    return None
+  (function,) = functions
+  jaxpr = getattr(function, 'jaxpr', function)
+  fits = len(jaxpr.invars) == len(equation.invars)
+  return (
+    function if fits and len(jaxpr.outvars) == len(equation.outvars) else None
+  )
+
+
+def _inner(equation: jex.JaxprEqn) -> list[jex.ClosedJaxpr | jex.Jaxpr]:
+  """Returns the functions in the parameters of an equation."""
+  found = []
+  for value in equation.params.values():
+    several = value if isinstance(value, (tuple, list)) else (value,)
+    found += [f for f in several if isinstance(f, (jex.ClosedJaxpr, jex.Jaxpr))]
+  return found
+
+
+def _compares(jaxpr: jex.Jaxpr) -> bool:
+  """Whether a function reads the other images of a unit."""
+  for equation in jaxpr.eqns:
+    for name in ('axes', 'axis_name'):
+      axes = equation.params.get(name, ())
+      if metrics.REPLICATE in (axes if isinstance(axes, tuple) else (axes,)):
+        return True
+    inner = [getattr(f, 'jaxpr', f) for f in _inner(equation)]
+    if any(map(_compares, inner)):
+      return True
+  return False
+
+
+def _union(values: Iterable[_Value]) -> frozenset[tuple[str, str]]:
+  return frozenset().union(*(value.labels for value in values))
+
+
+def _reach(labels: frozenset[tuple[str, str]], replicates: bool) -> Reach:
+  def named(*kinds):
+    return frozenset(name for kind, name in labels if kind in kinds)
+
+  maps, units, target = named('map'), named('unit'), named('target')
+  return Reach(
+    maps=maps,
+    positions=named('position') - maps,
+    seen=named('seen'),
+    images=named('image'),
+    channel='channel' in units,
+    place=bool(units & {'y', 'x'}),
+    sign='sign' in target,
+    replicates=replicates,
+    target=target - {'sign'},
+    compared=named('compared'),
+  )
+
+
+def _check_constants(name: str, closed: jex.ClosedJaxpr) -> None:
+  """Refuses a term that holds large arrays."""
+  size = sum(
+    np.size(a) * jnp.result_type(a).itemsize for a in constants(closed)
+  )
+  if size > _LARGEST_CONSTANTS:
+    raise UserError(
+      f'{name} holds {size / 1e6:.3g} MB of arrays itself, expected at most '
+      f'{_LARGEST_CONSTANTS / 1e6:g} MB: give arrays by config.data, which '
+      'reach the term in its target; of another network return the layers '
+      'beside those of config.model, by vizjax.models.from_function'
+    )

@@ -1,9 +1,9 @@
 """The stages of a run: its sizes, a program for each, and what fits in memory.
 
-  scales = stages.scales(config, model)
-  found = stages.of(config, model, 'conv4', others, scales)
+  reads = stages.read(request, 'conv4')
+  made = stages.of(request, reads, boxed=False, runs=8)
 
-Without config.scales there is one stage.
+A request without scales has one stage.
 """
 
 from collections.abc import Mapping
@@ -13,19 +13,16 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from ml_collections import config_dict
 import numpy as np
 
-from vizjax import core
 from vizjax import errors
 from vizjax import scales as scales_
-from vizjax.build import assemble
 from vizjax.build import geometry as geometry_
 from vizjax.build import outputs as outputs_
+from vizjax.build import program as program_
+from vizjax.build import requests
 from vizjax.build import runs as runs_
-from vizjax.build import vocabulary
 from vizjax.errors import UserError
-from vizjax.photographs import images
 
 # What a tile takes in a step, over the bytes of its activations: measured on a
 # CPU, 2.5 for conv4 of alexnet_features and 1.6 for conv4_2 of vgg16_features.
@@ -40,51 +37,22 @@ class Stages(NamedTuple):
     scales: what is between them, or None where there is but one.
   """
 
-  programs: tuple[assemble.Program, ...]
+  programs: tuple[program_.Program, ...]
   scales: scales_.Scales | None = None
 
 
-def scales(
-  config: config_dict.ConfigDict, model: core.Model
-) -> scales_.Scales | None:
-  """The sizes that images are made at, if config.scales names some.
-
-  Raises:
-    UserError: config.shape is given besides, or a size is none.
-    OSError: a photograph cannot be read.
-  """
-  if not config.scales.strip():
-    return None
-  if config.shape is not None:
-    raise UserError(
-      f'config.shape is {config.shape!r} and config.scales {config.scales!r}: '
-      'expected one of them; the sizes are those of config.scales'
-    )
-  found = vocabulary.link(
-    config, 'scales', {**vocabulary.knobs(config), 'model': model}
-  )
-  c = model.input_shape[2]
-  return found._replace(
-    photographs=tuple(
-      one._replace(image=images.channels(one.image, c))
-      for one in found.photographs
-    )
-  )
-
-
-def last(
-  config: config_dict.ConfigDict, scales: scales_.Scales | None
-) -> config_dict.ConfigDict:
-  """The configuration of the last stage: what a result is of."""
-  return config if scales is None else _sized(config, scales.sizes[-1])
+def sized(request: requests.Request) -> list[requests.Request]:
+  """Returns the request of each stage: the same, at its size."""
+  if request.scales is None:
+    return [request]
+  return [
+    dataclasses.replace(request, shape=size) for size in request.scales.sizes
+  ]
 
 
 def of(
-  config: config_dict.ConfigDict,
-  model: core.Model,
-  layer: str,
-  others: Mapping[str, core.Model],
-  scales: scales_.Scales | None,
+  request: requests.Request,
+  reads: Mapping[geometry_.Size | None, program_.Read],
   *,
   boxed: bool,
   runs: int,
@@ -92,52 +60,49 @@ def of(
   """The programs of some runs of a layer, one for each size.
 
   Args:
-    config: the configuration.
-    model: from `build.model`.
-    layer: one of `build.layers`.
-    others: from `build.networks`.
-    scales: from `scales`.
+    request: what is wanted.
+    reads: of the layer, by the shapes of `sized`.
     boxed: on the unit's receptive field, or on the whole image.
     runs: that a device works on at a time.
   """
-
-  def program(config):
-    made = assemble.program(config, model, layer, boxed=boxed, others=others)
-    return _fitting(config, made, runs)
-
-  if scales is None:
-    return Stages((program(config),))
-  sizes = dict.fromkeys(scales.sizes)
-  programs = {size: program(_sized(config, size)) for size in sizes}
-  return Stages(tuple(programs[size] for size in scales.sizes), scales)
-
-
-def example(stages: Stages) -> dict[str, jax.ShapeDtypeStruct]:
-  """What the target of the last stage holds besides that of its program."""
-  if stages.scales is None:
-    return {}
-  program, photographs = stages.programs[-1], stages.scales.photographs
-  model = program.recipe.model
-  shape = (*program.geometry.canvas, model.input_shape[2])
-  like = jax.ShapeDtypeStruct(shape, jnp.result_type(model.mean))
-  names = ['start'] if photographs or len(stages.programs) > 1 else []
-  names += ['reference'] if photographs else []
-  return dict.fromkeys(names, like)
+  stages = sized(request)
+  programs = {
+    stage.shape: _fitting(
+      stage, program_.of(stage, reads[stage.shape], boxed=boxed), runs
+    )
+    for stage in {stage.shape: stage for stage in stages}.values()
+  }
+  return Stages(
+    tuple(programs[stage.shape] for stage in stages), request.scales
+  )
 
 
-def frame_count(config: config_dict.ConfigDict, stages: Stages) -> int:
+def read(
+  request: requests.Request, layer: str
+) -> dict[geometry_.Size | None, program_.Read]:
+  """Returns what the terms of a layer read, by the shape of each stage.
+
+  The last is that of the result.
+  """
+  stages = {stage.shape: stage for stage in sized(request)}
+  last = sized(request)[-1].shape
+  order = [*(shape for shape in stages if shape != last), last]
+  return {shape: program_.read(stages[shape], layer) for shape in order}
+
+
+def frame_count(request: requests.Request, stages: Stages) -> int:
   """How many frames are kept of a run."""
   programs = stages.programs
   count = 0
-  if config.save_every is not None:
-    count += len(programs) * math.ceil(config.steps / config.save_every)
+  if request.save_every is not None:
+    count += len(programs) * math.ceil(request.steps / request.save_every)
   if stages.scales is not None and stages.scales.film:
     count += sum(program is programs[-1] for program in programs)
   return count
 
 
 def outputs(
-  config: config_dict.ConfigDict,
+  request: requests.Request,
   stages: Stages,
   runs: runs_.Runs,
   boxed: bool,
@@ -149,18 +114,15 @@ def outputs(
   """
   program = stages.programs[-1]
   first = np.flatnonzero(runs.boxed == boxed)[:1]
-  target = jax.tree.map(lambda a: a[0], program.target(runs, first))
-  target |= example(stages)
+  given = program_.given(request)
+  target = jax.tree.map(lambda a: a[0], program.target(runs, first, given))
+  shape = (*program.geometry.canvas, program.recipe.model.input_shape[2])
+  dtype = jnp.result_type(program.recipe.model.mean)
+  like = jax.ShapeDtypeStruct(shape, dtype)
+  target |= dict.fromkeys(given, like)
+  steps = request.steps * len(stages.programs)
   try:
-    return outputs_.shapes(
-      program.recipe,
-      program.clean,
-      program.result,
-      target,
-      steps=config.steps * len(stages.programs),
-      keep=program.keep,
-      robust=program.robust,
-    )
+    return outputs_.shapes(program, target, steps=steps)
   except TypeError as error:
     if errors.place(error):
       raise
@@ -170,20 +132,19 @@ def outputs(
 
 
 def _fitting(
-  config: config_dict.ConfigDict, program: assemble.Program, runs: int
-) -> assemble.Program:
-  """The program with as many views at a time as config.memory allows."""
-  unbounded = config.memory == math.inf or not vocabulary.tiled(config)
-  if config.tile_batch is not None or unbounded:
+  request: requests.Request, program: program_.Program, runs: int
+) -> program_.Program:
+  """The program with as many views at a time as `memory` allows."""
+  tiled = geometry_.tiled(program.geometry)
+  if request.tile_batch is not None or request.memory == math.inf or not tiled:
     return program
   view = program.geometry.view
-  acts = geometry_.activation_shapes(program.recipe.model, view).values()
-  bytes_ = sum(act.size * act.dtype.itemsize for act in acts)
+  bytes_ = sum(act.size * act.dtype.itemsize for act in program.acts.values())
   need = _TIMES * runs * bytes_ / 1e9  # GB
-  count = int(config.memory / need)
+  count = int(request.memory / need)
   if count < 1:
     raise UserError(
-      f'config.memory is {config.memory:g} GB, but one tile of '
+      f'config.memory is {request.memory:g} GB, but one tile of '
       f'{view[0]} x {view[1]} takes {need:.2g} GB for {runs} images at a time: '
       f'type --config.memory={math.ceil(need * 100) / 100:g}, a smaller '
       '--config.batch, or smaller tiles'
@@ -193,12 +154,3 @@ def _fitting(
     for one in (program.recipe, program.clean)
   )
   return program._replace(recipe=recipe, clean=clean)
-
-
-def _sized(
-  config: config_dict.ConfigDict, size: tuple[int, int]
-) -> config_dict.ConfigDict:
-  copy = config.copy_and_resolve_references()
-  with copy.unlocked():
-    copy.shape = '{}x{}'.format(*size)
-  return copy

@@ -4,7 +4,8 @@ A formula is a string that names other knobs. Which functions it may call, and
 what must come out, depends on its own knob.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import collections
+from collections.abc import Callable, Mapping
 import itertools
 from typing import Any
 
@@ -78,8 +79,45 @@ _FORMULAS = {
 # What is written beside the terms of config.metrics.
 _MEASURED = ('dead', 'retries', 'robust_mean', 'robust_std')
 
-# Further networks: names in formulas, and knobs that say which they are.
-NETWORKS = ('prior', 'encoder')
+# Further networks: names in formulas, and knobs that say which they are, with
+# examples for messages.
+_NETWORKS = {
+  'prior': "load('deepsim_fc6')",
+  'encoder': "load('bvlc_caffenet')",
+}
+
+
+class Networks(Mapping):
+  """The further networks of a configuration, by the knobs that name them.
+
+  A network is loaded when a formula first reads its name, and once. Iteration
+  gives the networks that are loaded.
+  """
+
+  def __init__(self, config: config_dict.ConfigDict):
+    self.config = config
+    self.loaded: dict[str, core.Model] = {}
+
+  def __getitem__(self, name: str) -> core.Model:
+    if name not in _NETWORKS:
+      raise KeyError(name)
+    if name not in self.loaded:
+      if not self.config[name].strip():
+        raise UserError(
+          f'config.{name} is {self.config[name]!r}, but a formula names it: '
+          f'expected a network, as --config.{name}="{_NETWORKS[name]}"'
+        )
+      self.loaded[name] = network(self.config, name)
+    return self.loaded[name]
+
+  def __contains__(self, name: object) -> bool:
+    return name in _NETWORKS  # without loading the network
+
+  def __iter__(self):
+    return iter(self.loaded)
+
+  def __len__(self):
+    return len(self.loaded)
 
 
 def knobs(
@@ -87,24 +125,25 @@ def knobs(
   model: core.Model | None = None,
   layer: str | None = None,
   networks: Mapping[str, core.Model] | None = None,
-) -> dict[str, Any]:
+) -> Mapping[str, Any]:
   """What a name in argument position stands for.
 
   Args:
     config: the configuration.
     model: what `model` is.
     layer: what `layer` is, and whose rectifier `rectifier` is.
-    networks: what the names of `NETWORKS` are.
+    networks: what the names of further networks are.
   """
-  values = {**config, **(networks or {})}
-  if model is None:
-    return values
-  rectifier = models.rectifier(model, layer)
-  return values | {'model': model, 'layer': layer, 'rectifier': rectifier}
+  here = {}
+  if model is not None:
+    rectifier = models.rectifier(model, layer)
+    here = {'model': model, 'layer': layer, 'rectifier': rectifier}
+  networks = {} if networks is None else networks
+  return collections.ChainMap(here, networks, dict(config))
 
 
 def links(
-  config: config_dict.ConfigDict, knob: str, knobs: dict[str, Any]
+  config: config_dict.ConfigDict, knob: str, knobs: Mapping[str, Any]
 ) -> tuple[Any, ...]:
   """The values of a knob's `a | b | c`.
 
@@ -119,7 +158,7 @@ def links(
 
 
 def link(
-  config: config_dict.ConfigDict, knob: str, knobs: dict[str, Any]
+  config: config_dict.ConfigDict, knob: str, knobs: Mapping[str, Any]
 ) -> Any:
   """The value of a knob that has exactly one link."""
   values = links(config, knob, knobs)
@@ -147,13 +186,16 @@ def network(config: config_dict.ConfigDict, knob: str) -> core.Model:
   try:
     adapters.check(net)
   except UserError as error:
-    raise UserError(f'config.{knob}: {error}') from error
+    named = str(error).startswith('config.')
+    raise UserError(
+      str(error) if named else f'config.{knob}: {error}'
+    ) from error
   return net if knob == 'prior' else core.in_grey_levels(net)
 
 
 def trace(
   config: config_dict.ConfigDict,
-  knobs: dict[str, Any],
+  knobs: Mapping[str, Any],
   given: tuple[tuple[str, core.Term], ...] = (),
 ) -> tuple[tuple[str, core.Term], ...]:
   """The terms that a procedure records, and the named ones of config.trace."""
@@ -165,7 +207,7 @@ def trace(
 
 
 def measured(
-  config: config_dict.ConfigDict, knobs: dict[str, Any]
+  config: config_dict.ConfigDict, knobs: Mapping[str, Any]
 ) -> tuple[tuple[str, core.Term], ...]:
   """The named terms of config.metrics."""
   terms = _named(config, 'metrics', knobs)
@@ -176,14 +218,14 @@ def measured(
 
 
 def data(
-  config: config_dict.ConfigDict, knobs: dict[str, Any]
+  config: config_dict.ConfigDict, knobs: Mapping[str, Any]
 ) -> dict[str, Callable]:
   """The named makers of config.data."""
   return _named(config, 'data', knobs)
 
 
 def _named(
-  config: config_dict.ConfigDict, knob: str, knobs: dict[str, Any]
+  config: config_dict.ConfigDict, knob: str, knobs: Mapping[str, Any]
 ) -> dict[str, Any]:
   modules, kind = _FORMULAS[knob]
   values = _explained(knob, formula.records, config[knob], modules, knobs)
@@ -192,38 +234,9 @@ def _named(
   return values
 
 
-def calls(
-  config: config_dict.ConfigDict,
-  of: Sequence[str] = ('objective', 'activation', 'trace', 'metrics'),
-) -> list[tuple[str, set[Any]]]:
-  """Every call in the formulas that score: (name, what it is given).
-
-  The layer at hand is given as 'layer'.
-  """
-  found = []
-  for knob in of:
-    text = config[knob]
-    if text.strip():
-      text = f'record({text})' if knob in ('trace', 'metrics') else text
-      found += _explained(knob, formula.calls, text)
-  named = {**config, 'layer': 'layer'}
-  return [
-    (name, {v if literal else named.get(v) for literal, v in arguments})
-    for name, arguments in found
-    if name != 'record'
-  ]
-
-
 def names(text: str) -> tuple[str, ...]:
   """The names of 'a, b, c'."""
   return tuple(filter(None, map(str.strip, text.split(','))))
-
-
-def tiled(config: config_dict.ConfigDict) -> bool:
-  """Whether the network sees an image tile by tile."""
-  text = config.transforms
-  called = formula.calls(text) if text.strip() else []
-  return any(name in ('tiles', 'seamless') for name, _ in called)
 
 
 def shape(config: config_dict.ConfigDict) -> tuple[int, int] | None:
@@ -265,46 +278,6 @@ def each(config: config_dict.ConfigDict) -> tuple[dict[str, str], ...]:
   )
 
 
-def strings(config: config_dict.ConfigDict) -> list[str]:
-  """Returns the texts in knobs that may be paths of files."""
-  formulas = ('start', 'direction', 'mask', 'data', 'optimizer', 'projections')
-  found = [config[knob] for knob in formulas if config[knob].endswith('.npy')]
-  for literal, value in _arguments(config, formulas):
-    value = value if literal else config.get(value)
-    found += _files(value) if isinstance(value, str) else []
-  return found
-
-
-def _files(text: str) -> list[str]:
-  """A text, and the files that it may stand for."""
-  try:
-    listed = files.listed(text)
-  except UserError:
-    return [text]
-  return [text, *(part for one in listed for part in files.blended(one))]
-
-
-def networks(config: config_dict.ConfigDict) -> set[str]:
-  """The names of `NETWORKS` that formulas mention."""
-  formulas = ('parameterization', 'start', 'data', 'optimizer', 'projections')
-  names = {v for literal, v in _arguments(config, formulas) if not literal}
-  return names & set(NETWORKS)
-
-
-def _arguments(
-  config: config_dict.ConfigDict, formulas: tuple[str, ...]
-) -> list[tuple[bool, Any]]:
-  """What the calls of formulas are given: (is a literal, value or name)."""
-  found = []
-  for knob in formulas:
-    text = config[knob]
-    if text.strip() and not text.endswith('.npy'):
-      text = f'record({text})' if knob == 'data' else text
-      for _, arguments in _explained(knob, formula.calls, text):
-        found += arguments
-  return found
-
-
 def _explained(knob: str, function: Callable, text: str, *more) -> Any:
   name = text.strip()
   if name in models.NAMES and core.Model in _FORMULAS[knob]:
@@ -315,7 +288,10 @@ def _explained(knob: str, function: Callable, text: str, *more) -> Any:
   try:
     return function(text, *more)
   except UserError as error:
-    raise UserError(f'config.{knob}: {error}') from error
+    named = str(error).startswith('config.')
+    raise UserError(
+      str(error) if named else f'config.{knob}: {error}'
+    ) from error
 
 
 def _check(knob: str, text: str, value: Any, kind: Any) -> None:

@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from ml_collections import config_dict
 import numpy as np
 
+from vizjax import build
 from vizjax import core
 from vizjax import errors
 from vizjax import scales as scales_
-from vizjax.build import assemble
+from vizjax.build import program as program_
 from vizjax.build import runs as runs_
 from vizjax.build import stages as stages_
 from vizjax.errors import UserError
@@ -65,7 +65,7 @@ class Batch(NamedTuple):
   """What is to be made together.
 
   Attributes:
-    config: the configuration.
+    request: what is wanted.
     runs: of the layer.
     stages: how they are made.
     rows: [b] of the runs; the last is repeated to fill the batch up.
@@ -73,7 +73,7 @@ class Batch(NamedTuple):
     file: where it is kept if it is interrupted.
   """
 
-  config: config_dict.ConfigDict
+  request: build.Request
   runs: runs_.Runs
   stages: stages_.Stages
   rows: np.ndarray
@@ -83,7 +83,7 @@ class Batch(NamedTuple):
 
 def run(
   batch: Batch,
-  runner: Callable[[assemble.Program], parallel.Runner],
+  runner: Callable[[program_.Program], parallel.Runner],
   report: Callable[[int], None],
   watch: Callable[[Status], None] | None = None,
 ) -> dict[str, np.ndarray]:
@@ -93,7 +93,7 @@ def run(
     batch: what is made.
     runner: gives the runner of a program, the same one each time.
     report: is called with the number of steps of single runs just made.
-    watch: is shown every config.every steps of a size, and an interruption.
+    watch: is shown every request.every steps of a size, and an interruption.
 
   Returns:
     {name: [count, ...]}: of `parallel.Runner.finish`, 'trace/NAME', and
@@ -101,7 +101,7 @@ def run(
   """
   programs, scales = batch.stages.programs, batch.stages.scales
   now = _read(batch) or _first(batch)
-  report(batch.count * (now.stage * batch.config.steps + now.step))
+  report(batch.count * (now.stage * batch.request.steps + now.step))
   kept_at = time.monotonic()
   while True:
     program = programs[now.stage]
@@ -136,12 +136,12 @@ def _worked(
   watch: Callable[[Status], None] | None,
 ) -> tuple[_Checkpoint, core.State]:
   """The end of a stage, from where it stands."""
-  config = batch.config
-  every = config.save_every
-  per_call = parallel.steps_per_call(config.steps, every, config.every)
+  request = batch.request
+  every = request.save_every
+  per_call = parallel.steps_per_call(config.steps, every, request.every)
   keys = _keys(batch, now.stage)
   state = _restored(work.start(targets, keys), now.state)
-  while now.step < config.steps:
+  while now.step < request.steps:
     if every is not None and now.step % every == 0:
       now.frames.append(_framed(batch, np.asarray(work.render(state))))
     # A batch that was kept under another config.every, or on another kind of
@@ -154,7 +154,7 @@ def _worked(
     jax.block_until_ready(now.traces[-2:][0])
     try:
       report(batch.count * steps)
-      if watch is not None and now.step % config.every == 0:
+      if watch is not None and now.step % request.every == 0:
         watch(_status(batch, now, work, state))
     except KeyboardInterrupt:
       _write(batch, now._replace(state=jax.tree.leaves(state)))
@@ -214,7 +214,7 @@ def _entered(
 
 
 def _cast(
-  program: assemble.Program, given: Mapping[str, np.ndarray]
+  program: program_.Program, given: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
   dtype = jnp.result_type(program.recipe.model.mean)
   return {name: array.astype(dtype) for name, array in given.items()}
@@ -224,7 +224,7 @@ def _keys(batch: Batch, stage: int) -> jax.Array:
   """Every size draws by keys of its own; the first by those of the runs."""
   runs, scales = batch.runs, batch.stages.scales
   several = scales is not None and len(scales.photographs) > 1
-  if several or batch.config.each.strip():
+  if several or batch.request.each:
     # A photograph is worked on as if it were the only one.
     runs = runs._replace(channel=np.zeros_like(runs.channel))
   keys = runs_.keys(runs, batch.rows)
@@ -260,7 +260,7 @@ def _framed(batch: Batch, frames: np.ndarray) -> np.ndarray:
   size = batch.stages.programs[-1].geometry.canvas
   if frames.shape[1:3] != size:
     frames = np.stack([images.resize(frame, size) for frame in frames])
-  dtype = np.dtype(batch.config.image_dtype)
+  dtype = np.dtype(batch.request.image_dtype)
   if frames.dtype == dtype:
     return frames
   return images.to_uint8(frames) if dtype == np.uint8 else frames.astype(dtype)
@@ -355,7 +355,7 @@ def _read(batch: Batch) -> _Checkpoint | None:
   if not np.array_equal(at['rows'], rows):
     return None  # of another config.batch, or another part of the chunk
   stage, step = map(int, at['place'])
-  if step > batch.config.steps:
+  if step > batch.request.steps:
     return None  # of a version that went too far
   state, frames, originals = (
     [kept.get(name, {})[str(i)] for i in range(len(kept.get(name, {})))]

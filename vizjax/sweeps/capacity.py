@@ -1,6 +1,6 @@
 """How many images at a time: as many as a device takes, and takes well.
 
-  work = capacity.prepared(config, runs, stages, rows, mesh)
+  work = capacity.prepared(request, runs, stages, rows, mesh)
   ... work.batch rows at a time, by work.runner(program) ...
   work = capacity.halved(work)             # where memory ended all the same
 
@@ -14,17 +14,17 @@ import pathlib
 
 import jax
 from jax.sharding import Mesh
-from ml_collections import config_dict
 import numpy as np
 import psutil
 
-from vizjax.build import assemble
+from vizjax import build
+from vizjax.build import program as program_
 from vizjax.build import runs as runs_
 from vizjax.build import stages as stages_
 from vizjax.errors import UserError
 from vizjax.sweeps import parallel
 
-# Images at a time where the config does not say. On a CPU a small batch stays
+# Images at a time where the request does not say. On a CPU a small batch stays
 # in its caches: by box, conv5 of AlexNet took 7.1 ms an image step in batches
 # of 8 and 10.4 in batches of 64.
 _ON_CPU, _ELSEWHERE = 8, 64
@@ -57,7 +57,7 @@ class Work:
   """
 
   batch: int
-  runner: Callable[[assemble.Program], parallel.Runner]
+  runner: Callable[[program_.Program], parallel.Runner]
   prepare: Callable[[int], 'Work']
   least: int
   group: int
@@ -67,18 +67,16 @@ class Exhausted(UserError):
   """Not even the smallest batch fits."""
 
 
-def most(
-  config: config_dict.ConfigDict, count: int, group: int | None = None
-) -> int:
+def most(request: build.Request, count: int, group: int | None = None) -> int:
   """Runs that a device works on at a time, at most.
 
-  Large images are made one by one where the config says so, then all of them.
+  Large images are made one by one where the request says so, then all of them.
   Those of a group stay together.
   """
   each = group or 1
-  if config.batch == 1 and config.scales.strip():
+  if request.batch == 1 and request.scales is not None:
     return each
-  batch = config.batch
+  batch = request.batch
   if batch is None:
     batch = _ON_CPU if jax.default_backend() == 'cpu' else _ELSEWHERE
     batch *= jax.local_device_count()
@@ -87,7 +85,7 @@ def most(
 
 
 def prepared(
-  config: config_dict.ConfigDict,
+  request: build.Request,
   runs: runs_.Runs,
   stages: stages_.Stages,
   rows: np.ndarray,
@@ -100,7 +98,7 @@ def prepared(
   config.memory, nothing is compiled before it is needed.
 
   Args:
-    config: the configuration.
+    request: what is wanted.
     runs: the runs of the layer.
     stages: how they are made.
     rows: [n] of the runs: what is to be made.
@@ -119,14 +117,14 @@ def prepared(
         program.result,
         mesh,
         parallel.FurtherResults(
-          program.keep, program.robust, config.robust_draws
+          program.keep, program.robust, request.robust_draws
         ),
         group=program.group,
       )
     return runners[id(program)]
 
   group = stages.programs[-1].group or 1
-  size = most(config, len(rows), group)
+  size = most(request, len(rows), group)
   least = min(size, max(_LEAST, group))
 
   def prepare(batch):
@@ -137,7 +135,7 @@ def prepared(
   def fitting(batch):
     (program,) = stages.programs
     steps = parallel.steps_per_call(
-      config.steps, config.save_every, config.every
+      request.steps, request.save_every, request.every
     )
     while True:
       some = np.resize(rows, batch)

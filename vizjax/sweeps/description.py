@@ -1,19 +1,18 @@
 """A plan in words, before anything is made, and its outcome afterwards.
 
-plans = sweep.plan(config)
-print(description.plan(config, plans))
-sweep.execute(config, plans, workdir)
-print(*description.outcome(config, plans, workdir), sep='\n')
+plan = sweep.plan(build.request(config))
+print(description.plan(plan))
+sweep.execute(plan, workdir)
+print(*description.outcome(plan, workdir), sep='\n')
 """
 
 import math
 import shlex
 from typing import NamedTuple
 
-from ml_collections import config_dict
 import numpy as np
 
-from vizjax.build import reach
+from vizjax import build
 from vizjax.models import finite
 from vizjax.sweeps import capacity
 from vizjax.sweeps import results
@@ -56,33 +55,33 @@ class _Made(NamedTuple):
   not_finite: list[str]
 
 
-def plan(config: config_dict.ConfigDict, plans: list[sweep.LayerPlan]) -> str:
+def plan(plan: sweep.Plan) -> str:
   """Returns the plan in words: formulas, units, batches, bytes and steps."""
+  request, layers = plan.request, plan.layers
+  values = {'steps': request.steps, **request.values}
   lines = [
-    f'{name:<16} {config[name] or "-"}'
+    f'{name:<16} {values.get(name) or "-"}'
     for name in _METHOD
-    if config[name] or name not in _RARE
+    if values.get(name) or name not in _RARE
   ]
-  lines += [_layer(config, p) for p in plans]
-  count = sum(len(p.runs.channel) for p in plans)
-  steps = sum(len(p.runs.channel) * sweep.steps(config, p) for p in plans)
+  lines += [_layer(request, p) for p in layers]
+  count = sum(len(p.runs.channel) for p in layers)
+  steps = sum(len(p.runs.channel) * sweep.steps(request, p) for p in layers)
   lines.append(
     f'{"in all":<16} {count} images, {steps} steps, '
-    f'{_bytes(sum(map(_size, plans)))} before compression'
+    f'{_bytes(sum(map(_size, layers)))} before compression'
   )
   return '\n'.join(lines)
 
 
-def notes(
-  config: config_dict.ConfigDict, plans: list[sweep.LayerPlan]
-) -> list[str]:
+def notes(plan: sweep.Plan) -> list[str]:
   """Returns the choices that were made for the user, a line each."""
   lines = []
-  if config.box or '@' in (config.units or ''):
+  if plan.request.box or '@' in (plan.request.units or ''):
     return lines
-  for p in plans:
+  for p in plan.layers:
     y, x = int(p.runs.y[0]), int(p.runs.x[0])
-    if (y or x) and reach.of_a_position(config):
+    if (y or x) and p.placed:
       lines.append(
         f'{p.layer}: units at row {y}, column {x}, the centre of the map; for '
         f'another place type --config.units={p.runs.channel[0]}@0x0'
@@ -90,17 +89,14 @@ def notes(
   return lines
 
 
-def outcome(
-  config: config_dict.ConfigDict, plans: list[sweep.LayerPlan], workdir: str
-) -> list[str]:
+def outcome(plan: sweep.Plan, workdir: str) -> list[str]:
   """Returns where the results are, what failed, and what to type, in lines.
 
   Args:
-    config: the configuration.
-    plans: from `sweep.plan`, executed.
+    plan: from `sweep.plan`, executed.
     workdir: of the results.
   """
-  made = _made(plans, workdir)
+  made = _made(plan, workdir)
   images = 'image' if made.count == 1 else 'images'
   partly = '' if made.done == made.count else f'{made.done} of '
   lines = [
@@ -113,7 +109,7 @@ def outcome(
     )
   if made.not_finite:
     lines.append(f'the score is NaN or infinite: {", ".join(made.not_finite)}')
-  broken = bool(made.not_finite) and _weights_are_broken(plans)
+  broken = bool(made.not_finite) and _weights_are_broken(plan)
   if broken:
     lines.append(
       'other seeds cannot help where weights are NaN or infinite: type '
@@ -122,12 +118,12 @@ def outcome(
   if made.dead or (made.not_finite and not broken):
     lines.append(
       'to try these again from other seeds, type the same command with '
-      f'--config.retries={config.retries + 3}'
+      f'--config.retries={plan.request.retries + 3}'
     )
   return lines
 
 
-def _layer(config: config_dict.ConfigDict, p: sweep.LayerPlan) -> str:
+def _layer(request: build.Request, p: sweep.LayerPlan) -> str:
   """Returns the line of a layer: its images, their sizes, batches and bytes."""
   count = len(p.runs.channel)
   geometries = [
@@ -139,7 +135,7 @@ def _layer(config: config_dict.ConfigDict, p: sweep.LayerPlan) -> str:
   )
   return (
     f'{p.layer:<16} {count} images of {sizes}; '
-    f'at most {capacity.most(config, count, p.group)} at a time on a device; '
+    f'at most {capacity.most(request, count, p.group)} at a time on a device; '
     f'{_bytes(_size(p))}'
   )
 
@@ -153,11 +149,11 @@ def _size(p: sweep.LayerPlan) -> int:
   return len(p.runs.channel) * row
 
 
-def _made(plans: list[sweep.LayerPlan], workdir: str) -> _Made:
+def _made(plan: sweep.Plan, workdir: str) -> _Made:
   """Counts the images of a workdir."""
   done = count = 0
   dead, not_finite = [], []
-  for p in plans:
+  for p in plan.layers:
     layer_store = store.open_(store.directory(workdir, p.layer))
     rows = np.flatnonzero(store.read(layer_store, store.DONE))
     done, count = done + len(rows), count + layer_store.count
@@ -173,11 +169,11 @@ def _made(plans: list[sweep.LayerPlan], workdir: str) -> _Made:
   return _Made(done, count, dead, not_finite)
 
 
-def _weights_are_broken(plans: list[sweep.LayerPlan]) -> bool:
+def _weights_are_broken(plan: sweep.Plan) -> bool:
   """Returns whether a network has weights that are NaN or infinite."""
   return any(
     finite.broken(program.recipe.model.params)
-    for p in plans
+    for p in plan.layers
     for each in p.stages.values()
     for program in each.programs
   )

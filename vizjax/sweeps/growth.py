@@ -15,13 +15,12 @@ import re
 from typing import Any
 
 from jax.typing import ArrayLike
-from ml_collections import config_dict
 import numpy as np
 import tensorstore
 
+from vizjax import build
 from vizjax import errors
 from vizjax import listing
-from vizjax.build import reach
 from vizjax.errors import UserError
 from vizjax.models.formats import arrays
 from vizjax.workdir import folders
@@ -33,11 +32,16 @@ KNOBS = ('layer', 'units', 'replicates')
 _KEY = ('unit', 'sign', 'replicate')
 
 
-def fixed(config: config_dict.ConfigDict) -> str | None:
-  """Why the number of replicates cannot change; None where it can."""
-  if reach.group(config) is not None:
+def fixed(request: build.Request, compared: bool) -> str | None:
+  """Why the number of replicates cannot change; None where it can.
+
+  Args:
+    request: what is wanted.
+    compared: whether a term compares the images of a unit.
+  """
+  if compared:
     return 'the images of a unit are compared with each other'
-  for name, value in sorted(config.items()):
+  for name, value in sorted(request.values.items()):
     if isinstance(value, str) and re.search(r'\breplicates\b', value):
       return f'config.{name} reads it'
   return None

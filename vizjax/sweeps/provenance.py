@@ -1,74 +1,60 @@
 """What results are of: config, versions, and what processes must agree in."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 import platform
 from importlib import metadata
 from typing import Any
 
 import jax
-from ml_collections import config_dict
 
 import vizjax
+from vizjax import build
 from vizjax import core
-from vizjax.build import geometry
-from vizjax.build import vocabulary
-from vizjax.photographs import files as files_
+from vizjax import listing
 from vizjax.workdir import store
+
+# What a config.json without knobs keeps of a request.
+_KNOBS = (
+  'units', 'sign', 'replicates', 'seed', 'retries', 'box', 'steps', 'result',
+  'image_dtype', 'save_every', 'robust_draws', 'tile_batch', 'memory', 'batch',
+  'every', 'show',
+)  # fmt: skip
 
 _PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'numpy')
 
 
-def of(config: config_dict.ConfigDict, source: str) -> dict[str, Any]:
+def of(request: build.Request, source: str) -> dict[str, Any]:
   """What can be said before anything is read.
 
   Args:
-    config: the configuration.
+    request: what is wanted.
     source: text of its file.
   """
-  return {'config': config.to_dict(), 'versions': versions(), 'source': source}
+  config = {
+    'layer': listing.typed(request.layers),
+    **{name: getattr(request, name) for name in _KNOBS},
+    **request.values,
+  }
+  return {'config': config, 'versions': versions(), 'source': source}
 
 
-def fingerprint(
-  config: config_dict.ConfigDict,
-  networks: Sequence[core.Model],
-  photographs: Sequence[files_.Photograph],
-) -> str:
-  """A hash of all that images are made from, whatever layer they are of.
-
-  Args:
-    config: the configuration, which may name files.
-    networks: all of them, whole.
-    photographs: that images start from.
-  """
+def fingerprint(request: build.Request) -> str:
+  """A hash of all that images are made from, whatever layer they are of."""
+  networks = [request.model, *(n for _, n in sorted(request.networks.items()))]
+  photographs = () if request.scales is None else request.scales.photographs
   found = jax.tree.leaves(networks) + [each.image for each in photographs]
-  return store.WHOLE + store.fingerprint(found, vocabulary.strings(config))
+  return store.WHOLE + store.fingerprint(found, ())
 
 
-def labels(
-  config: config_dict.ConfigDict,
-  model: core.Model,
-  layer: str,
-  photographs: Sequence[files_.Photograph],
-) -> tuple[str, ...]:
-  """Names of what a layer's images are of; () where there are none.
-
-  Of its units, or of the photographs that take their place.
-  """
-  each = vocabulary.each(config)
-  if each:
-    return tuple(' + '.join(map(files_.stem, one.values())) for one in each)
-  if len(photographs) > 1:
-    return tuple(photograph.name for photograph in photographs)
-  channels = {info.name: info.channels for info in model.layers}.get(layer)
-  return model.labels if len(model.labels) == channels else ()
-
-
-def network(model: core.Model) -> list[list]:
+def network(model: core.Model, shapes: Mapping[str, Any]) -> list[list]:
   """Name, kind, inputs and shape of each layer, in order, as JSON has it.
 
   Inputs are known of networks that are tables of layers.
+
+  Args:
+    model: the network.
+    shapes: of its activations, for an image of its own size.
   """
-  shapes = geometry.activation_shapes(model)
   table = getattr(getattr(model.apply, 'network', None), 'table', ())
   inputs = {row.name: row.inputs for row in table}
   return [

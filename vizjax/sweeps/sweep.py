@@ -1,7 +1,7 @@
-"""Many runs, from a configuration to a store: plan, then execute.
+"""Many runs, from a request to a store: plan, then execute.
 
-  plans = sweep.plan(config)
-  sweep.execute(config, plans, workdir)
+  plan = sweep.plan(build.request(config))
+  sweep.execute(plan, workdir)
 
 Executing again after a crash makes the missing runs and nothing else: `_job`
 finds the rows of a layer that are missing, and `batches` goes on with a batch
@@ -10,23 +10,18 @@ that was interrupted.
 
 from collections.abc import Callable, Iterator
 from concurrent import futures
+import dataclasses
 import functools
 import math
 from typing import Any, NamedTuple
 
 import jax
-from ml_collections import config_dict
 import numpy as np
 
-from vizjax import core
-from vizjax import scales as scales_
-from vizjax.build import assemble
-from vizjax.build import geometry as geometry_
-from vizjax.build import reach
+from vizjax import build
+from vizjax.build import program as program_
 from vizjax.build import runs
 from vizjax.build import stages
-from vizjax.build import vocabulary
-from vizjax.photographs import files as files_
 from vizjax.sweeps import batches
 from vizjax.sweeps import capacity
 from vizjax.sweeps import compilation
@@ -38,7 +33,7 @@ from vizjax.sweeps import results
 from vizjax.workdir import folders
 from vizjax.workdir import store
 
-# Runs in a file where config.batch is None.
+# Runs in a file where request.batch is None.
 _CHUNK = 64
 
 
@@ -53,8 +48,25 @@ class LayerPlan(NamedTuple):
   chunk: int  # runs in a file
   group: int | None  # runs in a row that are made together, if any
   labels: tuple[str, ...]  # names of the units; () where they have none
-  network: list[list]  # name, kind, inputs and shape of each layer
-  fingerprint: str  # a hash of the networks, and of the files that are read
+  subject: str  # what the images are of: 'unit', 'direction', 'layer' ...
+  placed: bool  # whether a row and a column of the layer say what they are of
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Plan:
+  """What is made of a request: the runs and the programs of every layer.
+
+  Attributes:
+    request: what is wanted.
+    layers: in the order of the network.
+    network: name, kind, inputs and shape of each layer of the network.
+    fingerprint: a hash of the networks, and of the files that are read.
+  """
+
+  request: build.Request
+  layers: tuple[LayerPlan, ...]
+  network: list[list]
+  fingerprint: str
 
 
 class Progress(NamedTuple):
@@ -67,17 +79,6 @@ class Progress(NamedTuple):
   compiling: bool = False  # whether the layer's programs are being compiled
 
 
-class _Loaded(NamedTuple):
-  """The networks and photographs of a configuration, loaded for all layers."""
-
-  net: core.Model
-  others: dict[str, core.Model]  # by the names that formulas call them by
-  scales: scales_.Scales | None
-  photographs: tuple[files_.Photograph, ...]  # that images start from
-  network: list[list]  # as in `LayerPlan`
-  fingerprint: str  # as in `LayerPlan`
-
-
 class _Job(NamedTuple):
   """The runs of a layer that this process makes."""
 
@@ -87,40 +88,39 @@ class _Job(NamedTuple):
   tried: np.ndarray  # [n], attempts already made of each missing row, else -1
 
 
-def plan(config: config_dict.ConfigDict) -> list[LayerPlan]:
+def plan(request: build.Request) -> Plan:
   """Plans the runs of every layer, and checks them down to the shapes.
 
   Raises:
-    UserError: a value of the configuration is wrong, or does not suit another.
-    OSError: a file of the configuration cannot be read.
+    UserError: a value of the request is wrong, or does not suit another.
+    OSError: a file that the request names cannot be read.
   """
-  loaded = _load(config)
-  layers = assemble.layers(config, loaded.net)
-  return [_plan_layer(config, loaded, layer) for layer in layers]
+  layers = tuple(_plan_layer(request, layer) for layer in request.layers)
+  _, shapes = request.fitting(*request.model.input_shape[:2])
+  return Plan(
+    request,
+    layers,
+    provenance.network(request.model, shapes),
+    provenance.fingerprint(request),
+  )
 
 
-def check(
-  config: config_dict.ConfigDict,
-  plans: list[LayerPlan],
-  workdir: str,
-) -> None:
+def check(plan: Plan, workdir: str) -> None:
   """Refuses a workdir that `execute` would refuse. Writes nothing.
 
   Args:
-    config: the configuration.
-    plans: from `plan`.
+    plan: from `plan`.
     workdir: a directory, which need not exist.
 
   Raises:
     UserError: the workdir belongs to another run.
     OSError: the workdir cannot be read.
   """
-  store.check(workdir, _made_by(config, plans, ''), *_rules(config, plans))
+  store.check(workdir, _made_by(plan, ''), *_rules(plan))
 
 
 def execute(
-  config: config_dict.ConfigDict,
-  plans: list[LayerPlan],
+  plan: Plan,
   workdir: str,
   report: Callable[[Progress], None] = lambda progress: None,
   source: str = '',
@@ -130,14 +130,13 @@ def execute(
   """Makes the missing runs of a workdir, or this process's share of them.
 
   Args:
-    config: the configuration.
-    plans: from `plan`.
+    plan: from `plan`.
     workdir: a new directory, or one of an earlier run of the same plan.
     report: is called after every few steps, and while programs are compiled.
       If `report` raises KeyboardInterrupt, the current batch is kept as it is,
       and the next execution resumes it.
     source: text of the configuration's file, to be kept.
-    watch: is called with the state of a batch every config.every steps.
+    watch: is called with the state of a batch every request.every steps.
     here: which process this is; all processes execute the same plans.
 
   Raises:
@@ -145,13 +144,14 @@ def execute(
       the free memory.
     OSError: the workdir cannot be written.
   """
-  new, opened = _opened(config, plans, workdir, source, here)
+  request = plan.request
+  new, opened = _opened(plan, workdir, source, here)
   jobs = _jobs(opened, here)
   hosts.leave(here)
   mesh = parallel.local_mesh()
   ahead = futures.ThreadPoolExecutor(1)  # compiles the next layer meanwhile
   prepare = compilation.with_same_dtypes(
-    functools.partial(_prepared, config, mesh=mesh)
+    functools.partial(_prepared, request, mesh=mesh)
   )
   following = ahead.submit(prepare, jobs[0]) if jobs else None
   with futures.ThreadPoolExecutor(1) as writer:
@@ -159,10 +159,10 @@ def execute(
     try:
       for i, job in enumerate(jobs):
         _wait(following, job, report)
-        work = _fitted(config, job, following, prepare)
+        work = _fitted(request, job, following, prepare)
         if i + 1 < len(jobs):
           following = ahead.submit(prepare, jobs[i + 1])
-        for rows, arrays in _batches(config, job, work, mesh, report, watch):
+        for rows, arrays in _batches(request, job, work, mesh, report, watch):
           # One batch is written while the next is computed.
           for each in written:
             each.result()
@@ -173,80 +173,58 @@ def execute(
         each.result()
     except capacity.Exhausted:
       if new and not written and here.count == 1:
-        store.disclaim(workdir)  # for a config that asks for less
+        store.disclaim(workdir)  # for a request that asks for less
       raise
     finally:
       # Nobody waits for a compilation that nobody needs any more.
       ahead.shutdown(wait=False, cancel_futures=True)
 
 
-def steps(config: config_dict.ConfigDict, p: LayerPlan) -> int:
+def steps(request: build.Request, p: LayerPlan) -> int:
   """Returns the steps of a run of a layer, at all its sizes."""
-  return config.steps * max(len(each.programs) for each in p.stages.values())
+  return request.steps * max(len(each.programs) for each in p.stages.values())
 
 
-def _load(config) -> _Loaded:
-  net = assemble.model(config)
-  others = assemble.networks(config)
-  scales = stages.scales(config, net)
-  photographs = () if scales is None else scales.photographs
-  networks = (net, *(model for _, model in sorted(others.items())))
-  return _Loaded(
-    net,
-    others,
-    scales,
-    photographs,
-    provenance.network(net),
-    provenance.fingerprint(config, networks, photographs),
-  )
-
-
-def _plan_layer(config, loaded: _Loaded, layer: str) -> LayerPlan:
-  last = stages.last(config, loaded.scales)
-  table = assemble.runs(last, loaded.net, layer, len(loaded.photographs))
-  group = reach.group(last)
-  chunk = _chunk(config, len(table.channel), group)
+def _plan_layer(request: build.Request, layer: str) -> LayerPlan:
+  reads = stages.read(request, layer)
+  last, read = stages.sized(request)[-1], [*reads.values()][-1]
+  photographs = () if request.scales is None else request.scales.photographs
+  table = program_.runs(last, read, len(photographs))
+  group = request.replicates if read.terms.replicates else None
+  chunk = _chunk(request, len(table.channel), group)
   stages_ = {
     boxed: stages.of(
-      config,
-      loaded.net,
-      layer,
-      loaded.others,
-      loaded.scales,
-      boxed=boxed,
-      runs=capacity.most(config, chunk, group),
+      request, reads, boxed=boxed, runs=capacity.most(request, chunk, group)
     )
     for boxed in map(bool, np.unique(table.boxed))
   }
-  preset = _preset(last, loaded.net, table, stages_)
+  preset = _preset(read, table, stages_)
   return LayerPlan(
     layer,
     table,
     stages_,
     preset,
-    _array_specs(config, table, stages_, preset),
+    _array_specs(request, table, stages_, preset),
     chunk,
     group,
-    provenance.labels(config, loaded.net, layer, loaded.photographs),
-    loaded.network,
-    loaded.fingerprint,
+    request.each or program_.unit_labels(request, read),
+    program_.subject(request, read),
+    bool(read.terms.positions) or read.terms.place,
   )
 
 
-def _chunk(config, count: int, group: int | None) -> int:
+def _chunk(request, count: int, group: int | None) -> int:
   """Returns the runs in a file: files of equal size, groups undivided."""
-  files = math.ceil(count / (config.batch or _CHUNK))
+  files = math.ceil(count / (request.batch or _CHUNK))
   group = group or 1
   return math.ceil(math.ceil(count / files) / group) * group
 
 
 def _preset(
-  config, net: core.Model, table: runs.Runs, stages_: dict[bool, stages.Stages]
+  read: program_.Read, table: runs.Runs, stages_: dict[bool, stages.Stages]
 ) -> dict[str, np.ndarray]:
   """Returns the stored arrays [n, ...] known before the runs are made."""
-  geometries = {
-    boxed: each.programs[-1].geometry for boxed, each in stages_.items()
-  }
+  programs = {boxed: each.programs[-1] for boxed, each in stages_.items()}
   return {
     # channel, row, column
     'unit': np.stack([table.channel, table.y, table.x], -1),
@@ -257,15 +235,15 @@ def _preset(
     'box': table.box,
     # Height and width of the image, from the top left of the array `image`.
     'size': np.array(
-      [geometries[bool(b)].canvas for b in table.boxed], np.int32
+      [programs[bool(b)].geometry.canvas for b in table.boxed], np.int32
     ),
     # The part of the image that the unit sees.
-    'seen': assemble.seen(config, net, table, geometries),
+    'seen': program_.seen(read, table, programs),
   }
 
 
 def _array_specs(
-  config,
+  request: build.Request,
   table: runs.Runs,
   stages_: dict[bool, stages.Stages],
   preset: dict[str, np.ndarray],
@@ -275,36 +253,36 @@ def _array_specs(
     name: (column.shape[1:], np.int32) for name, column in preset.items()
   }
   for boxed, each in stages_.items():
-    for name, like in stages.outputs(config, each, table, boxed).items():
+    for name, like in stages.outputs(request, each, table, boxed).items():
       # One array holds the images of boxed runs and of others.
       shape, _ = specs.get(name, (like.shape, None))
       specs[name] = (tuple(map(max, shape, like.shape)), like.dtype)
   for name, (shape, _) in specs.items():
     if name.split('/')[-1] == 'image':
-      specs[name] = (shape, config.image_dtype)
+      specs[name] = (shape, request.image_dtype)
   image, _ = specs['image']
-  frames = max(stages.frame_count(config, each) for each in stages_.values())
+  frames = max(stages.frame_count(request, each) for each in stages_.values())
   if frames:
-    specs['frames'] = ((frames, *image), config.image_dtype)
+    specs['frames'] = ((frames, *image), request.image_dtype)
   return specs | results.ARRAYS
 
 
 def _opened(
-  config, plans: list[LayerPlan], workdir: str, source: str, here: hosts.Hosts
+  plan: Plan, workdir: str, source: str, here: hosts.Hosts
 ) -> tuple[bool, list[_Job]]:
   """Opens a workdir; process 0 makes the arrays and the rows that it lacks.
 
   Returns:
     Whether the workdir is new, and the missing runs of each layer.
   """
-  made_by = _made_by(config, plans, source)
+  made_by = _made_by(plan, source)
   if here.count > 1:
     hosts.agree(here, provenance.facts(made_by))
 
   def begin():
-    new = not store.claim(workdir, made_by, *_rules(config, plans))
-    growth.record(workdir, made_by, {p.layer: p.preset for p in plans})
-    for p in plans:
+    new = not store.claim(workdir, made_by, *_rules(plan))
+    growth.record(workdir, made_by, {p.layer: p.preset for p in plan.layers})
+    for p in plan.layers:
       path = store.directory(workdir, p.layer)
       specs = {n: f for n, f in p.array_specs.items() if n not in p.preset}
       store.create(path, specs, len(p.runs.channel), p.chunk, p.preset)
@@ -312,39 +290,44 @@ def _opened(
     return new
 
   def look():
-    return [_job(config, workdir, p) for p in plans]
+    return [_job(plan.request, workdir, p) for p in plan.layers]
 
   # No process writes before every process knows which runs are missing.
   new = hosts.together(here, begin if here.index == 0 else lambda: False)
   return new, hosts.together(here, look)
 
 
-def _made_by(config, plans: list[LayerPlan], source: str) -> dict[str, Any]:
+def _made_by(plan: Plan, source: str) -> dict[str, Any]:
   """Returns the content of config.json of a new workdir."""
-  made_by = provenance.of(config, source)
+  made_by = provenance.of(plan.request, source)
   return made_by | {
-    'fingerprint': plans[0].fingerprint,
-    'layers': [p.layer for p in plans],
-    'network': plans[0].network,
+    'fingerprint': plan.fingerprint,
+    'layers': [p.layer for p in plan.layers],
+    'network': plan.network,
     # Names of the units, for the layers whose units have any.
-    'labels': {p.layer: list(p.labels) for p in plans if p.labels},
+    'labels': {p.layer: list(p.labels) for p in plan.layers if p.labels},
+    # What images are of that are of no unit.
+    'subjects': {
+      p.layer: p.subject for p in plan.layers if p.subject != 'unit'
+    },
     'asked': [growth.asked(made_by['config'], made_by['versions'])],
   }
 
 
-def _rules(config, plans: list[LayerPlan]) -> tuple[dict, dict, Callable]:
-  """Returns the rules by which `store` compares a workdir with the config."""
+def _rules(plan: Plan) -> tuple[dict, dict, Callable]:
+  """Returns the rules by which `store` compares a workdir with the plan."""
   # A workdir of an older version lacks newer knobs.
-  defaults = assemble.config().to_dict()
-  grows = {'layer': None, 'units': None, 'replicates': growth.fixed(config)}
-  return defaults, grows, lambda: _fingerprint(config, plans)
+  defaults = build.config().to_dict()
+  fixed = growth.fixed(plan.request, any(p.group for p in plan.layers))
+  grows = {'layer': None, 'units': None, 'replicates': fixed}
+  return defaults, grows, lambda: _fingerprint(plan)
 
 
-def _job(config, workdir: str, p: LayerPlan) -> _Job:
+def _job(request, workdir: str, p: LayerPlan) -> _Job:
   """Returns the missing rows of a layer, its plan in the order of its rows."""
   layer_store = store.open_(store.directory(workdir, p.layer))
   rows = growth.at(layer_store, p.preset)
-  # A row that the config does not ask for gets its first run, and is never
+  # A row that the request does not ask for gets its first run, and is never
   # missing.
   places_ = np.zeros(layer_store.count, int)
   places_[rows] = np.arange(len(rows))
@@ -359,7 +342,7 @@ def _job(config, workdir: str, p: LayerPlan) -> _Job:
     for name, (shape, dtype) in p.array_specs.items()
   }
   tried = np.full(layer_store.count, -1)
-  tried[rows] = results.due(layer_store, config.retries, p.group)[rows]
+  tried[rows] = results.due(layer_store, request.retries, p.group)[rows]
   missing = store.by_chunk(layer_store, np.flatnonzero(tried >= 0))
   return _Job(
     p._replace(runs=table, array_specs=specs), layer_store, missing, tried
@@ -385,19 +368,17 @@ def _cost(p: LayerPlan) -> int:
     act.size
     for each in p.stages.values()
     for program in each.programs
-    for act in geometry_.activation_shapes(
-      program.recipe.model, program.geometry.view
-    ).values()
+    for act in program.acts.values()
   )
 
 
-def _prepared(config, job: _Job, mesh) -> dict[bool, capacity.Work]:
+def _prepared(request, job: _Job, mesh) -> dict[bool, capacity.Work]:
   """Returns the compiled programs of a job, by whether runs are boxed."""
   rows = np.concatenate(list(job.missing.values()))
   boxed = job.plan.runs.boxed[rows]
   return {
     kind: capacity.prepared(
-      config, job.plan.runs, each, rows[boxed == kind], mesh
+      request, job.plan.runs, each, rows[boxed == kind], mesh
     )
     for kind, each in job.plan.stages.items()
     if (boxed == kind).any()
@@ -412,7 +393,7 @@ def _wait(following: futures.Future, job: _Job, report) -> None:
 
 
 def _fitted(
-  config, job: _Job, following: futures.Future, prepare
+  request: build.Request, job: _Job, following: futures.Future, prepare
 ) -> dict[bool, capacity.Work]:
   """Returns the programs of a job, for as many runs at a time as fit now.
 
@@ -428,7 +409,7 @@ def _fitted(
   devices = jax.local_device_count()
   return {
     kind: each.prepare(
-      devices * capacity.most(config, int((boxed == kind).sum()), each.group)
+      devices * capacity.most(request, int((boxed == kind).sum()), each.group)
     )
     for kind, each in work.items()
   }
@@ -442,7 +423,12 @@ def _done(job: _Job) -> tuple[int, int]:
 
 
 def _batches(
-  config, job: _Job, work: dict[bool, capacity.Work], mesh, report, watch
+  request: build.Request,
+  job: _Job,
+  work: dict[bool, capacity.Work],
+  mesh,
+  report,
+  watch,
 ) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
   """Yields the rows and arrays of each batch; failed runs are made again."""
   p, tried = job.plan, job.tried.copy()
@@ -456,7 +442,7 @@ def _batches(
       while len(left):
         attempt = int(tried[left[0]])
         part = left[tried[left] == attempt][: work[kind].batch]
-        batch = _batch(config, job, each, part, work[kind].batch, attempt)
+        batch = _batch(request, job, each, part, work[kind].batch, attempt)
         # The total of steps is without retries.
         counted = (job.tried[part] == attempt).all()
 
@@ -471,7 +457,7 @@ def _batches(
         del made
         yield part, arrays
         del arrays  # Nothing of a batch is held while the next one is made.
-        again = part[failed] if attempt < config.retries else part[:0]
+        again = part[failed] if attempt < request.retries else part[:0]
         tried[again] += 1
         left = np.concatenate([left[~np.isin(left, part)], again])
         done += len(part) - len(again)
@@ -479,13 +465,18 @@ def _batches(
 
 
 def _batch(
-  config, job: _Job, each: stages.Stages, part: np.ndarray, size: int, attempt
+  request: build.Request,
+  job: _Job,
+  each: stages.Stages,
+  part: np.ndarray,
+  size: int,
+  attempt,
 ) -> batches.Batch:
   """Returns some rows as a batch; the last are repeated until it is full."""
   p = job.plan
   spare = np.resize(part[-(p.group or 1) :], size - len(part))
   return batches.Batch(
-    config,
+    request,
     results.again(p.runs, attempt),
     each,
     np.concatenate([part, spare]),
@@ -529,15 +520,15 @@ def _commit(
   folders.write(store.interrupted(layer_store, int(rows[0]), attempt), None)
 
 
-def _fingerprint(config, plans: list[LayerPlan]) -> str:
+def _fingerprint(plan: Plan) -> str:
   """Returns the hash of older versions: of the layers that are asked for."""
   parts = []
-  for p in plans:
+  for p in plan.layers:
     for each in p.stages.values():
       recipe = each.programs[-1].recipe
       parts.append(recipe.model)
-      if config.prior.strip():
+      if plan.request.values.get('prior', '').strip():
         parts.append(recipe.parameterization)
       if each.scales is not None:
         parts += [photograph.image for photograph in each.scales.photographs]
-  return store.fingerprint(jax.tree.leaves(parts), vocabulary.strings(config))
+  return store.fingerprint(jax.tree.leaves(parts), ())

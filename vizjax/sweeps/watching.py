@@ -1,7 +1,7 @@
 """How far a run is, while it runs: numbers, pictures, a window, a plot.
 
-  watch = watching.watcher(config, plans, workdir)
-  sweep.execute(config, plans, workdir, watch=watch)
+  watch = watching.watcher(plan, workdir)
+  sweep.execute(plan, workdir, watch=watch)
 
 Every config.every steps of a size, by config.show, in the manner of cnn-vis:
 
@@ -21,10 +21,10 @@ import pathlib
 import sys
 from typing import Any
 
-from ml_collections import config_dict
 import numpy as np
 import tqdm
 
+from vizjax import build
 from vizjax import files
 from vizjax.build import runs
 from vizjax.build import stages
@@ -45,36 +45,37 @@ _BLIND = ('agg', 'pdf', 'ps', 'svg', 'cairo', 'template')
 
 
 def watcher(
-  config: config_dict.ConfigDict, plans: list[sweep.LayerPlan], workdir: str
+  plan: sweep.Plan, workdir: str
 ) -> Callable[[sweep.LayerPlan, batches.Status], None] | None:
   """What `sweep.execute` calls; None where config.every is None.
 
   Raises:
     UserError: config.show names no way, or one that cannot be gone.
   """
-  if config.every is None:
+  request = plan.request
+  if request.every is None:
     return None
-  ways = [way.strip() for way in config.show.split('+')]
+  ways = [way.strip() for way in request.show.split('+')]
   for way in ways:
     if way not in WAYS:
       raise UserError(
-        f'config.show is {config.show!r}, expected some of {WAYS}, as '
+        f'config.show is {request.show!r}, expected some of {WAYS}, as '
         'print+save'
       )
   if {'save', 'plot_pix'} & set(ways):
     folders.local(workdir, 'type --config.show=print')
   if 'plot_pix' in ways:
     _library('matplotlib')
-    for p in plans:
+    for p in plan.layers:
       if 'trace/pixels' not in p.array_specs:
         raise UserError(
           "config.show is 'plot_pix', but no pixels are recorded: expected "
           '--config.procedure=cnn_vis(...), which records them'
         )
   shown = {
-    'print': functools.partial(_print, config),
-    'save': functools.partial(_save, config, workdir),
-    'plot_pix': functools.partial(_plot, config, workdir),
+    'print': functools.partial(_print, request),
+    'save': functools.partial(_save, request, workdir),
+    'plot_pix': functools.partial(_plot, request, workdir),
   }
   if 'show' in ways:
     shown['show'] = _window()
@@ -86,36 +87,36 @@ def watcher(
   return watch
 
 
-def _print(config: config_dict.ConfigDict, p: sweep.LayerPlan, status) -> None:
+def _print(request: build.Request, p: sweep.LayerPlan, status) -> None:
   each = _stages(p, status)
   h, w = each.programs[status.stage].geometry.canvas
   traces = {n: t for n, t in status.trace().items() if t.ndim == 2}
   names = sorted(traces, key=lambda name: (name != 'score', name))
-  for row, stem in enumerate(_stems(config, p, status.rows)):
+  for row, stem in enumerate(_stems(request, p, status.rows)):
     records = [f'{name} {traces[name][row, -1]:.6g}' for name in names]
     tqdm.tqdm.write(
       f'{stem}: size {status.stage + 1}/{len(each.programs)}, {h}x{w}, step '
-      f'{status.step}/{config.steps}: {", ".join(records)}',
+      f'{status.step}/{request.steps}: {", ".join(records)}',
       file=sys.stdout,
     )
 
 
 def _save(
-  config: config_dict.ConfigDict, workdir: str, p: sweep.LayerPlan, status
+  request: build.Request, workdir: str, p: sweep.LayerPlan, status
 ) -> None:
   folder = _folder(workdir)
-  stems = _stems(config, p, status.rows)
+  stems = _stems(request, p, status.rows)
   for stem, picture in zip(stems, _pictures(p, status), strict=True):
     name = f'{stem}_{status.stage + 1}_{status.step}.png'
     images.write(folder / name, picture)
 
 
 def _plot(
-  config: config_dict.ConfigDict, workdir: str, p: sweep.LayerPlan, status
+  request: build.Request, workdir: str, p: sweep.LayerPlan, status
 ) -> None:
   folder = _folder(workdir)
   histories = status.trace()['pixels']  # [b, steps, 4, c]
-  stems = _stems(config, p, status.rows)
+  stems = _stems(request, p, status.rows)
   for stem, history in zip(stems, histories, strict=True):
     figure = _library('matplotlib.figure').Figure(layout='constrained')
     _library('matplotlib.backends.backend_agg').FigureCanvasAgg(figure)
@@ -168,13 +169,14 @@ def _stages(p: sweep.LayerPlan, status: batches.Status) -> stages.Stages:
 
 
 def _stems(
-  config: config_dict.ConfigDict, p: sweep.LayerPlan, rows: np.ndarray
+  request: build.Request, p: sweep.LayerPlan, rows: np.ndarray
 ) -> list[str]:
   table = p.runs
+  named = {'units': request.units, 'replicates': request.replicates}
   return [
     runs.stem(
       table.layer, table.channel[row], table.y[row], table.x[row],
-      table.replicate[row], table.sign[row], config,
+      table.replicate[row], table.sign[row], named,
     )
     for row in rows
   ]  # fmt: skip

@@ -1,0 +1,124 @@
+"""What is wanted, as a value: from a configuration, or made in Python.
+
+  request = build.request(config)
+  request = build.Request(model, my_recipe, ('conv5',), units='0:64')
+
+A `Request` says which images are wanted and how each is made. It knows no
+formula: `assemble` reads the formulas of a configuration.
+"""
+
+from collections.abc import Callable, Mapping
+import dataclasses
+import functools
+from typing import Any, NamedTuple
+
+from vizjax import core
+from vizjax import models
+from vizjax import scales as scales_
+from vizjax.build import geometry
+
+SIGNS = {'max': (1,), 'min': (-1,), 'both': (1, -1)}
+
+
+def no_arrays(canvas, act, dtype) -> Callable[..., dict[str, Any]]:
+  """Returns the `make` of a method whose runs differ in their units alone."""
+  del canvas, act, dtype
+  return lambda runs, rows, given=(): {}
+
+
+class Method(NamedTuple):
+  """How the images of a layer are made and measured.
+
+  Attributes:
+    recipe: the five verbs, on the network that the method was given.
+    activation: measured of the final image without transforms; None: the
+      objective.
+    metrics: further terms that are measured of it, by name.
+    robust: transforms under which the final image is measured again.
+    arrays: (canvas, shape of the layer, dtype) -> make(runs, rows, given), the
+      arrays that differ between runs; see `inputs.arrays`.
+    stacks: (shape of the layer) -> numbers of runs that arrays are for.
+  """
+
+  recipe: core.Recipe
+  activation: core.Term | None = None
+  metrics: tuple[tuple[str, core.Term], ...] = ()
+  robust: tuple[core.Transform, ...] = ()
+  arrays: Callable[..., Callable] = no_arrays
+  stacks: Callable[[tuple[int, ...]], list[int]] = lambda act: []
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Request:
+  """Which images are wanted, of what, and how they are made.
+
+  Attributes:
+    model: the network, on images of 0-255.
+    method: (model, layer) -> Method, or a core.Recipe. It is called with the
+      network at the size of the canvas, and before with the network at its own
+      size where the transforms eat pixels.
+    layers: names, in the order of the network.
+    units: as `runs.units` reads them; None for all, at the centre.
+    sign: 'max', 'min' or 'both'.
+    replicates: images of each unit and sign.
+    seed: of all runs.
+    retries: attempts with another seed where a run failed.
+    shape: (h, w) of the canvas; None for what the view needs.
+    scales: the sizes that an image is made at; None for one.
+    each: the name of each run where files take the place of units; ().
+    box: whether a unit is made on its receptive field where that is exact.
+    steps: evaluations at each size.
+    result: 'best', 'last', 'next', or a snapshot of the procedure.
+    keep: further snapshots.
+    image_dtype: of the stored images.
+    save_every: steps between two frames that are kept; None for no frames.
+    robust_draws: how often the final image is measured under `robust`.
+    tile_batch: views at a time; None for as many as fit.
+    memory: GB for the activations of views.
+    batch: images at a time; None for what suits the device.
+    every: steps between two reports; None for none.
+    show: how reports are shown.
+    networks: further networks that images are made from, by name; those of a
+      configuration are loaded when a formula first names them.
+    values: plain data that config.json keeps, by the names of knobs.
+    fitting: (h, w) -> the network without the layers that do not fit images of
+      that size, and the shapes of its activations; traced once for each size.
+  """
+
+  model: core.Model
+  method: Callable[[core.Model, str], Method | core.Recipe]
+  layers: tuple[str, ...]
+  units: str | None = None
+  sign: str = 'max'
+  replicates: int = 1
+  seed: int = 0
+  retries: int = 0
+  shape: geometry.Size | None = None
+  scales: scales_.Scales | None = None
+  each: tuple[str, ...] = ()
+  box: bool = True
+  steps: int = 100
+  result: str = 'best'
+  keep: tuple[str, ...] = ()
+  image_dtype: str = 'float32'
+  save_every: int | None = None
+  robust_draws: int = 16
+  tile_batch: int | None = None
+  memory: float = 2.0
+  batch: int | None = None
+  every: int | None = None
+  show: str = 'print+save'
+  networks: Mapping[str, core.Model] = dataclasses.field(default_factory=dict)
+  values: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  fitting: Callable[[int, int], tuple[core.Model, dict]] | None = None
+
+  def __post_init__(self):
+    if self.fitting is None:
+      fitting = functools.cache(functools.partial(models.fitting, self.model))
+      object.__setattr__(self, 'fitting', fitting)
+
+
+def method(request: Request, model: core.Model, layer: str) -> Method:
+  """Returns how images of a layer are made by this network."""
+  made = request.method(model, layer)
+  return Method(made) if isinstance(made, core.Recipe) else made
