@@ -21,10 +21,11 @@ from vizjax.models.adapters import from_function
 from vizjax.models.adapters import from_linen
 from vizjax.models.adapters import from_nnx
 from vizjax.models.named import NAMES, described, load
-from vizjax.models.variants import boxed, computed_in, cut, pooled
+from vizjax.models.variants import boxed, computed_in, cut, fitting, pooled
 from vizjax.models.variants import rectifier, sized, unpadded
 
 __all__ = [
-  'NAMES', 'boxed', 'computed_in', 'cut', 'described', 'from_function',
-  'from_linen', 'from_nnx', 'load', 'pooled', 'rectifier', 'sized', 'unpadded',
+  'NAMES', 'boxed', 'computed_in', 'cut', 'described', 'fitting',
+  'from_function', 'from_linen', 'from_nnx', 'load', 'pooled', 'rectifier',
+  'sized', 'unpadded',
 ]  # fmt: skip

@@ -126,12 +126,48 @@ def sized(model: core.Model, h: int, w: int) -> core.Model:
   table = _table(model)
   if table is None or model.apply.network.origin is not None:
     return model
-  own = layers.with_own_pads(table, shape)
-  if own == table:
-    return model
-  channels = {info.name: info.channels for info in model.layers}
-  model = _with_table(model, own)
-  return dataclasses.replace(model, layers=layers.describe(own, channels))
+  return _padded(model, layers.with_own_pads(table, shape))
+
+
+def fitting(
+  model: core.Model, h: int, w: int
+) -> tuple[core.Model, dict[str, jax.ShapeDtypeStruct]]:
+  """The model for images of h x w, without the layers that do not fit them.
+
+  A layer does not fit if its weights are of another shape (a dense layer) or
+  if its operator refuses the shape of its inputs (a window that is larger than
+  its map). Every layer that reads such a layer is left out, too. The network
+  is traced once, and nothing is computed.
+
+  Args:
+    model: the network. One without a layer table keeps all its layers.
+    h: height of the images.
+    w: width of the images.
+
+  Returns:
+    The model as `sized` gives it, and {layer: shape and dtype of its
+    activation} of the layers that are left.
+
+  Raises:
+    Exception: of a network without a layer table, what it raises for such an
+      image; of any other, a bug in an operator.
+  """
+  shape = (h, w, model.input_shape[2])
+  table = _table(model)
+  image = jax.ShapeDtypeStruct(shape, jnp.result_type(model.mean))
+  params = jax.tree.map(
+    lambda a: jax.ShapeDtypeStruct(jnp.shape(a), jnp.result_type(a)),
+    model.params,
+  )
+  if table is None:
+    acts = jax.eval_shape(model.apply, params, image)
+    return dataclasses.replace(model, input_shape=shape), acts
+  acts = jax.eval_shape(model.apply.fitting, params, image)
+  table = tuple(row for row in table if row.name in acts)
+  model = _with_table(dataclasses.replace(model, input_shape=shape), table)
+  if model.apply.network.origin is not None:
+    return model, acts
+  return _padded(model, layers.with_pads_of(table, shape, acts)), acts
 
 
 def pooled(model: core.Model, pooling: str) -> core.Model:
@@ -183,6 +219,15 @@ def _with_table(model: core.Model, table: tables.Table) -> core.Model:
     apply=dataclasses.replace(model.apply, network=network),
     layers=tuple(info for info in model.layers if info.name in names),
   )
+
+
+def _padded(model: core.Model, table: tables.Table) -> core.Model:
+  """The model with the padding, and the receptive fields, of its table."""
+  if table == _table(model):
+    return model
+  channels = {info.name: info.channels for info in model.layers}
+  model = _with_table(model, table)
+  return dataclasses.replace(model, layers=layers.describe(table, channels))
 
 
 def _without_padding(

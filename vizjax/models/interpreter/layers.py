@@ -46,20 +46,10 @@ class Network(nn.Module):
 
   @nn.compact
   def __call__(self, image: Float[Array, 'h w c']) -> dict[str, Array]:
-    acts = {tables.DATA: image}
-    fields = (
-      {} if self.origin is None else tables.receptive_fields_of(self.table)
-    )
-    for row in self.table:
-      inputs = [acts[name] for name in row.inputs]
-      if self.origin is not None:
-        row, inputs = _unpadded(row, inputs, fields, self.origin)
-      _check_fits(row, inputs, image, self.table)
-      shapes = _shapes(row, inputs)
-      weights = _Weights(shapes, image.dtype, name=row.name)() if shapes else {}
-      acts[row.name] = _computed(row, inputs, weights)
-    del acts[tables.DATA]
-    return acts
+    def weights(row, shapes):
+      return _Weights(shapes, image.dtype, name=row.name)()
+
+    return _run(self, image, weights)
 
 
 class _Weights(nn.Module):
@@ -90,16 +80,36 @@ class Apply:
   dtype: str | None = None
 
   def __call__(self, params, image):
-    outside = image.dtype
     try:
-      inside = image if self.dtype is None else image.astype(self.dtype)
-      acts = self.network.apply({'params': params}, inside)
-      return {name: act.astype(outside) for name, act in acts.items()}
+      return self._cast(
+        lambda inside: self.network.apply({'params': params}, inside), image
+      )
     except errors.ScopeParamShapeError as error:
       raise UserError(
         f'an image of {image.shape} does not fit a fully connected layer: '
         f'leave out --config.shape, or ask for layers below it ({error})'
       ) from error
+
+  def fitting(self, params, image):
+    """Returns the activations of the layers that fit an image of this size.
+
+    A layer is left out if its operator refuses the shape of its inputs or if
+    its weights are of another shape, and so is every layer that reads it.
+    """
+
+    def weights(row, shapes):
+      group = {name: params[row.name][name] for name, _ in shapes}
+      if any(group[name].shape != shape for name, shape in shapes):
+        raise UserError(f'the weights of layer {row.name!r} do not fit')
+      return group
+
+    run = lambda inside: _run(self.network, inside, weights, (UserError,))
+    return self._cast(run, image)
+
+  def _cast(self, run: Callable, image: Array) -> dict[str, Array]:
+    """Runs on the image in the dtype inside; returns that of the image."""
+    inside = image if self.dtype is None else image.astype(self.dtype)
+    return {name: act.astype(image.dtype) for name, act in run(inside).items()}
 
 
 def model(
@@ -172,6 +182,21 @@ def with_own_pads(
   if not any(row.option('same', False) for row in table):
     return table
   acts, _ = shapes(table, input_shape)
+  return with_pads_of(table, input_shape, acts)
+
+
+def with_pads_of(
+  table: tables.Table,
+  input_shape: tuple[int, int, int],
+  acts: Mapping[str, jax.ShapeDtypeStruct],
+) -> tables.Table:
+  """Returns the table of `with_own_pads`, given the shapes of all layers.
+
+  Args:
+    table: the layers, each after its inputs.
+    input_shape: (h, w, c) of the image.
+    acts: the activations of all layers, for an image of that size.
+  """
   sizes = {name: act.shape[:2] for name, act in acts.items()}
   sizes[tables.DATA] = input_shape[:2]
 
@@ -212,6 +237,42 @@ def describe(
     )
     for row in table
   )
+
+
+def _run(
+  network: Network,
+  image: Array,
+  weights: Callable,
+  left_out: tuple[type[Exception], ...] = (),
+) -> dict[str, Array]:
+  """Returns {layer: activation} of the table of a network.
+
+  Args:
+    network: the table, and the origin of the image.
+    image: [h, w, c].
+    weights: (row, shapes) -> {name: weight} of a layer.
+    left_out: exceptions. A layer that raises one of them is left out, and so
+      is every layer that reads it. Any other exception is raised.
+  """
+  acts, missing = {tables.DATA: image}, set()
+  origin, table = network.origin, network.table
+  fields = {} if origin is None else tables.receptive_fields_of(table)
+  for row in table:
+    if not missing.isdisjoint(row.inputs):
+      missing.add(row.name)
+      continue
+    inputs = [acts[name] for name in row.inputs]
+    try:
+      if origin is not None:
+        row, inputs = _unpadded(row, inputs, fields, origin)
+      _check_fits(row, inputs, image, table)
+      shapes = _shapes(row, inputs)
+      group = weights(row, shapes) if shapes else {}
+      acts[row.name] = _computed(row, inputs, group)
+    except left_out:
+      missing.add(row.name)
+  del acts[tables.DATA]
+  return acts
 
 
 def _operator(row: tables.Layer) -> Callable:
