@@ -78,7 +78,7 @@ def act_range(
   net = validate.load(model)
   shape = classifiers.shapes(net, layer)[layer]
   size = net.input_shape[:2]
-  how = preprocessing.own(model, size) if how is None else how
+  how = preprocessing.own(net, size) if how is None else how
   preprocessing.check(how, size)
   total = len(photographs)
   count = total if limit is None else min(limit, total)

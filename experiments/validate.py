@@ -84,7 +84,7 @@ def validate(
   names = None if labels is None else lists_.read(labels)
   classifier = classifiers.of(load(model), layer, names)
   shape = classifier.model.input_shape[:2]
-  how = preprocessing.own(model, shape) if how is None else how
+  how = preprocessing.own(classifier.model, shape) if how is None else how
   preprocessing.check(how, shape)
   units = known_units(data, classifier)
   count = len(data) if limit is None else min(limit, len(data))

@@ -121,7 +121,7 @@ def squeezenet(data: datasets.Dataset, prototxt: str, weights: str) -> str:
     net.setInput(np.ascontiguousarray(blob[None]))
     return net.forward(classifier.layer).reshape(-1)
 
-  how = preprocessing.own(formula, classifier.model.input_shape[:2])
+  how = preprocessing.own(classifier.model, classifier.model.input_shape[:2])
   found = compare(classifier, data, how, theirs)
   return row('SqueezeNet', f'OpenCV {cv2.__version__}', found)
 
@@ -156,7 +156,7 @@ def efficientnet(data: datasets.Dataset) -> tuple[str, list[str]]:
 
   classifier = classifiers.of(validate.load('efficientnet_lite0'))
   shape = classifier.model.input_shape[:2]
-  how = preprocessing.own('efficientnet_lite0', shape)
+  how = preprocessing.own(classifier.model, shape)
   found = compare(classifier, data, how, theirs)
   image = preprocessing.apply(how, data[0].image, shape)
   theirs(image)

@@ -117,6 +117,9 @@ class Model:
     labels: names of the classes, for layers with a unit for each.
     scale: [c], in the image's order; None for 1.
     range: (low, high) of the image: black and white.
+    preprocessing: how photographs were resized and cropped in training, a
+      `photographs.preprocessing.Preprocessing` for inputs of 224 to 256
+      pixels; None if that is not known.
   """
 
   params: Any
@@ -127,6 +130,7 @@ class Model:
   labels: tuple[str, ...] = static(default=())
   scale: Any = None
   range: tuple[float, float] = static(default=GREY_LEVELS)
+  preprocessing: Any = static(default=None)
 
   def __call__(self, image: Float[Array, 'h w c']) -> dict[str, Array]:
     """Activations of an image [h, w, c] in the network's order and range."""

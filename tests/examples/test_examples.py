@@ -602,7 +602,7 @@ def test_alexnet_finds_what_numpy_finds(tmp_path):
   assert about['count'] == 500 and not about['skipped']
   net = build.model(build.config())
   data = datasets.open(str(folder))
-  how = preprocessing.own('alexnet_features', (224, 224))
+  how = preprocessing.own(net, (224, 224))
   for layer in layers:
     check_layer(net, layer, data, how, search.read(path, layer))
 

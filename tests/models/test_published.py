@@ -19,6 +19,7 @@ from vizjax.models.interpreter import layers
 from vizjax.models.interpreter import tables
 from vizjax.models.networks import googlenet
 from vizjax.models.networks import published
+from vizjax.photographs import preprocessing
 
 pytestmark = pytest.mark.usefixtures('quickly')
 
@@ -193,6 +194,7 @@ TOY = published.Network(
   (120.0, 110.0, 100.0),
   deviation=(2.0, 4.0, 5.0),
   labels=tuple('abcdefg'),
+  preprocessing=preprocessing.CAFFE,
 )
 WEIGHTED = ('conv1', 'part/conv_2', 'fc6', 'fc7')
 
@@ -265,6 +267,7 @@ def test_weights_of_every_framework_are_the_same_network(
   arrays.write(file, groups)
   model = published.load('toy', TOY._replace(bgr=bgr), str(file))
   assert model.labels == TOY.labels
+  assert model.preprocessing == TOY.preprocessing
   for layer, group in plain().items():
     for name, array in group.items():
       found = model.params[layer][name]

@@ -1,13 +1,23 @@
 """Resizing and cutting, against the filters written out."""
 
+import dataclasses
 import math
 
+import conftest
+import jax
 import numpy as np
+from oracles import caffemodel
 import pytest
 
+from vizjax import build
+from vizjax import models
 from vizjax.errors import UserError
+from vizjax.models.networks import googlenet
+from vizjax.models.networks import packaged
+from vizjax.models.networks import published
 from vizjax.photographs import datasets
 from vizjax.photographs import preprocessing
+from vizjax.workdir import store
 
 HOW = preprocessing.Preprocessing
 
@@ -94,51 +104,121 @@ def test_the_input_may_not_be_larger_than_what_it_is_cut_from():
 
 SHORT, CUBIC = HOW(256, False, 'bilinear'), HOW(256, False, 'bicubic')
 CAFFE = HOW(256, True, 'bilinear')
+OF_CAFFE = (
+  'bvlc_alexnet', 'bvlc_caffenet', 'bvlc_googlenet', 'caffenet_yos',
+  'places205_alexnet', 'places205_googlenet',
+)  # fmt: skip
+
+
+OTHER = HOW(259, False, 'bilinear')  # 227 * 8 / 7
+
+
+@pytest.fixture
+def without_files(monkeypatch, tmp_path):
+  """Networks are loaded without their weights: each is the toy network."""
+
+  def read(name, network, path):
+    toy = conftest.toy()
+    return dataclasses.replace(toy, preprocessing=network.preprocessing)
+
+  monkeypatch.setattr(published, 'find', lambda name, weights: 'weights')
+  monkeypatch.setattr(published, 'read', read)
+  monkeypatch.setattr(googlenet, 'transforms', lambda path, given: True)
+  monkeypatch.setattr(packaged, 'find', lambda *_: 'weights')
+  monkeypatch.setattr(packaged, 'read', lambda *_: b'')
+  monkeypatch.chdir(tmp_path)
+  text = (
+    'input: "data" input_dim: 1 input_dim: 3 input_dim: 12 input_dim: 12 '
+    'layer { name: "conv" type: "Convolution" bottom: "data" top: "conv" '
+    'convolution_param { num_output: 2 kernel_size: 3 } }'
+  )
+  (tmp_path / 'a').write_text(text)
+  caffemodel.write(tmp_path / 'b', caffemodel.blobs(text))
+
+
+def loaded(formula):
+  config = build.config()
+  config.model = formula
+  with config.unlocked():
+    config.network = 'vgg19'
+  return build.model(config)
 
 
 @pytest.mark.parametrize(
-  'model, expected',
+  'formula, expected',
   [
-    ('efficientnet_lite0', CUBIC),
+    ("load('efficientnet_lite0')", CUBIC),
     ("load('efficientnet_lite0', 'other.pth')", CUBIC),
     ("vizjax.models.load('efficientnet_lite0')", CUBIC),
-    ('bvlc_googlenet', CAFFE),
-    ("caffe.load('vgg16.prototxt', 'net.caffemodel')", CAFFE),
-    ("models.caffe.load('a', 'b', mean=(1., 2., 3.))", CAFFE),
-    ('vgg19', SHORT),
-    ('torchvision_alexnet', SHORT),
+    *((f'load({name!r})', CAFFE) for name in OF_CAFFE),
+    ("caffe.load('a', 'b')", CAFFE),
+    ("vizjax.models.caffe.load('a', 'b', mean=(1., 2., 3.))", CAFFE),
+    ("load('vgg16')", SHORT),
+    ("load('vgg19')", SHORT),
     ("load('torchvision_alexnet')", SHORT),
-    ('nothing', HOW(259, False, 'bilinear')),  # 227 * 8 / 7
-    ("my_lab.net.load('weights.npz')", HOW(259, False, 'bilinear')),
-    ('toynets.net()', HOW(259, False, 'bilinear')),
-    ("other.net('vgg19')", HOW(259, False, 'bilinear')),
+    ("load('torchvision_googlenet')", SHORT),
+    ("load('torchvision_vgg16')", SHORT),
+    ("load('torchvision_vgg19')", SHORT),
+    ("load('deepsim_fc6')", OTHER),
+    ('toynets.net()', OTHER),
+    # Of what is made of a network.
+    ('load(network)', SHORT),
+    ("computed_in(load('vgg16'), 'bfloat16')", SHORT),
+    ("pooled(load('vgg19'), 'avg')", SHORT),
+    ("unpadded(load('bvlc_googlenet'))", CAFFE),
+    ("unpadded(cut(load('efficientnet_lite0'), ('relu2',)))", CUBIC),
+    ("boxed(load('bvlc_alexnet'), 'conv2')", CAFFE),
+    ("sized(load('bvlc_alexnet'), 20, 24)", CAFFE),
+    ('unpadded(toynets.net())', OTHER),
   ],
 )
-def test_a_network_has_its_own(model, expected):
-  assert preprocessing.own(model, (227, 227)) == expected
+def test_a_network_has_its_own(without_files, formula, expected):
+  assert preprocessing.own(loaded(formula), (227, 227)) == expected
+
+
+def test_networks_of_lpips_have_the_default():
+  for name in ('alexnet_features', 'vgg16_features'):
+    model = models.load(name)
+    assert model.preprocessing is None
+    assert preprocessing.own(model, (240, 240)) == HOW(274, False, 'bilinear')
+
+
+def test_a_network_that_fits_an_image_keeps_it():
+  model = dataclasses.replace(conftest.toy(), preprocessing=CAFFE)
+  assert models.fitting(model, 7, 8)[0].preprocessing == CAFFE
+
+
+def test_preprocessing_is_no_leaf_of_a_model():
+  model = conftest.toy()
+  other = dataclasses.replace(model, preprocessing=CAFFE)
+  one, two = map(jax.tree.leaves, (model, other))
+  assert store.fingerprint(one, ()) == store.fingerprint(two, ())
 
 
 @pytest.mark.parametrize(
-  'model, sizes',
+  'stated, sizes',
   [
-    ("caffe.load('a', 'b')", {28: 32, 32: 36, 224: 256, 227: 256, 300: 338}),
-    ('bvlc_googlenet', {64: 72, 224: 256, 256: 256, 400: 451}),
-    ('torchvision_inception_v3', {112: 128, 224: 256, 299: 342}),
-    ('efficientnet_lite0', {64: 73, 224: 256}),
+    (CAFFE, {28: 32, 32: 36, 64: 72, 224: 256, 227: 256, 256: 256, 300: 338}),
+    (SHORT, {112: 128, 224: 256, 299: 342}),
+    (CUBIC, {64: 73, 224: 256}),
   ],
 )
-def test_the_size_is_in_proportion_to_the_input(model, sizes):
+def test_the_size_is_in_proportion_to_the_input(stated, sizes):
+  model = dataclasses.replace(conftest.toy(), preprocessing=stated)
   for side, size in sizes.items():
     how = preprocessing.own(model, (side, side))
-    assert how.size == size
+    assert how == stated._replace(size=size)
     # The input is at least three quarters of the image that it is cut from.
     assert (side / how.size) ** 2 > 0.74
     preprocessing.check(how, (side, side))
 
 
-def test_a_network_that_is_no_formula_is_refused():
-  with pytest.raises(UserError, match='not a formula'):
-    preprocessing.own('load(', (227, 227))
+def test_another_type_is_refused():
+  text = 'short:256:bilinear'
+  model = dataclasses.replace(conftest.toy(), preprocessing=text)
+  match = "is 'short:256:bilinear', expected None or a Preprocessing: type "
+  with pytest.raises(UserError, match=match):
+    preprocessing.own(model, (12, 12))
 
 
 def test_a_strip_is_refused_by_its_name():

@@ -318,7 +318,7 @@ def test_squeezenet_says_what_opencv_says_of_the_same_pixels():
   data = datasets.open(str(FIXTURES / 'imagenet500'))
   labels = imagenet.labels()
   classifier = classifiers.of(validate.load(model), labels=labels)
-  how = preprocessing.own(model, (227, 227))
+  how = preprocessing.own(classifier.model, (227, 227))
   units = validate.known_units(data, classifier)
   assert len(units) == 500
   found = list(classifiers.answers(classifier, data, how, units))

@@ -134,7 +134,7 @@ def plan(
   config = {**build.config().to_dict(), **made_by['config']}
   model = models.cut(build.model(config_dict.ConfigDict(config)), names)
   layers, size = _shapes(model, names)
-  how = preprocessing.own(config['model'], size) if how is None else how
+  how = preprocessing.own(model, size) if how is None else how
   preprocessing.check(how, size)
   count = len(data) if limit is None else min(limit, len(data))
   facts = {

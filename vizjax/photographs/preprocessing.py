@@ -1,6 +1,6 @@
 """How a network wants its photographs: resized, and cut at the centre.
 
-  how = preprocessing.own('efficientnet_lite0', (224, 224))
+  how = preprocessing.own(models.load('efficientnet_lite0'), (224, 224))
   pixels = preprocessing.apply(how, image, (224, 224))
 
 The mean is no part of it: a `core.Model` subtracts its own.
@@ -12,7 +12,7 @@ from jaxtyping import Float32, UInt8
 import numpy as np
 from PIL import Image
 
-from vizjax import formula
+from vizjax import core
 from vizjax.errors import UserError
 from vizjax.photographs import datasets
 
@@ -52,54 +52,31 @@ CAFFE = Preprocessing(256, True, 'bilinear')
 # presets.py: the first weights of all its networks.
 TORCHVISION = Preprocessing(256, False, 'bilinear')
 
-OWN = {
-  # 32 more than the crop: preprocessing.py of
-  # https://github.com/tensorflow/tpu, models/official/efficientnet. Its
-  # bilinear does not smooth; timm found Pillow's bicubic nearer to it than
-  # Pillow's bilinear: https://github.com/huggingface/pytorch-image-models,
-  # timm/models/efficientnet.py, tf_efficientnet_lite0.
-  'efficientnet_lite0': Preprocessing(256, False, 'bicubic'),
-  'bvlc_alexnet': CAFFE,
-  'bvlc_caffenet': CAFFE,
-  'bvlc_googlenet': CAFFE,
-  'caffenet_yos': CAFFE,
-  'places205_alexnet': CAFFE,
-  'places205_googlenet': CAFFE,
-  # Scaled alike in both directions, the smaller side 256: Simonyan and
-  # Zisserman 2015, sections 3.1 and 3.2, https://arxiv.org/abs/1409.1556.
-  'vgg16': Preprocessing(256, False, 'bilinear'),
-  'vgg19': Preprocessing(256, False, 'bilinear'),
-}
 
-
-def own(model: str, shape: tuple[int, int]) -> Preprocessing:
-  """What a network was trained for, as far as that is known.
+def own(model: core.Model, shape: tuple[int, int]) -> Preprocessing:
+  """Returns the preprocessing of a network, for an input of some size.
 
   Args:
-    model: its name or formula, as config.model: "caffe.load('a', 'b')".
+    model: the network.
     shape: (h, w) of its input.
 
   Returns:
-    That of `OWN`, torchvision's for names that start so, Caffe's for calls of
-    caffe.load, and `default` for all others. All but `default` are stated for
-    inputs of 224 to 256 pixels: another input is cut from an image that is
-    larger in proportion, 256 for 227 if warped, else 256 for 224.
+    `model.preprocessing`, or `default` where that is None. The preprocessing
+    of a model is for inputs of 224 to 256 pixels. An input of another size is
+    cut from an image in proportion: 256 for 227 if warped, else 256 for 224.
 
   Raises:
-    UserError: the formula cannot be read.
+    UserError: `model.preprocessing` is of another type.
   """
-  name = model
-  if not model.isidentifier():
-    called = formula.calls(model)
-    function, arguments = called[0] if called else ('', [])
-    if function.split('.')[-2:] == ['caffe', 'load']:
-      return _at(CAFFE, shape)
-    names = [value for literal, value in arguments if literal]
-    loaded = function.split('.')[-1] == 'load' and names
-    name = str(names[0]) if loaded else ''
-  if name.startswith('torchvision_'):
-    return _at(TORCHVISION, shape)
-  return _at(OWN[name], shape) if name in OWN else default(shape)
+  stated = model.preprocessing
+  if stated is None:
+    return default(shape)
+  if not isinstance(stated, Preprocessing):
+    raise UserError(
+      f'preprocessing= of the network is {stated!r}, expected None or a '
+      "Preprocessing: type preprocessing.parse('short:256:bilinear')"
+    )
+  return _at(stated, shape)
 
 
 def _at(stated: Preprocessing, shape: tuple[int, int]) -> Preprocessing:

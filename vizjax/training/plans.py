@@ -134,7 +134,7 @@ def plan(config: config_dict.ConfigDict) -> Plan:
   size = model.input_shape[:2]
   code = inversion.code_shape(model, layer)
   table = networks.table(code, size, config.widths)
-  how = _preprocessing(config, size)
+  how = _preprocessing(config, model)
   return Plan(
     model,
     layer,
@@ -283,13 +283,14 @@ def _check(config: config_dict.ConfigDict) -> None:
 
 
 def _preprocessing(
-  config: config_dict.ConfigDict, size: tuple[int, int]
+  config: config_dict.ConfigDict, model: core.Model
 ) -> preprocessing.Preprocessing:
+  size = model.input_shape[:2]
   try:
     if config.preprocessing:
       how = preprocessing.parse(config.preprocessing)
     else:
-      how = preprocessing.own(config.model, size)
+      how = preprocessing.own(model, size)
     preprocessing.check(how, size)
   except UserError as error:
     words = str(error).replace('--prep', '--config.prep')

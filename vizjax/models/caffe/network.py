@@ -29,6 +29,7 @@ from vizjax.models.formats import caffemodel
 from vizjax.models.interpreter import layers
 from vizjax.models.interpreter import tables
 from vizjax.models.labels import lists as lists_
+from vizjax.photographs import preprocessing
 
 Mean = core.Number | tuple[core.Number, ...] | np.ndarray | str | None
 Scale = core.Number | tuple[core.Number, ...] | np.ndarray | None
@@ -76,6 +77,7 @@ def load(
   table, shape = _table(net, rows)
   mean, scale = transform.read(rows, shape, mean, scale)
   made = model(table, shape, caffemodel.read(weights), mean, scale, range)
+  made = dataclasses.replace(made, preprocessing=preprocessing.CAFFE)
   if labels is None:
     return made
   names = lists_.read(labels)

@@ -17,6 +17,7 @@ from vizjax.models.interpreter import tables
 from vizjax.models.labels import imagenet
 from vizjax.models.labels import places205
 from vizjax.models.networks import published
+from vizjax.photographs import preprocessing
 
 
 def _caffe(classes: int, norm_first: bool) -> tables.Table:
@@ -78,6 +79,7 @@ def network(name: str) -> published.Network:
       published.TORCHVISION_DEVIATION,
       labels=imagenet.labels(),
       namings=(TORCHVISION_NAMING,),
+      preprocessing=preprocessing.TORCHVISION,
     )
   labels = imagenet.labels()
   if name == 'places205_alexnet':
@@ -88,4 +90,5 @@ def network(name: str) -> published.Network:
     caffe.IMAGENET_MEAN,
     bgr=True,
     labels=labels,
+    preprocessing=preprocessing.CAFFE,
   )

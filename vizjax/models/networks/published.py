@@ -19,6 +19,7 @@ from vizjax.models.formats import detect as detect_
 from vizjax.models.formats import layouts
 from vizjax.models.interpreter import layers
 from vizjax.models.interpreter import tables
+from vizjax.photographs import preprocessing as preprocessing_
 
 # torchvision's normalization of RGB in 0-1, here in 0-255.
 TORCHVISION_MEAN = tuple(255 * value for value in (0.485, 0.456, 0.406))
@@ -38,6 +39,7 @@ class Network(NamedTuple):
     labels: names of the classes.
     namings: {layer: its name in a file}, one for each framework that gives
       the layers other names than the table.
+    preprocessing: how photographs were resized and cropped in training.
   """
 
   table: tables.Table
@@ -47,6 +49,7 @@ class Network(NamedTuple):
   bgr: bool = False
   labels: tuple[str, ...] = ()
   namings: tuple[layouts.Naming, ...] = ()
+  preprocessing: preprocessing_.Preprocessing | None = None
 
 
 def load(name: str, network: Network, weights: str | None) -> core.Model:
@@ -109,7 +112,9 @@ def read(name: str, network: Network, path: pathlib.Path) -> core.Model:
     raise UserError(
       f'{str(path)!r} ({form}) is not {name!r}: {files.one_line(str(error))}'
     ) from error
-  return dataclasses.replace(made, labels=network.labels)
+  return dataclasses.replace(
+    made, labels=network.labels, preprocessing=network.preprocessing
+  )
 
 
 def _normalize(

@@ -8,12 +8,16 @@ images of another scale.
 from vizjax.models.interpreter import tables
 from vizjax.models.labels import imagenet
 from vizjax.models.networks import published
+from vizjax.photographs import preprocessing
 
 FEATURES = (64, 128, 256, 512, 512)  # of each block
 CONVOLUTIONS = {'vgg16': (2, 2, 3, 3, 3), 'vgg19': (2, 2, 4, 4, 4)}
 
 # RGB; https://www.robots.ox.ac.uk/~vgg/research/very_deep.
 MEAN = (123.68, 116.779, 103.939)
+
+# The shorter side is scaled to 256, sections 3.1 and 3.2.
+PREPROCESSING = preprocessing.Preprocessing(256, False, 'bilinear')
 
 
 def blocks(name: str, ceil: bool) -> list[tables.Layer]:
@@ -64,6 +68,7 @@ def network(name: str) -> published.Network:
       bgr=True,
       labels=labels,
       namings=_namings(form),
+      preprocessing=PREPROCESSING,
     )
   pool = tables.adaptive_average_pool('avgpool', 7)
   return published.Network(
@@ -73,4 +78,5 @@ def network(name: str) -> published.Network:
     published.TORCHVISION_DEVIATION,
     labels=labels,
     namings=_namings(form),
+    preprocessing=preprocessing.TORCHVISION,
   )
