@@ -101,7 +101,7 @@ def test_random_crops_of_the_view_fit():
 @pytest.mark.parametrize('canvas', [(9, 7), (14, 9), (15, 12), (6, 12)])
 def test_a_box_on_the_canvas_is_where_the_view_shows_it(canvas):
   view = (9, 8)
-  geometry_ = geometry.Geometry(canvas, view, ())
+  geometry_ = geometry.Geometry(canvas, view, (), None)
   for top, left, h, w in [(0, 0, 9, 8), (2, 3, 4, 5), (-2, 5, 4, 9)]:
     box = receptive_fields.Box(top, left, h, w)
     # Paint the canvas, fit it into the view, and look which pixels show.
@@ -126,7 +126,7 @@ def test_a_box_on_the_canvas_is_where_the_view_shows_it(canvas):
 
 
 def test_a_box_beside_the_canvas_is_empty():
-  geometry_ = geometry.Geometry((4, 4), (10, 10), ())
+  geometry_ = geometry.Geometry((4, 4), (10, 10), (), None)
   box = receptive_fields.Box(0, 0, 2, 2)
   found = geometry.on_canvas(box, geometry_)
   assert (found.height, found.width) == (0, 0)

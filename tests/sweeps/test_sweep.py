@@ -625,7 +625,7 @@ def test_layers_called_as_what_a_term_reads_are_the_layers(tmp_path):
 def test_a_term_of_the_users_does_not_read_such_a_layer():
   model = "odd_networks.named('image', 'a')"
   terms = {'objective': 'test_sweep.own(layer)', 'model': model}
-  with pytest.raises(UserError, match=r"own\(\) cannot read layer 'image'"):
+  with pytest.raises(UserError, match="cannot read layer 'image'"):
     sweep.plan(build.request(few(**terms, layer='image')))
   with pytest.raises(UserError, match="cannot read layer 'image'.*neuron"):
     terms['objective'] = "test_sweep.own('image')"

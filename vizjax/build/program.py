@@ -376,14 +376,17 @@ def _check(request: requests.Request, read: Read) -> None:
   objective, layer = read.objective, read.layer
   text = request.values.get('objective', '')
   what = f'config.objective is {text!r}' if text else 'the objective is one'
-  if layer in objective.images and layer not in reach_.layers(objective):
+  layers = reach_.layers(objective)
+  hidden = (objective.images & read.frame.acts.keys()) - layers
+  if layer in hidden or (hidden and not layers):
+    name = layer if layer in hidden else min(hidden)
     raise UserError(
-      f'config.objective cannot read layer {layer!r}: to a term of your own '
-      f'acts[{layer!r}] is what the docs of vizjax.objectives say, expected '
+      f'config.objective cannot read layer {name!r}: to a term of your own '
+      f'acts[{name!r}] is what the docs of vizjax.objectives say, expected '
       "a layer of another name: type --config.objective='neuron(layer)', or "
       'rename the layer'
     )
-  if not reach_.layers(objective):
+  if not layers:
     raise UserError(
       f'{what}, which reads no layer of the network: expected a term of a '
       "layer in it, such as --config.objective='neuron(layer)'"

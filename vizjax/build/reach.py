@@ -286,7 +286,7 @@ class _Walk:
       return position | {('unit', 'channel')}
     return position if len({*channel[0].tolist()}) == 1 else None
 
-  def _is(self, part: str, numbers: Sequence[Any] | None) -> bool:
+  def _is(self, part: str, numbers: Iterable[Any] | None) -> bool:
     """Whether numbers are the row, column or channel of the unit."""
     return numbers is not None and all(
       np.ndim(number) == 0 and int(number) == probe

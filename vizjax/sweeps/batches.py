@@ -138,7 +138,7 @@ def _worked(
   """The end of a stage, from where it stands."""
   request = batch.request
   every = request.save_every
-  per_call = parallel.steps_per_call(config.steps, every, request.every)
+  per_call = parallel.steps_per_call(request.steps, every, request.every)
   keys = _keys(batch, now.stage)
   state = _restored(work.start(targets, keys), now.state)
   while now.step < request.steps:

@@ -95,7 +95,7 @@ def prepared(
 
   What a step takes is measured on the compiled program, and the batch made
   smaller until that is free. Of several sizes of image, whose tiles fit by
-  config.memory, nothing is compiled before it is needed.
+  request.memory, nothing is compiled before it is needed.
 
   Args:
     request: what is wanted.

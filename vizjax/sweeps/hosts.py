@@ -1,7 +1,7 @@
 """Several processes, on one machine or many, that share the work of a run.
 
   here = hosts.join()                     # asks the cluster who is who
-  plans = hosts.together(here, lambda: sweep.plan(config))
+  plans = hosts.together(here, lambda: sweep.plan(request))
   sweep.execute(config, plans, workdir, here=here)
 
 Processes speak to each other at the start alone, and then not any more: what
