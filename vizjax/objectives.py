@@ -35,6 +35,7 @@ def neuron(layer: str, read: str | None = None) -> core.Term:
       differentiate `conv5`: neuron('conv5', read='relu5').
   """
 
+  @core.Term
   def term(acts, target):
     act = _read(acts, layer, read)
     return _turned(reading.unit(act, target['unit'], layer), target)
@@ -48,6 +49,7 @@ def channel(layer: str) -> core.Term:
   Olah et al. 2017, https://distill.pub/2017/feature-visualization.
   """
 
+  @core.Term
   def term(acts, target):
     act = reading.layer(acts, layer)
     one = reading.channel(act, target['unit'], layer)
@@ -59,6 +61,7 @@ def channel(layer: str) -> core.Term:
 def layer(name: str) -> core.Term:
   """The mean activation of a whole layer."""
 
+  @core.Term
   def term(acts, target):
     return _turned(jnp.mean(reading.layer(acts, name)), target)
 
@@ -72,6 +75,7 @@ def dream(layer: str) -> core.Term:
   then divides by the gradient's mean, so only the direction matters.
   """
 
+  @core.Term
   def term(acts, target):
     del target
     return jnp.mean(reading.layer(acts, layer) ** 2) / 2
@@ -99,6 +103,7 @@ def amplify_layer(
     read: the layer whose values are taken, as in `neuron`.
   """
 
+  @core.Term
   def term(acts, target):
     del target
     act = _read(acts, layer, read)
@@ -117,6 +122,7 @@ def amplify_neuron(layer: str, read: str | None = None) -> core.Term:
     read: the layer whose values are taken, as in `neuron`.
   """
 
+  @core.Term
   def term(acts, target):
     act = _read(acts, layer, read)
     one = reading.channel(act, target['unit'], layer)
@@ -128,6 +134,7 @@ def amplify_neuron(layer: str, read: str | None = None) -> core.Term:
 def mask(layer: str) -> core.Term:
   """The sum of a layer weighted by target['mask'], of the layer's shape."""
 
+  @core.Term
   def term(acts, target):
     act = reading.layer(acts, layer)
     weighted = act * _data(target, 'mask', act.shape)
@@ -144,6 +151,7 @@ def direction(layer: str, power: core.Number = 0) -> core.Term:
   product): https://distill.pub/2018/building-blocks.
   """
 
+  @core.Term
   def term(acts, target):
     act = reading.layer(acts, layer)
     vector = _data(target, 'direction', act.shape[-1:])
@@ -155,6 +163,7 @@ def direction(layer: str, power: core.Number = 0) -> core.Term:
 def direction_neuron(layer: str, power: core.Number = 0) -> core.Term:
   """`direction` at the position of target['unit'] alone."""
 
+  @core.Term
   def term(acts, target):
     act = reading.layer(acts, layer)
     vector = _data(target, 'direction', act.shape[-1:])
@@ -172,6 +181,7 @@ def total_variation(beta: core.Number = 2, of: str = 'centered') -> core.Term:
   flat ground, so there it is taken where the summand is 1e-5, as they do.
   """
 
+  @core.Term
   def term(acts, target):
     del target
     image = acts[of]
@@ -189,6 +199,7 @@ def mean_variation(of: str = 'centered') -> core.Term:
   number of differences.
   """
 
+  @core.Term
   def term(acts, target):
     del target
     image = acts[of]
@@ -212,6 +223,7 @@ def p_norm(
   if not p > 0:
     raise UserError(f'p_norm({p!r}): expected a power above 0, as p_norm(6)')
 
+  @core.Term
   def term(acts, target):
     del target
     # The sign makes the derivative of |x| zero at zero.
@@ -237,6 +249,7 @@ def l2(of: str = 'centered') -> core.Term:
   https://arxiv.org/abs/1312.6034
   """
 
+  @core.Term
   def term(acts, target):
     del target
     return jnp.sum(acts[of] ** 2)
@@ -247,6 +260,7 @@ def l2(of: str = 'centered') -> core.Term:
 def l2_norm(of: str = 'centered') -> core.Term:
   """Euclidean norm; its gradient at zero is zero."""
 
+  @core.Term
   def term(acts, target):
     del target
     return _root(jnp.sum(acts[of] ** 2))
@@ -257,6 +271,7 @@ def l2_norm(of: str = 'centered') -> core.Term:
 def std(of: str = 'centered') -> core.Term:
   """Population standard deviation over pixels and channels."""
 
+  @core.Term
   def term(acts, target):
     del target
     return _root(jnp.var(acts[of]))
@@ -270,6 +285,7 @@ def argmax(layer: str) -> core.Term:
   The first of equals in Caffe's order, channels first.
   """
 
+  @core.Term
   def term(acts, target):
     del target
     act = reading.layer(acts, layer)
@@ -285,6 +301,7 @@ def is_max(layer: str) -> core.Term:
   """1 where target['unit'] is the largest of a layer, else 0; of NaN, NaN."""
   largest = argmax(layer)
 
+  @core.Term
   def term(acts, target):
     unit = target['unit']
     act = reading.layer(acts, layer)

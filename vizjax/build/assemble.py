@@ -480,6 +480,7 @@ def _measured(
 def _as_it_is(term: core.Term) -> core.Term:
   """The term that tells its value itself of an image that minimizes it."""
 
+  @core.Term
   def without_sign(acts, target):
     return term(acts, {n: v for n, v in target.items() if n != 'sign'})
 
