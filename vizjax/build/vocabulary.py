@@ -269,9 +269,9 @@ def check_trust(workdir: str, config: Mapping[str, Any]) -> None:
       if not absent and not _trusted(function):
         raise UserError(
           f'{file.path!r} calls {name}, which is none of the functions that '
-          'vizjax and optax have for formulas: expected a workdir that you made '
-          'yourself; if you did, type the same command with --trust (in Python '
-          'trust=True)'
+          'vizjax and optax have for formulas: expected a workdir that you '
+          'made yourself; if you did, type the same command with --trust (in '
+          'Python trust=True)'
         )
 
 
