@@ -283,6 +283,20 @@ def test_interrupted_at_every_step_it_comes_to_an_end(done, folder, tmp_path):
   assert_same(everything(path), everything(done))
 
 
+def test_only_formulas_of_vizjax_are_trusted(folder, tmp_path):
+  path = workdir(tmp_path / 'w')
+  with pytest.raises(UserError, match=r'calls toynets\.net, .* --trust'):
+    search.plan(path, folder)
+  path = workdir(
+    tmp_path / 'o',
+    model="load('alexnet_features')",
+    objective='pandas.read_pickle("a")',
+  )
+  with pytest.raises(UserError, match=r'calls pandas\.read_pickle, .*--trust'):
+    search.plan(path, folder)
+  assert not (pathlib.Path(path) / 'examples').exists()
+
+
 def test_what_is_due_is_written(folder, tmp_path):
   path = workdir(tmp_path / 'w')
   state = pathlib.Path(path) / 'examples' / '.pass.npz'
@@ -548,6 +562,22 @@ def test_the_command_searches(done, folder, tmp_path):
     {k: v for k, v in everything(path).items() if k[1] in ('index', 'image')},
     {k: v for k, v in everything(done).items() if k[1] in ('index', 'image')},
   )
+
+
+def test_a_workdir_of_someone_else_runs_no_code_of_theirs(folder, tmp_path):
+  (tmp_path / 'my_evil.py').write_text("open('imported', 'w').close()")
+  path = workdir(tmp_path / 'w', model="my_evil.f('a')")
+  process = test_launchers.start(
+    *('-m', 'experiments.examples', f'--workdir={path}'),
+    f'--dataset={folder}',
+    folders=[tmp_path],
+  )
+  code, out, err = test_launchers.finish(process)
+  assert code == 2 and not out
+  assert len(err.splitlines()) == 1
+  assert f"'{path}/config.json' calls my_evil.f, which" in err
+  assert 'type the same command with --trust' in err
+  assert not (test_launchers.ROOT / 'imported').exists()
 
 
 @pytest.mark.slow
