@@ -338,7 +338,8 @@ class _Evaluator:
     function = self._of_modules(head, last)
     if function is not None:
       return function
-    return getattr(sys.modules.get(head), last, None)
+    # A plain getattr could run code of the module: some import when asked.
+    return inspect.getattr_static(sys.modules.get(head), last, None)
 
   def _of_modules(self, head: str, last: str) -> Callable | None:
     for module in self.modules:
@@ -355,7 +356,7 @@ class _Evaluator:
           inner = importlib.import_module(f'{module.__name__}.{part}')
         except ModuleNotFoundError:
           return None
-      if not inspect.ismodule(inner):
+      if not inspect.ismodule(inner) or not _within(inner, module):
         return None
       module = inner
     return module
@@ -394,6 +395,11 @@ class _Evaluator:
 
   def _error(self, what: str) -> UserError:
     return UserError(f'in the formula {self.formula!r}: {what}')
+
+
+def _within(module: types.ModuleType, other: types.ModuleType) -> bool:
+  """Whether two modules are of one package."""
+  return module.__name__.split('.')[0] == other.__name__.split('.')[0]
 
 
 def _callable(function: Any, package: str) -> bool:

@@ -182,6 +182,7 @@ EVIL = [
   ('mask', 'my_evil.f()', 'my_evil.f'),
   ('model', 'os.system("ls")', 'os.system'),
   ('model', 'numpy.load("a")', 'numpy.load'),
+  ('model', 'means.np.f2py.compile("a")', 'means.np.f2py.compile'),
   ('model', "vizjax.formula.evaluate('my_evil.f()', (), ())", 'vizjax.formula'),
   ('model', "vizjax.files.library('my_evil', 'a', 'b')", 'vizjax.files'),
   ('model', 'vizjax.benchmark.random("a")', 'vizjax.benchmark'),
@@ -202,7 +203,7 @@ def test_a_stored_formula_calls_no_function_of_elsewhere(
     vocabulary.check_trust('DIR', config)
   assert str(error.value).startswith(f"'DIR/config.json' calls {name}")
   assert '--trust' in str(error.value) and '\n' not in str(error.value)
-  assert 'my_evil' not in sys.modules
+  assert not {'my_evil', 'numpy.f2py'} & {*sys.modules}
 
 
 def test_a_stored_formula_that_cannot_be_read_is_refused():
