@@ -3,6 +3,7 @@
   python -m experiments.examples --workdir=DIR --dataset=PHOTOGRAPHS
   ... --dataset=tfds:imagenet_v2:test --k=16
   ... --layer='conv*' --limit=10000
+  ... --trust     # the formula of DIR's network may call any function
 
 DIR is a workdir of experiments.run, finished or not. One pass of its network
 over the data finds, of every channel of every layer, the k photographs with
@@ -38,6 +39,7 @@ def define() -> None:
   text('preprocessing', None, f'{preprocessing.EXAMPLE}; else its own.')
   number('batch', 32, 'Photographs at a time.', lower_bound=1)
   number('limit', None, 'Only the first so many photographs.', lower_bound=1)
+  flags.DEFINE_bool('trust', False, 'Formulas of DIR may call any function.')
 
 
 def main() -> None:
@@ -51,6 +53,7 @@ def main() -> None:
     preprocess=f.preprocessing,
     batch=f.batch,
     limit=f.limit,
+    trust=f.trust,
   )
 
 
@@ -63,10 +66,17 @@ def search(
   preprocess: str | None = None,
   batch: int = 32,
   limit: int | None = None,
+  trust: bool = False,
 ) -> None:
   """Searches, and prints what was found; what `define` lists."""
   plan = search_.plan(
-    workdir, dataset, k=k, layer=layer, preprocess=preprocess, limit=limit
+    workdir,
+    dataset,
+    k=k,
+    layer=layer,
+    preprocess=preprocess,
+    limit=limit,
+    trust=trust,
   )
   scan = plan.scan
   size = crops.size(scan, plan.receptive_fields)

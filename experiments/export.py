@@ -10,6 +10,10 @@
   ... --format=grid --tile=96                     # photographs by layers
   ... --format=neural_style --preserve_colors     # of configs/gatys2016.py
   ... --layer='conv*' --units=0:16                # some of them
+  ... --format=toolbox --trust                    # of a DIR that you made
+
+Some formats evaluate the formulas of DIR, which call functions of vizjax and
+optax alone unless --trust is typed: whoever made DIR wrote the formulas.
 
 A sweep may be under way; what is not made yet is left out.
 """
@@ -38,9 +42,9 @@ FORMATS = {
   'gif': (pictures.gif, ('stretch', 'fps')),
   'mp4': (pictures.mp4, ('stretch', 'fps')),
   'plots': (plots.plots, ('plots_format',)),
-  'toolbox': (toolbox.toolbox, ('brave', 'skipbig')),
+  'toolbox': (toolbox.toolbox, ('brave', 'skipbig', 'trust')),
   'cnnpref': (cnnpref.cnnpref, ()),
-  'synthesizing': (synthesizing.synthesizing, ()),
+  'synthesizing': (synthesizing.synthesizing, ('trust',)),
   'grid': (grid.grid, ('stretch', 'tile')),
   'neural_style': (
     grid.neural_style,
@@ -82,6 +86,7 @@ def define() -> None:
   switch('overwrite', False, 'Replace files of neural_style that are there.')
   switch('brave', False, 'Replace files of the toolbox that are there.')
   switch('skipbig', False, 'Leave out info_big.pkl, the large one.')
+  switch('trust', False, 'Formulas of DIR may call any function.')
 
 
 def main() -> None:

@@ -127,16 +127,16 @@ def branched(layer):
 
 def symmetry(layer):
   """No unit, and no sign."""
-  return lambda acts, target: -jnp.mean(
-    (acts[layer] - acts[layer][:, ::-1]) ** 2
+  return lambda acts, target: (
+    -jnp.mean((acts[layer] - acts[layer][:, ::-1]) ** 2)
   )
 
 
 def holding(layer):
   """Another network, as it must not be held."""
   weights = jnp.ones((600, 600))
-  return lambda acts, target: target['sign'] * jnp.sum(weights) + jnp.mean(
-    acts[layer]
+  return lambda acts, target: (
+    target['sign'] * jnp.sum(weights) + jnp.mean(acts[layer])
   )
 
 

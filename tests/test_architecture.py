@@ -31,7 +31,8 @@ FLOORS = (
   ('metrics', 'objectives'),
   ('parameterizations', 'projections', 'transforms'),
   ('reading',),
-  ('core', 'files', 'formula', 'listing'),
+  ('formula',),
+  ('core', 'files', 'listing'),
   ('errors',),
 )
 FLOOR = {name: i for i, names in enumerate(FLOORS) for name in names}

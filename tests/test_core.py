@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import types
 
 import jax
 from jax.tree_util import Partial
@@ -12,6 +13,7 @@ import pytest
 
 from oracles import ascent
 from vizjax import core
+from vizjax import formula
 from vizjax import models
 from vizjax import objectives
 from vizjax import optimizers
@@ -432,3 +434,152 @@ def test_a_unit_that_is_not_there_is_an_error_or_a_score_of_nan(model, unit):
 
   assert np.isnan(first_score(core.Unit(*unit)))
   assert np.isfinite(first_score(core.Unit(2, 1, 1)))
+
+
+def middle(acts, target):
+  """A term as a user writes it: a plain function."""
+  del target
+  return jnp.mean(acts['conv1']) / 2
+
+
+NEURON, FLAT = objectives.neuron('conv2'), objectives.total_variation()
+
+
+@pytest.mark.parametrize(
+  'term, text',
+  [
+    (NEURON - 0.1 * FLAT, 'neuron(layer) - 0.1 * total_variation()'),
+    (-(NEURON + FLAT) / 3, '-(neuron(layer) + total_variation()) / 3'),
+    (2 / (1 + FLAT) - 3, '2 / (1 + total_variation()) - 3'),
+    (np.float32(0.5) * NEURON * FLAT, '.5 * neuron(layer) * total_variation()'),
+    (NEURON + middle, 'neuron(layer) + middle()'),
+    (middle - 2 * NEURON, 'middle() - 2 * neuron(layer)'),
+    (core.Term(middle) * 3, 'middle() * 3'),
+  ],
+)
+def test_terms_combine_as_in_formulas(model, monkeypatch, term, text):
+  factory = lambda: middle
+  monkeypatch.setattr(factory, '__module__', 'vizjax.objectives')
+  monkeypatch.setattr(objectives, 'middle', factory, raising=False)
+  by_formula = formula.evaluate(text, (objectives,), {'layer': 'conv2'})
+  assert isinstance(term, core.Term)
+  params = start(ascend(model)).params
+
+  def score(objective):
+    recipe = ascend(model, objective=objective)
+    draw = core.Draw(KEY, jnp.array(0), target())
+    value = lambda params: core.score(recipe, params, draw)[0]
+    return jax.jit(jax.value_and_grad(value))(params)
+
+  for found, expected in zip(score(term), score(by_formula), strict=True):
+    np.testing.assert_array_equal(found, expected)
+    assert np.asarray(expected).any()
+
+
+def test_a_combination_is_that_of_the_numbers():
+  one, two = core.Term(lambda acts, _: acts['a']), lambda acts, _: acts['b']
+  acts = {'a': jnp.array(7.0), 'b': jnp.array(4.0)}
+  for term, expected in (
+    (-one, -7),
+    (one + two, 11),
+    (two + one, 11),
+    (one - two, 3),
+    (two - one, -3),
+    (one * two, 28),
+    (two * one, 28),
+    (one / two, 1.75),
+    (two / one, np.float32(4) / np.float32(7)),
+    (1 - 2 * one / 4 + 3, 0.5),
+  ):
+    assert term(acts, {}) == expected
+
+
+def test_a_term_is_hashed_by_its_function(model):
+  assert core.Term(middle) == core.Term(middle)
+  assert hash(core.Term(middle)) == hash(core.Term(middle))
+  assert objectives.neuron('conv2') != objectives.neuron('conv2')
+
+
+@pytest.mark.parametrize(
+  'other',
+  ['conv2', None, True, (1, 2), jnp.ones(3), np.ones(3), Partial(middle)],
+)
+def test_a_term_is_combined_with_numbers_and_functions_alone(other):
+  for combine in (
+    lambda: NEURON + other,
+    lambda: other * NEURON,
+    lambda: NEURON / other,
+    lambda: other - NEURON,
+  ):
+    with pytest.raises(UserError, match='only numbers and functions') as error:
+      combine()
+    assert '\n' not in str(error.value)
+
+
+def noisy(draw, views):
+  return views + jax.random.normal(draw.key, views.shape)
+
+
+def shrunk(params, grads, step):
+  del grads, step
+  return 0.9 * params
+
+
+def test_plain_functions_are_verbs(model):
+  mean = jnp.asarray(model.mean)
+  pixels = core.Parameterization(
+    lambda key, target: jax.random.normal(key, (12, 12, 3)),
+    lambda params: params + jnp.broadcast_to(mean, params.shape),
+  )
+  plain = ascend(
+    model,
+    parameterization=pixels,
+    transforms=(noisy, transforms.roll(2)),
+    projections=(shrunk, projections.every(2, shrunk)),
+    objective=middle,
+    trace=(('middle', middle),),
+  )
+  wrapped = ascend(
+    model,
+    parameterization=core.Parameterization(*map(Partial, pixels)),
+    transforms=(Partial(noisy), transforms.roll(2)),
+    projections=(Partial(shrunk), projections.every(2, Partial(shrunk))),
+    objective=core.Term(middle),
+    trace=(('middle', core.Term(middle)),),
+  )
+  ends = [
+    optimize(recipe, start(recipe), target(), KEY, steps=3)
+    for recipe in (plain, wrapped)
+  ]
+  jax.tree.map(np.testing.assert_array_equal, *ends)
+  assert np.asarray(ends[0][0].params).any()
+
+
+def test_a_recipe_passes_through_transformations_of_jax(model):
+  recipe = ascend(model, transforms=(noisy,), projections=(shrunk,))
+  leaves, tree = jax.tree.flatten(recipe)
+  assert jax.tree.structure(tree.unflatten(leaves)) == tree
+  for other in (None, object(), 0):
+    tree.unflatten([other] * len(leaves))
+  jax.tree.map(lambda leaf: None, recipe)
+  run = lambda recipe: start(recipe).params
+  many = jax.tree.map(lambda leaf: jnp.stack([leaf] * 2), recipe)
+  assert jax.vmap(run)(many).shape == (2, 12, 12, 3)
+
+
+@pytest.mark.parametrize(
+  'changes, match',
+  [
+    ({'transforms': transforms.roll(8)}, r'type transforms=\(function,\)'),
+    ({'transforms': noisy}, 'transforms= is one function, expected a tuple'),
+    ({'projections': shrunk}, r'type projections=\(function,\)'),
+    ({'objective': objectives.neuron}, r"call it, as neuron\('conv5'\)"),
+    ({'objective': objectives.l2}, 'l2, which makes a term'),
+  ],
+)
+def test_what_is_no_verb_is_refused(model, changes, match):
+  # The type checker of the tests would refuse most of these before.
+  fields = {**vars(ascend(model)), **changes}
+  with pytest.raises(UserError, match=match) as error:
+    core.Recipe.__post_init__(types.SimpleNamespace(**fields))
+  assert '\n' not in str(error.value)

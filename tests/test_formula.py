@@ -200,6 +200,31 @@ def test_a_dotted_name_is_a_function_of_a_package():
   assert schedule(0) == 2.0
 
 
+def test_knobs_note_what_is_read_and_the_texts_that_functions_get(monkeypatch):
+  pair = lambda names: 1.0
+  monkeypatch.setattr(pair, '__module__', 'vizjax.objectives')
+  monkeypatch.setattr(objectives, 'pair', pair, raising=False)
+  knobs = formula.Noted(KNOBS | {'of': 'view'})
+  text = 'neuron(layer) - decay * l2(of="image") + n + pair((of, "relu4", 2))'
+  formula.evaluate(text, MODULES, knobs)
+  assert knobs.names == {'layer', 'decay', 'n', 'of'}
+  assert knobs.strings == {'conv5', 'image', 'view', 'relu4'}
+  fresh = formula.Noted(KNOBS)
+  assert not fresh.names and not fresh.strings
+  assert formula.evaluate('layer', MODULES, fresh) == 'conv5'
+  assert fresh.names == {'layer'} and not fresh.strings
+
+
+def test_what_a_formula_calls_is_told_without_a_call_or_an_import():
+  found = formula.called('l2() + my_nothing.f(p.q(neuron(layer)))', MODULES)
+  assert found == {
+    'l2': objectives.l2,
+    'neuron': objectives.neuron,
+    'my_nothing.f': None,
+    'p.q': None,
+  }
+
+
 @pytest.mark.parametrize(
   ('text', 'match'),
   [

@@ -31,6 +31,7 @@ from vizjax.core import Recipe
 from vizjax.core import score
 from vizjax.core import State
 from vizjax.core import step
+from vizjax.core import Term
 from vizjax.core import Unit
 from vizjax.errors import UserError
 from vizjax.models import load
@@ -42,6 +43,7 @@ __all__ = [
   'Parameterization',
   'Recipe',
   'State',
+  'Term',
   'Unit',
   'UserError',
   'init',

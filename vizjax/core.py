@@ -15,6 +15,8 @@ units.
 
 from collections.abc import Callable, Mapping
 import dataclasses
+import inspect
+import operator
 from typing import Any, NamedTuple
 
 import jax
@@ -33,7 +35,9 @@ RESERVED = ('view', 'centered', 'image', 'params')
 SHADOWED = '\0'  # before the name of a layer that is called as one of these
 SEEN = '\1'  # before the name of a layer, as `reading.seen` reads it
 Target = Mapping[str, PyTree]  # what differs between runs: always data
-Term = Callable[[Acts, Target], Float[Array, '']]  # maximized
+# Of these numbers one is maximized, and others are recorded. Where a `Term` is
+# expected a plain function serves.
+TermLike = Callable[[Acts, Target], Float[Array, '']]
 Params = PyTree
 Number = int | float  # of a configuration: 2 is as good as 2.
 GREY_LEVELS = (0.0, 255.0)  # the range of images unless a model has another
@@ -80,6 +84,91 @@ def at(number: Scheduled, step: Array | int) -> Array | Number:
 def static(**kwargs) -> Any:
   """A dataclass field that is part of the program, not of the data."""
   return dataclasses.field(metadata={'static': True}, **kwargs)
+
+
+@dataclasses.dataclass(frozen=True)
+class Term:
+  """A number that is read off the activations; terms add up.
+
+    neuron('conv5') - 0.1 * total_variation()
+
+  Each side of `+ - * /` is a term, a plain function of the same arguments, or a
+  number, and one of them is a term; the result is a term. Two terms are equal
+  where their functions are the same one.
+
+  Attributes:
+    function: (acts, target) -> the number.
+  """
+
+  function: TermLike
+
+  # Without this a NumPy number on the left would take a term for an array.
+  __array_ufunc__ = None
+
+  def __call__(self, acts: Acts, target: Target) -> Any:
+    return self.function(acts, target)
+
+  def __neg__(self) -> 'Term':
+    return combined(operator.mul, -1, self)
+
+  def __add__(self, other: Any) -> 'Term':
+    return combined(operator.add, self, other)
+
+  def __radd__(self, other: Any) -> 'Term':
+    return combined(operator.add, other, self)
+
+  def __sub__(self, other: Any) -> 'Term':
+    return combined(operator.sub, self, other)
+
+  def __rsub__(self, other: Any) -> 'Term':
+    return combined(operator.sub, other, self)
+
+  def __mul__(self, other: Any) -> 'Term':
+    return combined(operator.mul, self, other)
+
+  def __rmul__(self, other: Any) -> 'Term':
+    return combined(operator.mul, other, self)
+
+  def __truediv__(self, other: Any) -> 'Term':
+    return combined(operator.truediv, self, other)
+
+  def __rtruediv__(self, other: Any) -> 'Term':
+    return combined(operator.truediv, other, self)
+
+
+def combined(operation: Callable, left: Any, right: Any) -> Any:
+  """Returns a sum, a product or the like of terms, functions and numbers.
+
+  Args:
+    operation: of two numbers, such as `operator.add`.
+    left: a number, or a term or another function; all functions take the same
+      arguments.
+    right: likewise.
+
+  Returns:
+    A term if one side is a term, else a function if one side is a function, of
+    the same arguments; of two numbers, a number.
+
+  Raises:
+    UserError: a side is neither a number nor a function.
+  """
+  sides = (left, right)
+  for side in sides:
+    number = isinstance(side, (int, float, np.integer, np.floating))
+    function = isinstance(side, Term) or inspect.isfunction(side)
+    if isinstance(side, bool) or not (number or function):
+      raise UserError(
+        'only numbers and functions such as terms are added and multiplied, '
+        f'not {_shown(side)}: type a number, or call a function that gives a '
+        "term, as neuron('conv5')"
+      )
+  if not any(map(callable, sides)):
+    return operation(left, right)
+
+  def value(*args):
+    return operation(*(s(*args) if callable(s) else s for s in sides))
+
+  return Term(value) if any(isinstance(s, Term) for s in sides) else value
 
 
 class Unit(NamedTuple):
@@ -140,8 +229,16 @@ class Model:
 class Parameterization(NamedTuple):
   """What is optimized, and how it becomes an image."""
 
-  init: Partial  # (key, target) -> params
-  render: Partial  # params -> [h, w, c] in the order and range of the model
+  init: Callable  # (key, target) -> params
+  render: Callable  # params -> [h, w, c] in the order and range of the model
+
+
+def as_data(function: Any) -> Any:
+  """Returns a plain function as a Partial, which may be data under `jax.jit`.
+
+  Anything else is returned as it is.
+  """
+  return Partial(function) if inspect.isfunction(function) else function
 
 
 class Draw(NamedTuple):
@@ -555,7 +652,7 @@ class Procedure(NamedTuple):
 
   step: Callable
   extra: Callable = lambda recipe, params, target: ()
-  trace: tuple[tuple[str, Term], ...] = ()
+  trace: tuple[tuple[str, TermLike], ...] = ()
   snapshots: tuple[str, ...] = ()
 
 
@@ -566,6 +663,8 @@ ASCENT = Procedure(step)
 @dataclasses.dataclass(frozen=True)
 class Recipe:
   """A way of making an image: the five verbs, bound to a model.
+
+  Each verb may be a plain function.
 
   Attributes:
     model: the network.
@@ -583,14 +682,41 @@ class Recipe:
 
   model: Model
   parameterization: Parameterization
-  objective: Term = static()
+  objective: TermLike = static()
   optimizer: optax.GradientTransformation = static()
-  transforms: tuple[Partial, ...] = ()
-  projections: tuple[Partial, ...] = ()
-  trace: tuple[tuple[str, Term], ...] = static(default=())
+  transforms: tuple[Transform, ...] = ()
+  projections: tuple[Projection, ...] = ()
+  trace: tuple[tuple[str, TermLike], ...] = static(default=())
   views: Callable = static(default=jnp.mean)
   tile_batch: int | None = static(default=None)
   procedure: Procedure = static(default=ASCENT)
+
+  def __post_init__(self):
+    """Makes plain functions data, and refuses what cannot be a verb.
+
+    JAX makes recipes, too, whose fields are tracers, None or objects of its
+    own: they are left as they are.
+    """
+    returned = getattr(self.objective, '__annotations__', {}).get('return')
+    if inspect.isfunction(self.objective) and returned is Term:
+      name = self.objective.__name__
+      raise UserError(
+        f'objective= is the function {name}, which makes a term, expected a '
+        f"term: call it, as {name}('conv5')"
+      )
+    for name in ('transforms', 'projections'):
+      links = getattr(self, name)
+      if isinstance(links, (Partial, Term)) or inspect.isfunction(links):
+        raise UserError(
+          f'{name}= is one function, expected a tuple of functions: type '
+          f'{name}=(function,), with the comma'
+        )
+      if isinstance(links, (tuple, list)):
+        object.__setattr__(self, name, tuple(map(as_data, links)))
+    verb = self.parameterization
+    if isinstance(verb, Parameterization):
+      verb = Parameterization(*map(as_data, verb))
+      object.__setattr__(self, 'parameterization', verb)
 
 
 def advance(

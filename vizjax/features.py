@@ -166,6 +166,7 @@ def content_loss(layers: str, blend: core.Number = 1.0) -> core.Term:
     raise UserError(f'content_loss({layers!r}): expected one layer or two')
   shares = (blend, 1 - blend) if len(names) == 2 else (1,)
 
+  @core.Term
   def term(acts, target):
     each = [jnp.mean(_difference(acts, target, name)[0] ** 2) for name in names]
     return sum(s * loss for s, loss in zip(shares, each, strict=True))
@@ -189,6 +190,7 @@ def style_loss(layers: str, exponent: core.Number = 1.0) -> core.Term:
   weights = np.power(float(exponent), np.arange(len(names)))
   weights = (weights / weights.sum()).tolist()
 
+  @core.Term
   def term(acts, target):
     total = 0.0
     for name, weight in zip(names, weights, strict=True):
@@ -208,6 +210,7 @@ def feature_error(layer: str) -> core.Term:
   2015, eq. 2, https://arxiv.org/abs/1412.0035.
   """
 
+  @core.Term
   def term(acts, target):
     difference, wanted = _difference(acts, target, layer)
     if 'mask' in target:
@@ -220,6 +223,7 @@ def feature_error(layer: str) -> core.Term:
 def feature_distance(layer: str) -> core.Term:
   """|a - a0|^2 over a layer, with a0 = target['content']."""
 
+  @core.Term
   def term(acts, target):
     return jnp.sum(_difference(acts, target, layer)[0] ** 2)
 
@@ -256,6 +260,7 @@ def caricature(layer: str, power: core.Number = 1) -> core.Term:
   https://distill.pub/2018/building-blocks.
   """
 
+  @core.Term
   def term(acts, target):
     act, wanted = _pair(acts, target, layer)
     dot = jnp.sum(act * wanted)

@@ -14,6 +14,7 @@ subscript.
 
 import ast
 from collections.abc import Callable, Mapping, Sequence
+import functools
 import importlib
 import inspect
 import operator
@@ -23,6 +24,7 @@ import types
 import typing
 from typing import Any
 
+from vizjax import core
 from vizjax import errors
 from vizjax.errors import UserError
 
@@ -37,6 +39,24 @@ _OPERATORS = {
 }
 
 
+class Noted(dict):
+  """Knobs that note what formulas read of them; `|` makes a plain dict.
+
+  Attributes:
+    names: the knobs that were read.
+    strings: the texts that functions were given: literals and values of knobs.
+  """
+
+  def __init__(self, knobs: Mapping[str, Any]):
+    super().__init__(knobs)
+    self.names: set[str] = set()
+    self.strings: set[str] = set()
+
+  def __getitem__(self, name: str) -> Any:
+    self.names.add(name)
+    return super().__getitem__(name)
+
+
 def evaluate(
   formula: str,
   modules: Sequence[types.ModuleType],
@@ -47,7 +67,7 @@ def evaluate(
   Args:
     formula: at most 2,000 characters of the grammar above.
     modules: where names in call position are looked up, in order.
-    knobs: what names in argument position stand for.
+    knobs: what names in argument position stand for; `Noted` to learn which.
 
   Raises:
     UserError: the formula is quoted, with what was expected and, for a
@@ -86,6 +106,27 @@ def records(
     )
   evaluator = _Evaluator(formula, modules, knobs)
   return {key.arg: evaluator.value(key.value) for key in call.keywords}
+
+
+def called(
+  formula: str, modules: Sequence[types.ModuleType]
+) -> dict[str, Callable | None]:
+  """Returns the function of each call in a formula, by its name.
+
+  Nothing is called, and no package is imported that is not: a function of such
+  a package is None, and so is one that is not there.
+
+  Args:
+    formula: as for `evaluate`.
+    modules: likewise.
+  """
+  evaluator = _Evaluator(formula, modules, {})
+  names = [
+    _dotted(node.func)
+    for node in ast.walk(_parse(formula))
+    if isinstance(node, ast.Call)
+  ]
+  return {name: evaluator.known(name) for name in names}
 
 
 def calls(formula: str) -> list[tuple[str, list[tuple[bool, Any]]]]:
@@ -147,7 +188,9 @@ def _dotted(node: ast.expr) -> str:
   return '.'.join([node.id, *parts[::-1]]) if isinstance(node, ast.Name) else ''
 
 
+@functools.lru_cache(1024)
 def _parse(formula: str) -> ast.expr:
+  """Returns the tree of a formula, which nobody may change: it is kept."""
   if len(formula) > LONGEST:
     raise UserError(
       f'{formula[:40]!r}... has {len(formula)} characters, '
@@ -161,6 +204,13 @@ def _parse(formula: str) -> ast.expr:
       f'{formula!r} is not a formula ({why}): '
       "expected calls and numbers, as 'neuron(layer) - 0.1 * l2()'"
     ) from None
+
+
+def _texts(value: Any) -> list[str]:
+  """Returns a text, or the texts in a list or tuple of values."""
+  if type(value) in (list, tuple):
+    return [text for part in value for text in _texts(part)]
+  return [value] if isinstance(value, str) else []
 
 
 def _links(node: ast.expr) -> list[ast.expr]:
@@ -232,6 +282,8 @@ class _Evaluator:
         f'{name}({shown}) does not take these arguments: {error}'
       ) from error
     self._check_kinds(name, signature, positional, named)
+    if isinstance(self.knobs, Noted):
+      self.knobs.strings.update(_texts([*positional, *named.values()]))
     try:
       return function(*positional, **named)
     except SystemExit as error:
@@ -270,16 +322,31 @@ class _Evaluator:
     head, _, last = name.rpartition('.')
     if any(part.startswith('_') for part in name.split('.')):
       raise self._error(f'{name!r} is private')
-    for module in self.modules:
-      function = getattr(self._submodule(module, head), last, None)
-      if _callable(function, module.__name__):
-        return function
+    function = self._of_modules(head, last)
+    if function is not None:
+      return function
     if head:
       return self._imported(name, head, last)
     known = sorted(set().union(*map(_functions, self.modules)))
     raise self._error(
       f'no function {name!r}; {_nearest(name, known) or _list(known)}'
     )
+
+  def known(self, name: str) -> Callable | None:
+    """The function of a name, if its package is imported."""
+    head, _, last = name.rpartition('.')
+    function = self._of_modules(head, last)
+    if function is not None:
+      return function
+    # A plain getattr could run code of the module: some import when asked.
+    return inspect.getattr_static(sys.modules.get(head), last, None)
+
+  def _of_modules(self, head: str, last: str) -> Callable | None:
+    for module in self.modules:
+      function = getattr(self._submodule(module, head), last, None)
+      if _callable(function, module.__name__):
+        return function
+    return None
 
   def _submodule(self, module, head: str):
     for part in filter(None, head.split('.')):
@@ -289,7 +356,7 @@ class _Evaluator:
           inner = importlib.import_module(f'{module.__name__}.{part}')
         except ModuleNotFoundError:
           return None
-      if not inspect.ismodule(inner):
+      if not inspect.ismodule(inner) or not _within(inner, module):
         return None
       module = inner
     return module
@@ -321,26 +388,18 @@ class _Evaluator:
     return function
 
   def _combine(self, function: Callable, left: Any, right: Any) -> Any:
-    for side in (left, right):
-      number = isinstance(side, (int, float)) and not isinstance(side, bool)
-      if not number and not inspect.isfunction(side):
-        raise self._error(
-          'only numbers and functions such as terms are added and multiplied, '
-          f'not {side!r}'
-        )
-    if inspect.isfunction(left) or inspect.isfunction(right):
-
-      def at(side, args):
-        return side(*args) if inspect.isfunction(side) else side
-
-      return lambda *args: function(at(left, args), at(right, args))
     try:
-      return function(left, right)
-    except ArithmeticError as error:
+      return core.combined(function, left, right)
+    except (UserError, ArithmeticError) as error:
       raise self._error(f'{error}') from None
 
   def _error(self, what: str) -> UserError:
     return UserError(f'in the formula {self.formula!r}: {what}')
+
+
+def _within(module: types.ModuleType, other: types.ModuleType) -> bool:
+  """Whether two modules are of one package."""
+  return module.__name__.split('.')[0] == other.__name__.split('.')[0]
 
 
 def _callable(function: Any, package: str) -> bool:

@@ -31,6 +31,7 @@ def rank(layer: str) -> core.Term:
   for its unit. NaN where an activation that is compared is NaN.
   """
 
+  @core.Term
   def term(acts, target):
     act = reading.layer(acts, layer)
     here = reading.position(act, target['unit'], layer)
@@ -63,6 +64,7 @@ def spectrum_slope(of: str = 'view') -> core.Term:
   if of not in ('view', 'image'):
     raise UserError(f"spectrum_slope({of!r}): expected 'view' or 'image'")
 
+  @core.Term
   def term(acts, target):
     del target
     grey = jnp.mean(acts[of], axis=-1)
@@ -93,6 +95,7 @@ def diversity(layer: str) -> core.Term:
     layer: a map [h, w, c], or a layer [c], as one position.
   """
 
+  @core.Term
   def term(acts, target):
     del target
     return -_likeness(reading.layer(acts, layer))
@@ -110,6 +113,7 @@ def distance(layer: str) -> core.Term:
     layer: as there.
   """
 
+  @core.Term
   def term(acts, target):
     del target
     likeness = _likeness(reading.seen(acts, layer))

@@ -36,6 +36,7 @@ def neuron(layer: str, read: str | None = None) -> core.Term:
       differentiate `conv5`: neuron('conv5', read='relu5').
   """
 
+  @core.Term
   def term(acts, target):
     unit = target['unit']
     act = reading.unit(reading.layer(acts, layer), unit, layer)
@@ -54,6 +55,7 @@ def channel(layer: str) -> core.Term:
   Olah et al. 2017, https://distill.pub/2017/feature-visualization.
   """
 
+  @core.Term
   def term(acts, target):
     act = reading.layer(acts, layer)
     one = reading.channel(act, target['unit'], layer)
@@ -65,6 +67,7 @@ def channel(layer: str) -> core.Term:
 def layer(name: str) -> core.Term:
   """The mean activation of a whole layer."""
 
+  @core.Term
   def term(acts, target):
     return _turned(jnp.mean(reading.layer(acts, name)), target)
 
@@ -78,6 +81,7 @@ def dream(layer: str) -> core.Term:
   then divides by the gradient's mean, so only the direction matters.
   """
 
+  @core.Term
   def term(acts, target):
     del target
     return jnp.mean(reading.layer(acts, layer) ** 2) / 2
@@ -105,6 +109,7 @@ def amplify_layer(
     read: the layer whose values are taken, as in `neuron`.
   """
 
+  @core.Term
   def term(acts, target):
     del target
     act = _read(acts, layer, read)
@@ -123,6 +128,7 @@ def amplify_neuron(layer: str, read: str | None = None) -> core.Term:
     read: the layer whose values are taken, as in `neuron`.
   """
 
+  @core.Term
   def term(acts, target):
     act = _read(acts, layer, read)
     one = reading.channel(act, target['unit'], layer)
@@ -134,6 +140,7 @@ def amplify_neuron(layer: str, read: str | None = None) -> core.Term:
 def mask(layer: str) -> core.Term:
   """The sum of a layer weighted by target['mask'], of the layer's shape."""
 
+  @core.Term
   def term(acts, target):
     act = reading.layer(acts, layer)
     weighted = act * _data(target, 'mask', act.shape)
@@ -150,6 +157,7 @@ def direction(layer: str, power: core.Number = 0) -> core.Term:
   product): https://distill.pub/2018/building-blocks.
   """
 
+  @core.Term
   def term(acts, target):
     act = reading.layer(acts, layer)
     vector = _data(target, 'direction', act.shape[-1:])
@@ -161,6 +169,7 @@ def direction(layer: str, power: core.Number = 0) -> core.Term:
 def direction_neuron(layer: str, power: core.Number = 0) -> core.Term:
   """`direction` at the position of target['unit'] alone."""
 
+  @core.Term
   def term(acts, target):
     act = reading.layer(acts, layer)
     vector = _data(target, 'direction', act.shape[-1:])
@@ -178,6 +187,7 @@ def total_variation(beta: core.Number = 2, of: str = 'centered') -> core.Term:
   flat ground, so there it is taken where the summand is 1e-5, as they do.
   """
 
+  @core.Term
   def term(acts, target):
     del target
     image = acts[of]
@@ -195,6 +205,7 @@ def mean_variation(of: str = 'centered') -> core.Term:
   number of differences.
   """
 
+  @core.Term
   def term(acts, target):
     del target
     image = acts[of]
@@ -218,6 +229,7 @@ def p_norm(
   if not p > 0:
     raise UserError(f'p_norm({p!r}): expected a power above 0, as p_norm(6)')
 
+  @core.Term
   def term(acts, target):
     del target
     # The sign makes the derivative of |x| zero at zero.
@@ -243,6 +255,7 @@ def l2(of: str = 'centered') -> core.Term:
   https://arxiv.org/abs/1312.6034
   """
 
+  @core.Term
   def term(acts, target):
     del target
     return jnp.sum(acts[of] ** 2)
@@ -253,6 +266,7 @@ def l2(of: str = 'centered') -> core.Term:
 def l2_norm(of: str = 'centered') -> core.Term:
   """Euclidean norm; its gradient at zero is zero."""
 
+  @core.Term
   def term(acts, target):
     del target
     return _root(jnp.sum(acts[of] ** 2))
@@ -263,6 +277,7 @@ def l2_norm(of: str = 'centered') -> core.Term:
 def std(of: str = 'centered') -> core.Term:
   """Population standard deviation over pixels and channels."""
 
+  @core.Term
   def term(acts, target):
     del target
     return _root(jnp.var(acts[of]))
@@ -276,6 +291,7 @@ def argmax(layer: str) -> core.Term:
   The first of equals in Caffe's order, channels first.
   """
 
+  @core.Term
   def term(acts, target):
     del target
     act = reading.layer(acts, layer)
@@ -291,6 +307,7 @@ def is_max(layer: str) -> core.Term:
   """1 where target['unit'] is the largest of a layer, else 0; of NaN, NaN."""
   largest = argmax(layer)
 
+  @core.Term
   def term(acts, target):
     unit = target['unit']
     act = reading.layer(acts, layer)

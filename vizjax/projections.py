@@ -209,7 +209,7 @@ def every(
     changed = projection(params, grads, step)
     return jax.tree.map(lambda a, b: jnp.where(due, a, b), changed, params)
 
-  return Partial(project, projection)
+  return Partial(project, core.as_data(projection))
 
 
 def _drop(name: str, q: core.Scheduled, measure: Callable) -> core.Projection:

@@ -285,7 +285,10 @@ def test_only_the_layers_that_are_needed_are_kept():
 
 def test_layers_that_any_formula_mentions_are_kept():
   c = config(
-    layer='conv1', box=False, trace="deep = layer('relu2')", objective='l2()'
+    layer='conv1',
+    box=False,
+    trace="deep = layer('relu2')",
+    objective='dream(layer)',
   )
   net = assemble.model(c)
   model = toyplans.program(c, net, 'conv1', boxed=False).recipe.model
@@ -551,17 +554,17 @@ def test_a_misspelt_knob_is_an_error_of_its_field(field, value):
     ('model', '3', 'Model'),
     ('parameterization', '3', 'Parameterization'),
     ('parameterization', 'model', 'Parameterization'),
-    ('transforms', '3', 'Partial'),
-    ('transforms', 'rate', 'Partial'),
+    ('transforms', '3', 'a transform'),
+    ('transforms', 'rate', 'a transform'),
     ('objective', '3', 'a term'),
     ('objective', 'model', 'a term'),
     ('activation', '3', 'a term'),
     ('trace', 'a = 3', 'a term'),
     ('optimizer', '3', 'GradientTransformation'),
     ('optimizer', 'constant_schedule(1.)', 'GradientTransformation'),
-    ('projections', '3', 'Partial'),
-    ('projections', 'constant_schedule(1.)', 'Partial'),
-    ('start', '3', 'a term'),
+    ('projections', '3', 'a projection'),
+    ('projections', 'constant_schedule(1.)', 'a projection'),
+    ('start', '3', 'a maker of arrays'),
   ],
 )
 def test_a_value_of_the_wrong_kind_is_an_error_of_its_field(

@@ -38,8 +38,8 @@ def view_of(geometry_, canvas):
 
 def test_a_given_canvas_is_kept_and_its_view_follows():
   geometry_ = geometry.of_canvas((PAD, JITTER), (20, 15), 3)
-  assert geometry_ == ((20, 15), (21, 16), (PAD, JITTER))
-  assert geometry.of_canvas((), (20, 15), 3) == ((20, 15), (20, 15), ())
+  assert geometry_[:3] == ((20, 15), (21, 16), (PAD, JITTER))
+  assert geometry.of_canvas((), (20, 15), 3)[:3] == ((20, 15), (20, 15), ())
   crop = transforms.crop(9, 8)
   assert geometry.of_canvas((ROLL, crop), (20, 15), 3).view == (9, 8)
 

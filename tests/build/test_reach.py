@@ -218,9 +218,7 @@ def test_a_copy_makes_the_plan_and_the_bits_of_the_term(knobs, tmp_path):
     }
     plan, found = made(config(**own), tmp_path / f'w{len(plans)}')
     (layer,) = plan.layers
-    programs = {
-      boxed: each.programs[0] for boxed, each in layer.stages.items()
-    }
+    programs = {boxed: each.programs[0] for boxed, each in layer.stages.items()}
     plans.append(
       (
         layer.runs.box.tolist(),
@@ -275,7 +273,9 @@ def test_swapped_indices_read_the_swapped_unit(tmp_path):
 def test_a_term_may_be_seen_without_forbidding_the_box():
   metric = 'd = distance(layer)'
   assert boxed('neuron(layer)', metrics=metric, replicates=2)
-  assert not boxed('neuron(layer)', metrics='d = diversity(layer)', replicates=2)
+  assert not boxed(
+    'neuron(layer)', metrics='d = diversity(layer)', replicates=2
+  )
 
 
 # The sign.

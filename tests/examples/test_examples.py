@@ -73,7 +73,8 @@ def workdir(path, layers=LAYERS, model='toynets.net()', **config):
 
 def searched(path, data, **options):
   at_work = {n: options.pop(n) for n in ('batch', 'report') if n in options}
-  return search.search(search.plan(path, data, **options), **at_work)
+  plan = search.plan(path, data, trust=True, **options)
+  return search.search(plan, **at_work)
 
 
 def brute(data, layer):
@@ -282,6 +283,20 @@ def test_interrupted_at_every_step_it_comes_to_an_end(done, folder, tmp_path):
   assert_same(everything(path), everything(done))
 
 
+def test_only_formulas_of_vizjax_are_trusted(folder, tmp_path):
+  path = workdir(tmp_path / 'w')
+  with pytest.raises(UserError, match=r'calls toynets\.net, .* --trust'):
+    search.plan(path, folder)
+  path = workdir(
+    tmp_path / 'o',
+    model="load('alexnet_features')",
+    objective='pandas.read_pickle("a")',
+  )
+  with pytest.raises(UserError, match=r'calls pandas\.read_pickle, .*--trust'):
+    search.plan(path, folder)
+  assert not (pathlib.Path(path) / 'examples').exists()
+
+
 def test_what_is_due_is_written(folder, tmp_path):
   path = workdir(tmp_path / 'w')
   state = pathlib.Path(path) / 'examples' / '.pass.npz'
@@ -291,7 +306,7 @@ def test_what_is_due_is_written(folder, tmp_path):
     sizes.append(state.stat().st_mtime_ns)
     return True
 
-  plan = search.plan(path, folder, k=3)
+  plan = search.plan(path, folder, k=3, trust=True)
   search.search(plan, batch=4, due=due)
   assert len(set(sizes)) == 3 and not state.exists()
 
@@ -499,7 +514,7 @@ def test_damaged_files_are_named(folder, tmp_path):
 
 def test_the_launcher_tells_what_was_found(folder, tmp_path, capsys):
   path = workdir(tmp_path / 'w')
-  launcher.search(path, folder, k=2, layer='conv*', batch=3)
+  launcher.search(path, folder, k=2, layer='conv*', batch=3, trust=True)
   out, err = capsys.readouterr()
   head, last = out.splitlines()
   assert head == (
@@ -513,7 +528,7 @@ def test_the_launcher_tells_what_was_found(folder, tmp_path, capsys):
   assert [line.split(':')[0] for line in lines] == [
     f'skipped {name}' for name in DAMAGED
   ]
-  launcher.search(path, folder, k=2, layer='conv*')
+  launcher.search(path, folder, k=2, layer='conv*', trust=True)
   assert 'images/s' not in capsys.readouterr().out
 
 
@@ -523,7 +538,8 @@ def test_few_of_many_that_are_skipped_are_told(tmp_path, capsys):
   for i in range(8):
     (data / f'{i}.png').write_bytes(b'no image')
   Image.new('RGB', (20, 20)).save(data / 'x.png')
-  launcher.search(workdir(tmp_path / 'w', ['conv1']), str(data), k=1)
+  path = workdir(tmp_path / 'w', ['conv1'])
+  launcher.search(path, str(data), k=1, trust=True)
   lines = capsys.readouterr().err.splitlines()
   lines = [line for line in lines if line.startswith('skipped')]
   assert [line.split(':')[0] for line in lines[:5]] == [
@@ -533,7 +549,7 @@ def test_few_of_many_that_are_skipped_are_told(tmp_path, capsys):
 
 
 def command(path, data, *more):
-  flags = (f'--workdir={path}', f'--dataset={data}', *more)
+  flags = (f'--workdir={path}', f'--dataset={data}', '--trust', *more)
   return test_launchers.start('-m', 'experiments.examples', *flags)
 
 
@@ -546,6 +562,22 @@ def test_the_command_searches(done, folder, tmp_path):
     {k: v for k, v in everything(path).items() if k[1] in ('index', 'image')},
     {k: v for k, v in everything(done).items() if k[1] in ('index', 'image')},
   )
+
+
+def test_a_workdir_of_someone_else_runs_no_code_of_theirs(folder, tmp_path):
+  (tmp_path / 'my_evil.py').write_text("open('imported', 'w').close()")
+  path = workdir(tmp_path / 'w', model="my_evil.f('a')")
+  process = test_launchers.start(
+    *('-m', 'experiments.examples', f'--workdir={path}'),
+    f'--dataset={folder}',
+    folders=[tmp_path],
+  )
+  code, out, err = test_launchers.finish(process)
+  assert code == 2 and not out
+  assert len(err.splitlines()) == 1
+  assert f"'{path}/config.json' calls my_evil.f, which" in err
+  assert 'type the same command with --trust' in err
+  assert not (test_launchers.ROOT / 'imported').exists()
 
 
 @pytest.mark.slow

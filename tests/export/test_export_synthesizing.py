@@ -72,6 +72,13 @@ def test_the_mean_is_of_the_config_or_the_network(tmp_path, model, mean):
   assert (tmp_path / 'out' / name).read_bytes() == expected
 
 
+def test_a_workdir_that_calls_other_functions_has_to_be_trusted(tmp_path):
+  fabricate(tmp_path / 'w', model='toynets.net()')
+  with pytest.raises(UserError, match=r'calls toynets\.net, .*--trust'):
+    write(tmp_path / 'w', tmp_path / 'out', trust=False)
+  assert not (tmp_path / 'out').exists()
+
+
 def test_what_is_not_beyond_the_range_is_stretched_to_all_of_0_to_255():
   image = np.linspace(-3, 50, 99, dtype=np.float32).reshape(11, 3, 3)
   found = synthesizing.picture(image)

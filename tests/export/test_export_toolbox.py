@@ -1,14 +1,17 @@
 """The toolbox's files of a run of its recipe."""
 
+import json
 import pathlib
 import pickle
 import pickletools
+import shutil
 
 import cv2
 import numpy as np
 import pytest
 import test_configs
 import test_export
+import test_launchers
 
 from vizjax import build
 from vizjax.errors import UserError
@@ -253,3 +256,44 @@ def test_nothing_is_left_of_a_file_that_could_not_be_written(
   with pytest.raises(OSError, match='No space'):
     test_export.write(yosinski, 'toolbox', tmp_path / 'out')
   assert test_export.names(tmp_path / 'out') == []
+
+
+def export(workdir, out, *more):
+  process = test_launchers.start(
+    *('-m', 'experiments.export', f'--workdir={workdir}', f'--out={out}'),
+    *('--format=toolbox', *more),
+  )
+  return test_launchers.finish(process)
+
+
+def test_a_workdir_that_calls_other_functions_has_to_be_trusted(
+  yosinski, tmp_path
+):
+  code, out, err = export(yosinski, tmp_path / 'out')
+  assert code == 2 and not out
+  assert f"'{yosinski}/config.json' calls toynets.net, which is none" in err
+  assert len(err.splitlines()) == 1 and '--trust' in err
+  assert not (tmp_path / 'out').exists()
+
+
+@pytest.mark.slow
+def test_a_workdir_that_is_trusted_is_exported(yosinski, tmp_path):
+  code, _, err = export(yosinski, tmp_path / 'out', '--units=0', '--trust')
+  assert code == 0, err
+  assert list((tmp_path / 'out').glob('*_best_Xpm.jpg'))
+
+
+def test_an_optimizer_that_calls_other_functions_has_to_be_trusted(
+  yosinski, tmp_path
+):
+  """The format evaluates the arguments of the optimizer's formula."""
+  text = (yosinski / 'config.json').read_text()
+  config = json.loads(text)
+  config['config'] |= {
+    'model': "load('alexnet_features')",
+    'optimizer': 'sgd(my_evil.f())',
+  }
+  shutil.copytree(yosinski, tmp_path / 'w')
+  (tmp_path / 'w' / 'config.json').write_text(json.dumps(config))
+  with pytest.raises(UserError, match=r'calls my_evil\.f, .*--trust'):
+    test_export.write(tmp_path / 'w', 'toolbox', tmp_path / 'o', trust=False)

@@ -91,7 +91,7 @@ def test_a_network_of_any_range_gives_the_images_of_its_twin(
     here = config(f'ranged({of})', start=start)
     workdir = tmp_path / name / 'w'
     image, activation = made(here, workdir)
-    plan = search.plan(str(workdir), str(folder), k=2)
+    plan = search.plan(str(workdir), str(folder), trust=True, k=2)
     search.search(plan, batch=2)
     seen = search.read(str(workdir), 'conv2').value
     shown = pictures(workdir, tmp_path / name / 'out')
@@ -182,10 +182,10 @@ def test_networks_of_other_channels_are_run(channels, folder, tmp_path):
   assert np.isfinite(image).all() and image.std() > 0.1
   if channels != 1:
     with pytest.raises(UserError, match='expected 3 channels .* or 1'):
-      search.plan(str(workdir), str(folder))
+      search.plan(str(workdir), str(folder), trust=True)
     return
   how = 'warp:12:bilinear'
-  plan = search.plan(str(workdir), str(folder), k=3, preprocess=how)
+  plan = search.plan(str(workdir), str(folder), trust=True, k=3, preprocess=how)
   search.search(plan, batch=2)
   found = search.read(str(workdir), 'conv2')
   photograph = Image.open(folder / 'a.png').resize((12, 12), 2)  # bilinear

@@ -170,10 +170,11 @@ def test_the_next_batch_is_chosen_when_the_device_is_free(
 ):
   """The next layer is compiled while this layer's arrays take memory."""
   c = test_sweep.few(units='0:4', batch=4)
-  (p,) = sweep.plan(build.request(c)).layers
+  plan = sweep.plan(build.request(c))
+  (p,) = plan.layers
   (each,) = p.stages.values()
   mesh, main = parallel.local_mesh(), threading.current_thread()
-  whole = capacity.prepared(c, p.runs, each, np.arange(4), mesh)
+  whole = capacity.prepared(plan.request, p.runs, each, np.arange(4), mesh)
   keys, targets = (
     jax.random.split(jax.random.key(0), 4),
     each.programs[0].target(p.runs, np.arange(4)),

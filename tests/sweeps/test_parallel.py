@@ -16,7 +16,9 @@ from vizjax import objectives
 from vizjax import parameterizations
 from vizjax import projections
 from vizjax import transforms
+from vizjax.build import geometry
 from vizjax.build import outputs
+from vizjax.build import program as program_
 from vizjax.sweeps import parallel
 
 STEPS = 40
@@ -238,7 +240,11 @@ def test_fields_are_what_a_run_gives(model):
   recipe = first_order(model)['pixels']
   targets, _ = batch([0])
   one = jax.tree.map(lambda leaf: leaf[0], targets)
-  found = outputs.shapes(recipe, clean(recipe), 'best', one, steps=STEPS)
+  acts = geometry.activation_shapes(model)
+  program = program_.Program(
+    recipe, clean(recipe), None, 'best', (), None, None, acts, None
+  )
+  found = outputs.shapes(program, one, steps=STEPS)
   given = run(compiled(recipe), [0])
   del given['next']
   assert set(found) == set(given)

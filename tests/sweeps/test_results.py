@@ -58,7 +58,7 @@ def test_the_greatest_is_the_same_without_the_least(both, tmp_path):
   'changes, words',
   [
     ({'sign': 'least'}, "'least', expected one of .*'max', 'min', 'both'"),
-    ({'sign': 'min', 'objective': 'std()'}, "std.*no least.*neuron"),
+    ({'sign': 'min', 'objective': 'dream(layer)'}, 'dream.*no least.*neuron'),
     ({'sign': 'both', 'procedure': 'act_max()'}, 'only maximizes'),
     ({'objective': 'neuron(layer) + diversity(layer)'}, 'replicates=4'),
     (

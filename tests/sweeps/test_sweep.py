@@ -648,6 +648,6 @@ def vector(layer):
 
 
 def test_a_term_of_several_numbers_is_refused():
-  c = config(objective='test_sweep.vector(layer)', activation='neuron(layer)')
+  c = config(objective='test_sweep.vector(layer)')
   with pytest.raises(UserError, match=r'an array of \(6,\), expected one num'):
     sweep.plan(build.request(c))

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vizjax import core
+from vizjax import errors
 from vizjax import models
 from vizjax.build import geometry as geometry_
 from vizjax.build import reach as reach_
@@ -102,10 +103,12 @@ def read(request: requests.Request, layer: str) -> Read:
   size = request.shape or request.model.input_shape[:2]
   frame = _frame(request, request.model, layer, size, request.fitting)
   if layer not in frame.acts:
-    h, w = frame.geometry.view
+    # Raises what the layer cannot be computed for.
+    alone = models.cut(request.model, (layer,))
+    geometry_.activation_shapes(alone, frame.geometry.view)
     raise UserError(
-      f'layer {layer!r} does not fit where the network sees {h} x {w} pixels: '
-      f'leave out --config.shape, or ask for one of {", ".join(frame.acts)}'
+      f'the objective reads layer {layer!r}, expected one of: '
+      f'{", ".join(frame.acts)}.{errors.hint(layer, frame.acts)}'
     )
   act = frame.acts[layer].shape
   if 0 in act:
@@ -523,6 +526,7 @@ def _as_it_is(term: core.Term) -> core.Term:
   It gives the activation also of an image that minimizes it.
   """
 
+  @core.Term
   def without_sign(acts, target):
     return term(acts, {n: v for n, v in target.items() if n != 'sign'})
 

@@ -6,8 +6,9 @@ what must come out, depends on its own knob.
 
 import collections
 from collections.abc import Callable, Mapping
+import inspect
 import itertools
-from typing import Any
+from typing import Any, NamedTuple
 
 from jax.tree_util import Partial
 from ml_collections import config_dict
@@ -31,6 +32,7 @@ from vizjax.errors import UserError
 from vizjax.generators import codes
 from vizjax.generators import networks as networks_
 from vizjax.models import adapters
+from vizjax.models import caffe
 from vizjax.models import networks as families
 from vizjax.optimizers import lbfgs
 from vizjax.photographs import files
@@ -41,6 +43,21 @@ from vizjax.programs import deepdream
 from vizjax.programs import neural_style
 from vizjax.programs import synthesizing
 from vizjax.programs import toolbox
+from vizjax.workdir import folders
+from vizjax.workdir import store
+
+
+class _Function(NamedTuple):
+  """A kind of function: what it is called, and what it is called with."""
+
+  name: str
+  arguments: tuple[str, ...]
+
+
+_TERM = _Function('a term', ('acts', 'target'))
+_TRANSFORM = _Function('a transform', ('draw', 'views'))
+_PROJECTION = _Function('a projection', ('params', 'grads', 'step'))
+_MAKER = _Function('a maker of arrays', ('shape', 'seed'))
 
 _TERMS = (objectives, metrics, deepdream, features)
 
@@ -50,17 +67,17 @@ _FORMULAS = {
   'prior': ((models, networks_), core.Model),
   'encoder': ((models,), core.Model),
   'parameterization': ((parameterizations,), core.Parameterization),
-  'transforms': ((transforms,), Partial),
-  'robust': ((transforms,), Partial),
-  'objective': (_TERMS, Callable),
-  'activation': (_TERMS, Callable),
-  'trace': (_TERMS, Callable),
-  'metrics': (_TERMS, Callable),
+  'transforms': ((transforms,), _TRANSFORM),
+  'robust': ((transforms,), _TRANSFORM),
+  'objective': (_TERMS, _TERM),
+  'activation': (_TERMS, _TERM),
+  'trace': (_TERMS, _TERM),
+  'metrics': (_TERMS, _TERM),
   'optimizer': (
     (optimizers, lbfgs, codes, optax),
     optax.GradientTransformation,
   ),
-  'projections': ((projections, codes, schedules), Partial),
+  'projections': ((projections, codes, schedules), _PROJECTION),
   'procedure': (
     (toolbox, cnnpref, synthesizing, cnn_vis, neural_style, schedules),
     core.Procedure,
@@ -69,11 +86,19 @@ _FORMULAS = {
     (scales, cnn_vis_images, deepdream, neural_style),
     scales.Scales,
   ),
-  'data': ((targets, codes, deepdream, features), Callable),
-  'start': ((targets, cnn_vis_images, neural_style), Callable),
-  'direction': ((targets,), Callable),
-  'mask': ((targets,), Callable),
+  'data': ((targets, codes, deepdream, features), _MAKER),
+  'start': ((targets, cnn_vis_images, neural_style), _MAKER),
+  'direction': ((targets,), _MAKER),
+  'mask': ((targets,), _MAKER),
 }
+
+
+# Knobs whose formulas have names, as 'norm = l2_norm()'.
+_NAMED = ('trace', 'metrics', 'data')
+
+# Modules of functions for formulas, which a formula out of a file may call.
+_TRUSTED = {module for found, _ in _FORMULAS.values() for module in found}
+_TRUSTED |= {caffe}
 
 
 # What is written beside the terms of config.metrics.
@@ -152,9 +177,7 @@ def links(
   """
   modules, kind = _FORMULAS[knob]
   values = _explained(knob, formula.chain, config[knob], modules, knobs)
-  for value in values:
-    _check(knob, config[knob], value, kind)
-  return values
+  return tuple(_checked(knob, config[knob], v, kind) for v in values)
 
 
 def link(
@@ -196,8 +219,8 @@ def network(config: config_dict.ConfigDict, knob: str) -> core.Model:
 def trace(
   config: config_dict.ConfigDict,
   knobs: Mapping[str, Any],
-  given: tuple[tuple[str, core.Term], ...] = (),
-) -> tuple[tuple[str, core.Term], ...]:
+  given: tuple[tuple[str, core.TermLike], ...] = (),
+) -> tuple[tuple[str, core.TermLike], ...]:
   """The terms that a procedure records, and the named ones of config.trace."""
   terms = _named(config, 'trace', knobs)
   for name in terms:
@@ -229,9 +252,59 @@ def _named(
 ) -> dict[str, Any]:
   modules, kind = _FORMULAS[knob]
   values = _explained(knob, formula.records, config[knob], modules, knobs)
-  for value in values.values():
-    _check(knob, config[knob], value, kind)
-  return values
+  return {
+    name: _checked(knob, config[knob], value, kind)
+    for name, value in values.items()
+  }
+
+
+def check_trust(workdir: str, config: Mapping[str, Any]) -> None:
+  """Refuses a stored config whose formulas call functions of other packages.
+
+  Whoever wrote the file could have them do anything. Nothing is imported, and
+  nothing is called.
+
+  Args:
+    workdir: that the config was read from.
+    config: its knobs.
+
+  Raises:
+    UserError: the function, and how to allow it; or a formula cannot be read.
+  """
+  file = folders.File(workdir, store.CONFIG)
+  for knob, (modules, kind) in _FORMULAS.items():
+    text = config.get(knob)
+    if not isinstance(text, str) or not text.strip():
+      continue
+    text = f'record({text})' if knob in _NAMED else text
+    try:
+      called = _explained(knob, formula.called, text, modules)
+    except UserError:
+      if kind is _MAKER and text.endswith('.npy'):
+        continue  # a path need not be a formula
+      raise
+    for name, function in called.items():
+      # Names without a dot are looked up in vizjax and optax alone.
+      absent = function is None and '.' not in name
+      if not absent and not _trusted(function):
+        raise UserError(
+          f'{file.path!r} calls {name}, which is none of the functions that '
+          'vizjax and optax have for formulas: expected a workdir that you '
+          'made yourself; if you did, type the same command with --trust (in '
+          'Python trust=True)'
+        )
+
+
+def _trusted(function: Any) -> bool:
+  """Whether a function can do no more than give a value."""
+  if not inspect.isfunction(function):
+    return False
+  if function.__module__.split('.')[0] == optax.__name__:
+    return True
+  returns = function.__annotations__.get('return', '') is not None
+  return returns and any(
+    getattr(module, function.__name__, None) is function for module in _TRUSTED
+  )
 
 
 def names(text: str) -> tuple[str, ...]:
@@ -294,15 +367,35 @@ def _explained(knob: str, function: Callable, text: str, *more) -> Any:
     ) from error
 
 
-def _check(knob: str, text: str, value: Any, kind: Any) -> None:
-  if kind is Callable:
-    # A Partial and a Model can be called too, but are not terms.
-    right = callable(value) and not isinstance(value, (Partial, core.Model))
-  else:
-    right = isinstance(value, kind)
+def _checked(knob: str, text: str, value: Any, kind: Any) -> Any:
+  """Returns the value of a formula, a plain function that scores as a Term.
+
+  Raises:
+    UserError: the value is of another kind than the knob's.
+  """
+  function = isinstance(kind, _Function)
+  right = _serves(value, kind) if function else isinstance(value, kind)
   if not right:
-    expected = 'a term' if kind is Callable else f'a {kind.__name__}'
+    expected = kind.name if function else f'a {kind.__name__}'
     raise UserError(
       f'config.{knob} is {text!r}, which gives {value!r:.60}, '
       f'expected {expected}'
     )
+  plain = kind is _TERM and not isinstance(value, core.Term)
+  return core.Term(value) if plain else value
+
+
+def _serves(value: Any, kind: _Function) -> bool:
+  """Whether a value can be called as a function of this kind is."""
+  if kind in (_TRANSFORM, _PROJECTION):
+    right = isinstance(value, Partial) or inspect.isfunction(value)
+  else:
+    # A Partial and a Model can be called too, but are neither of the others.
+    right = callable(value) and not isinstance(value, (Partial, core.Model))
+  if not right or (kind is _MAKER and isinstance(value, core.Term)):
+    return False
+  try:
+    inspect.signature(value).bind(*kind.arguments)
+  except TypeError:
+    return False
+  return True

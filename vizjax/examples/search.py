@@ -30,6 +30,7 @@ from vizjax import errors
 from vizjax import listing
 from vizjax import models
 from vizjax.build import geometry
+from vizjax.build import vocabulary
 from vizjax.errors import UserError
 from vizjax.examples import crops
 from vizjax.examples import passes
@@ -111,6 +112,7 @@ def plan(
   layer: str | None = None,
   preprocess: str | None = None,
   limit: int | None = None,
+  trust: bool = False,
 ) -> Plan:
   """What is to be searched, checked before anything is written.
 
@@ -121,6 +123,8 @@ def plan(
     layer: 'conv3,conv5', or globs; None for all of the workdir.
     preprocess: as `preprocessing.parse` reads it; None for the network's own.
     limit: only so many photographs, the first; None for all.
+    trust: whether the formulas of the workdir may call any function; else only
+      those of vizjax and optax.
 
   Raises:
     UserError: one of these is wrong: what to type.
@@ -129,6 +133,8 @@ def plan(
   errors.whole('k', k, 1, MOST, advice=': type --k=9')
   how = None if preprocess is None else preprocessing.parse(preprocess)
   made_by = store.read_config(workdir)
+  if not trust:
+    vocabulary.check_trust(workdir, made_by['config'])
   names = _chosen(workdir, made_by.get('layers', []), layer)
   data = datasets.open(dataset.removeprefix('folder:'))
   config = {**build.config().to_dict(), **made_by['config']}

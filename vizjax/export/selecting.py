@@ -54,6 +54,7 @@ class Layer(NamedTuple):
 class Selection(NamedTuple):
   """What is taken of a workdir, and the config and versions that made it."""
 
+  workdir: str
   config: dict[str, Any]
   versions: dict[str, str]
   layers: tuple[Layer, ...]
@@ -91,7 +92,7 @@ def select(
       f'{workdir!r} holds no finished images yet of what was asked for: run '
       'the same command of experiments.run to its end, or for longer'
     )
-  return Selection(provenance['config'], provenance['versions'], found)
+  return Selection(workdir, provenance['config'], provenance['versions'], found)
 
 
 def seeds(layer: Layer, config: config_dict.ConfigDict) -> list[int]:

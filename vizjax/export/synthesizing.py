@@ -32,6 +32,7 @@ from PIL import Image
 from PIL import ImageDraw
 from PIL import ImageFont
 
+from vizjax.build import vocabulary
 from vizjax.errors import UserError
 from vizjax.export import pictures
 from vizjax.export import selecting
@@ -50,7 +51,7 @@ _KNOBS = ('decay', 'rate_start', 'seed', 'steps')  # what names are made of
 
 
 def synthesizing(
-  selection: selecting.Selection, out: pathlib.Path
+  selection: selecting.Selection, out: pathlib.Path, *, trust: bool = False
 ) -> Iterator[pathlib.Path]:
   """Two JPEGs for each run of configs/nguyen2016.py, and one for each layer.
 
@@ -59,11 +60,16 @@ def synthesizing(
   Args:
     selection: of `select`.
     out: a folder.
+    trust: whether the formulas of the workdir may call any function; else only
+      those of vizjax and optax.
 
   Raises:
-    UserError: another recipe, or the images are whole numbers.
+    UserError: another recipe, or one that is not trusted, or the images are
+      whole numbers.
     OSError: what the config names cannot be read, such as the weights.
   """
+  if not trust:
+    vocabulary.check_trust(selection.workdir, selection.config)
   config = config_dict.ConfigDict(selection.config)
   _check(config)
   selecting.floats(selection)

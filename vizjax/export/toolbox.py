@@ -39,6 +39,7 @@ from vizjax import formula
 from vizjax import optimizers
 from vizjax.build import inputs
 from vizjax.build import runs
+from vizjax.build import vocabulary
 from vizjax.errors import UserError
 from vizjax.export import selecting
 from vizjax.workdir import store
@@ -89,6 +90,7 @@ def toolbox(
   *,
   brave: bool = False,
   skipbig: bool = False,
+  trust: bool = False,
 ) -> Iterator[pathlib.Path]:
   """Two JPEGs, a text and two pickles for each run of configs/yosinski2015.py.
 
@@ -99,11 +101,16 @@ def toolbox(
     out: a folder; the names in it begin with opt_.
     brave: replace files that are there.
     skipbig: leave out info_big.pkl.
+    trust: whether the formulas of the workdir may call any function; else only
+      those of vizjax and optax.
 
   Raises:
-    UserError: another recipe; or a file is there: then none is written.
+    UserError: another recipe, or one that is not trusted; or a file is there:
+      then none is written.
     OSError: what the config names cannot be read, such as the weights.
   """
+  if not trust:
+    vocabulary.check_trust(selection.workdir, selection.config)
   config = config_dict.ConfigDict(selection.config)
   selecting.floats(selection)
   arrays = [f'trace/{record}' for record in (*_RECORDS, 'gradient_norm')]

@@ -94,6 +94,7 @@ def guided(layer: str) -> core.Term:
     layer: that `features` were taken of.
   """
 
+  @core.Term
   def term(acts, target):
     if layer not in acts or 'guide' not in target:
       raise UserError(
