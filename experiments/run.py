@@ -33,6 +33,11 @@ from vizjax.sweeps import watching
 _CONFIG = launch.define_config()
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Where the results go.')
 _DRY_RUN = flags.DEFINE_bool('dry_run', False, 'Print the plan and stop.')
+_ALLOW_VERSIONS = flags.DEFINE_bool(
+  'allow_versions',
+  False,
+  'Go on in a workdir that other versions of vizjax, JAX or optax made.',
+)
 _DISTRIBUTED = flags.DEFINE_bool(
   'distributed',
   None,
@@ -72,7 +77,8 @@ def main() -> None:
       print(note, file=sys.stderr)
   if _DRY_RUN.value:
     if _WORKDIR.value:
-      sweep.check(config, plans, _WORKDIR.value)
+      allowed = _ALLOW_VERSIONS.value
+      sweep.check(config, plans, _WORKDIR.value, allow_versions=allowed)
     print(description.plan(config, plans))
     return
   path = config_flags.get_config_filename(flags.FLAGS['config'])
@@ -88,7 +94,16 @@ def main() -> None:
       stop()
       show(progress)
 
-    sweep.execute(config, plans, _WORKDIR.value, report, source, watch, here)
+    sweep.execute(
+      config,
+      plans,
+      _WORKDIR.value,
+      report,
+      source,
+      watch,
+      here,
+      allow_versions=_ALLOW_VERSIONS.value,
+    )
   bars.close()
   for line in description.outcome(config, plans, _WORKDIR.value):
     print(line)

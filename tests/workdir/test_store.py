@@ -345,12 +345,12 @@ def test_another_config_is_refused_by_its_fields(tmp_path):
 
 def test_a_field_that_is_new_was_its_default(tmp_path):
   store.claim(str(tmp_path), PROVENANCE)
-  defaults = {'new': None, 'newer': 1, 'rate': 7.0}
+  rules = store.Rules(defaults={'new': None, 'newer': 1, 'rate': 7.0})
   later = PROVENANCE['config'] | {'new': None, 'newer': 1}
-  assert store.claim(str(tmp_path), PROVENANCE | {'config': later}, defaults)
+  assert store.claim(str(tmp_path), PROVENANCE | {'config': later}, rules)
   later['newer'] = 2
   with pytest.raises(UserError, match='config .newer: 1 there, 2 here.:'):
-    store.claim(str(tmp_path), PROVENANCE | {'config': later}, defaults)
+    store.claim(str(tmp_path), PROVENANCE | {'config': later}, rules)
 
 
 def test_other_weights_are_refused(tmp_path):

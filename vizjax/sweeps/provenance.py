@@ -1,8 +1,9 @@
 """What results are of: config, versions, and what processes must agree in."""
 
 from collections.abc import Sequence
-import platform
 from importlib import metadata
+import json
+import platform
 from typing import Any
 
 import jax
@@ -13,6 +14,7 @@ from vizjax import core
 from vizjax.build import geometry
 from vizjax.build import vocabulary
 from vizjax.photographs import files as files_
+from vizjax.workdir import folders
 from vizjax.workdir import store
 
 _PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'numpy')
@@ -26,22 +28,6 @@ def of(config: config_dict.ConfigDict, source: str) -> dict[str, Any]:
     source: text of its file.
   """
   return {'config': config.to_dict(), 'versions': versions(), 'source': source}
-
-
-def fingerprint(
-  config: config_dict.ConfigDict,
-  networks: Sequence[core.Model],
-  photographs: Sequence[files_.Photograph],
-) -> str:
-  """A hash of all that images are made from, whatever layer they are of.
-
-  Args:
-    config: the configuration, which may name files.
-    networks: all of them, whole.
-    photographs: that images start from.
-  """
-  found = jax.tree.leaves(networks) + [each.image for each in photographs]
-  return store.WHOLE + store.fingerprint(found, vocabulary.strings(config))
 
 
 def labels(
@@ -100,8 +86,34 @@ def facts(provenance: dict[str, Any]) -> dict[str, Any]:
   """
   config, found = provenance['config'], dict(provenance['versions'])
   del found['device']
+  digests = provenance['digests']
   return {
     **{f'config.{n}': v for n, v in config.items() if n not in store.FREE},
     **found,
-    'weights and files': provenance['fingerprint'],
+    **{f'digest {name!r}': digests[name] for name in store.DIGESTS},
   }
+
+
+def enlisted(workdir: str) -> int:
+  """Returns the place of this process in the list 'makers' of config.json.
+
+  Versions and device are added to the list where they are new.
+
+  Returns:
+    The place, from 0; -1 of a workdir of format 1, which has no such list.
+  """
+  here = versions()
+
+  def edit(content):
+    there = json.loads(content)
+    if here not in there['makers']:
+      there['makers'].append(here)
+    return (json.dumps(there, indent=2) + '\n').encode()
+
+  there = store.read_config(workdir)
+  if store.format_of(there) == 1:
+    return -1
+  if here not in there['makers']:
+    folders.change(folders.File(workdir, store.CONFIG), edit)
+    there = store.read_config(workdir)
+  return there['makers'].index(here)

@@ -30,6 +30,8 @@ from vizjax.photographs import files as files_
 from vizjax.sweeps import batches
 from vizjax.sweeps import capacity
 from vizjax.sweeps import compilation
+from vizjax.sweeps import digests
+from vizjax.sweeps import format1
 from vizjax.sweeps import growth
 from vizjax.sweeps import hosts
 from vizjax.sweeps import parallel
@@ -54,7 +56,7 @@ class LayerPlan(NamedTuple):
   group: int | None  # runs in a row that are made together, if any
   labels: tuple[str, ...]  # names of the units; () where they have none
   network: list[list]  # name, kind, inputs and shape of each layer
-  fingerprint: str  # a hash of the networks, and of the files that are read
+  digests: dict[str, str]  # of the networks, and of the files that are read
 
 
 class Progress(NamedTuple):
@@ -75,16 +77,18 @@ class _Loaded(NamedTuple):
   scales: scales_.Scales | None
   photographs: tuple[files_.Photograph, ...]  # that images start from
   network: list[list]  # as in `LayerPlan`
-  fingerprint: str  # as in `LayerPlan`
+  digests: dict[str, str]  # as in `LayerPlan`
 
 
 class _Job(NamedTuple):
   """The runs of a layer that this process makes."""
 
   plan: LayerPlan
+  workdir: str
   layer_store: store.Store
   missing: dict[int, np.ndarray]  # rows, by the number of their chunk
   tried: np.ndarray  # [n], attempts already made of each missing row, else -1
+  maker: int = -1  # this process's place among the makers of config.json
 
 
 def plan(config: config_dict.ConfigDict) -> list[LayerPlan]:
@@ -103,6 +107,8 @@ def check(
   config: config_dict.ConfigDict,
   plans: list[LayerPlan],
   workdir: str,
+  *,
+  allow_versions: bool = False,
 ) -> None:
   """Refuses a workdir that `execute` would refuse. Writes nothing.
 
@@ -110,12 +116,18 @@ def check(
     config: the configuration.
     plans: from `plan`.
     workdir: a directory, which need not exist.
+    allow_versions: as of `execute`.
 
   Raises:
     UserError: the workdir belongs to another run.
     OSError: the workdir cannot be read.
   """
-  store.check(workdir, _made_by(config, plans, ''), *_rules(config, plans))
+  rules = _rules(config, plans, allow_versions)
+  store.check(workdir, _made_by(config, plans, ''), rules)
+  for p in plans:
+    # Programs are traced only where there is something to compare them with.
+    if _unfinished(config, workdir, p) and digests.known(workdir, p.layer):
+      digests.compare(workdir, p.layer, _programs(config, p))
 
 
 def execute(
@@ -126,6 +138,8 @@ def execute(
   source: str = '',
   watch: Callable[[LayerPlan, batches.Status], None] | None = None,
   here: hosts.Hosts = hosts.ALONE,
+  *,
+  allow_versions: bool = False,
 ) -> None:
   """Makes the missing runs of a workdir, or this process's share of them.
 
@@ -139,13 +153,15 @@ def execute(
     source: text of the configuration's file, to be kept.
     watch: is called with the state of a batch every config.every steps.
     here: which process this is; all processes execute the same plans.
+    allow_versions: go on in a workdir that other versions of `store.PINNED`
+      made. The array `maker` tells the rows of different versions apart.
 
   Raises:
     UserError: the workdir belongs to another run, or an image is too large for
       the free memory.
     OSError: the workdir cannot be written.
   """
-  new, opened = _opened(config, plans, workdir, source, here)
+  new, opened = _opened(config, plans, workdir, source, here, allow_versions)
   jobs = _jobs(opened, here)
   hosts.leave(here)
   mesh = parallel.local_mesh()
@@ -166,7 +182,7 @@ def execute(
           # One batch is written while the next is computed.
           for each in written:
             each.result()
-          written = [writer.submit(_commit, job.layer_store, rows, arrays)]
+          written = [writer.submit(_commit, job, rows, arrays)]
           del arrays
         del work  # and its weights, before the next layer asks for free memory
       for each in written:
@@ -197,7 +213,7 @@ def _load(config) -> _Loaded:
     scales,
     photographs,
     provenance.network(net),
-    provenance.fingerprint(config, networks, photographs),
+    _digests(config, networks, photographs),
   )
 
 
@@ -229,7 +245,7 @@ def _plan_layer(config, loaded: _Loaded, layer: str) -> LayerPlan:
     group,
     provenance.labels(config, loaded.net, layer, loaded.photographs),
     loaded.network,
-    loaded.fingerprint,
+    loaded.digests,
   )
 
 
@@ -290,7 +306,12 @@ def _array_specs(
 
 
 def _opened(
-  config, plans: list[LayerPlan], workdir: str, source: str, here: hosts.Hosts
+  config,
+  plans: list[LayerPlan],
+  workdir: str,
+  source: str,
+  here: hosts.Hosts,
+  allow_versions: bool = False,
 ) -> tuple[bool, list[_Job]]:
   """Opens a workdir; process 0 makes the arrays and the rows that it lacks.
 
@@ -302,28 +323,64 @@ def _opened(
     hosts.agree(here, provenance.facts(made_by))
 
   def begin():
-    new = not store.claim(workdir, made_by, *_rules(config, plans))
-    growth.record(workdir, made_by, {p.layer: p.preset for p in plans})
-    for p in plans:
-      path = store.directory(workdir, p.layer)
-      specs = {n: f for n, f in p.array_specs.items() if n not in p.preset}
-      store.create(path, specs, len(p.runs.channel), p.chunk, p.preset)
-      growth.rows(path, p.preset, p.array_specs)
+    rules = _rules(config, plans, allow_versions)
+    new = not store.claim(workdir, made_by, rules)
+    _grow(config, plans, workdir, made_by)
     return new
 
   def look():
-    return [_job(config, workdir, p) for p in plans]
+    jobs = [_job(config, workdir, p) for p in plans]
+    if not any(job.missing for job in jobs):
+      return jobs
+    maker = provenance.enlisted(workdir)
+    return [job._replace(maker=maker) for job in jobs]
 
   # No process writes before every process knows which runs are missing.
   new = hosts.together(here, begin if here.index == 0 else lambda: False)
   return new, hosts.together(here, look)
 
 
+def _grow(
+  config, plans: list[LayerPlan], workdir: str, made_by: dict[str, Any]
+) -> None:
+  """Makes the arrays and the rows that a workdir lacks."""
+  for p in plans:
+    # A layer of other programs is refused before anything is written.
+    begun = store.begun(store.directory(workdir, p.layer))
+    if begun and growth.lacks(workdir, p.layer, p.preset):
+      digests.compare(workdir, p.layer, _programs(config, p))
+  growth.record(workdir, made_by, {p.layer: p.preset for p in plans})
+  format_ = store.format_of(store.read_config(workdir))
+  left_out = [store.MAKER] if format_ == 1 else []
+  for p in plans:
+    path = store.directory(workdir, p.layer)
+    specs = {
+      name: spec
+      for name, spec in p.array_specs.items()
+      if name not in (*p.preset, *left_out)
+    }
+    store.create(path, specs, len(p.runs.channel), p.chunk, p.preset)
+    growth.rows(path, p.preset, p.array_specs)
+
+
+def _programs(config, p: LayerPlan) -> dict[str, digests.LayerDigests]:
+  """Returns the digests of the programs of a layer."""
+  return digests.of_layer(p.stages, p.runs, config.robust_draws)
+
+
 def _made_by(config, plans: list[LayerPlan], source: str) -> dict[str, Any]:
   """Returns the content of config.json of a new workdir."""
   made_by = provenance.of(config, source)
+  free = [name for name, why in _grows(config).items() if why is None]
   return made_by | {
-    'fingerprint': plans[0].fingerprint,
+    'format': store.FORMAT,
+    'digests': {
+      'request': digests.request(made_by['config'], free),
+      **plans[0].digests,
+      'constants': {},  # of each layer, once it is begun
+      'program': {},
+    },
+    'makers': [made_by['versions']],
     'layers': [p.layer for p in plans],
     'network': plans[0].network,
     # Names of the units, for the layers whose units have any.
@@ -332,12 +389,27 @@ def _made_by(config, plans: list[LayerPlan], source: str) -> dict[str, Any]:
   }
 
 
-def _rules(config, plans: list[LayerPlan]) -> tuple[dict, dict, Callable]:
+def _digests(config, networks, photographs) -> dict[str, str]:
+  """Returns the digests of what all layers are made from."""
+  return {
+    'weights': digests.weights(networks),
+    'data': digests.data(
+      vocabulary.strings(config), [each.image for each in photographs]
+    ),
+  }
+
+
+def _grows(config) -> dict[str, str | None]:
+  """Returns the knobs that may grow, with the reason where one may not."""
+  return {'layer': None, 'units': None, 'replicates': growth.fixed(config)}
+
+
+def _rules(config, plans: list[LayerPlan], allow_versions: bool) -> store.Rules:
   """Returns the rules by which `store` compares a workdir with the config."""
   # A workdir of an older version lacks newer knobs.
   defaults = assemble.config().to_dict()
-  grows = {'layer': None, 'units': None, 'replicates': growth.fixed(config)}
-  return defaults, grows, lambda: _fingerprint(config, plans)
+  earlier = functools.partial(_fingerprint, config, plans)
+  return store.Rules(defaults, _grows(config), earlier, allow_versions)
 
 
 def _job(config, workdir: str, p: LayerPlan) -> _Job:
@@ -361,9 +433,17 @@ def _job(config, workdir: str, p: LayerPlan) -> _Job:
   tried = np.full(layer_store.count, -1)
   tried[rows] = results.due(layer_store, config.retries, p.group)[rows]
   missing = store.by_chunk(layer_store, np.flatnonzero(tried >= 0))
-  return _Job(
-    p._replace(runs=table, array_specs=specs), layer_store, missing, tried
-  )
+  p = p._replace(runs=table, array_specs=specs)
+  return _Job(p, workdir, layer_store, missing, tried)
+
+
+def _unfinished(config, workdir: str, p: LayerPlan) -> bool:
+  """Returns whether a layer that is begun lacks a row, or a row its image."""
+  if not store.begun(store.directory(workdir, p.layer)):
+    return False
+  if growth.lacks(workdir, p.layer, p.preset):
+    return True
+  return bool(_job(config, workdir, p).missing)
 
 
 def _jobs(jobs: list[_Job], here: hosts.Hosts) -> list[_Job]:
@@ -392,7 +472,12 @@ def _cost(p: LayerPlan) -> int:
 
 
 def _prepared(config, job: _Job, mesh) -> dict[bool, capacity.Work]:
-  """Returns the compiled programs of a job, by whether runs are boxed."""
+  """Returns the compiled programs of a job, by whether runs are boxed.
+
+  Raises:
+    UserError: other programs made the rows of the layer that are finished.
+  """
+  digests.keep(job.workdir, job.plan.layer, _programs(config, job.plan))
   rows = np.concatenate(list(job.missing.values()))
   boxed = job.plan.runs.boxed[rows]
   return {
@@ -518,10 +603,10 @@ def _run(
   return results.rows(specs, found), failed
 
 
-def _commit(
-  layer_store: store.Store, rows: np.ndarray, arrays: dict[str, np.ndarray]
-) -> None:
+def _commit(job: _Job, rows: np.ndarray, arrays: dict[str, np.ndarray]) -> None:
   """Writes the arrays of a batch, and removes the file of its interruption."""
+  layer_store = job.layer_store
+  arrays = {**arrays, store.MAKER: np.full(len(rows), job.maker, np.int32)}
   # A store of an older version lacks newer arrays.
   known = {n: array for n, array in arrays.items() if n in layer_store.arrays}
   store.write(layer_store, rows, known)
@@ -529,8 +614,13 @@ def _commit(
   folders.write(store.interrupted(layer_store, int(rows[0]), attempt), None)
 
 
-def _fingerprint(config, plans: list[LayerPlan]) -> str:
-  """Returns the hash of older versions: of the layers that are asked for."""
+def _fingerprint(config, plans: list[LayerPlan], made: str) -> str:
+  """Returns the fingerprint of format 1, by the rule that one was made by."""
+  if made.startswith(store.WHOLE):
+    loaded = _load(config)
+    others = (model for _, model in sorted(loaded.others.items()))
+    networks = (loaded.net, *others)
+    return format1.of_networks(config, networks, loaded.photographs)
   parts = []
   for p in plans:
     for each in p.stages.values():
@@ -540,4 +630,4 @@ def _fingerprint(config, plans: list[LayerPlan]) -> str:
         parts.append(recipe.parameterization)
       if each.scales is not None:
         parts += [photograph.image for photograph in each.scales.photographs]
-  return store.fingerprint(jax.tree.leaves(parts), vocabulary.strings(config))
+  return format1.of_parts(config, parts)
