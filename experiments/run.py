@@ -3,6 +3,7 @@
   python -m experiments.run --config=configs/demo.py --workdir=DIR
   ... --config.layer='conv*' --config.units=0:16 --config.steps=64
   ... --dry_run                        # the plan, and nothing else
+  ... --allow_versions                 # go on with another version of JAX
 
 The last lines say where the results are, what to type next, and what failed.
 The same command goes on after an interruption: Ctrl-C, SIGTERM, SIGHUP, SIGUSR1

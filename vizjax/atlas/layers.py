@@ -183,7 +183,8 @@ def _makers(
     if len({str(makers[k].get(name)) for k in used}) > 1
   ]
   parts = [
-    f'{count} with ' + ', '.join(f'{name} {makers[k].get(name)}' for name in names)
+    f'{count} with '
+    + ', '.join(f'{name} {makers[k].get(name)}' for name in names)
     for k, count in used.items()
   ]
   return f'images made: {"; ".join(parts)}'

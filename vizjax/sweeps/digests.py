@@ -261,7 +261,7 @@ def _traced(
 
 def _one(leaf: Any) -> jax.ShapeDtypeStruct:
   """Returns the shape of an array of one run, as a batch of one."""
-  return jax.ShapeDtypeStruct((1, *jnp.shape(leaf)), jnp.asarray(leaf).dtype)
+  return jax.ShapeDtypeStruct((1, *np.shape(leaf)), jnp.result_type(leaf))
 
 
 def _like(leaf: Any) -> jax.ShapeDtypeStruct:

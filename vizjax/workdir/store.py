@@ -86,7 +86,6 @@ def _digests(value: Any) -> bool:
 
 # Checks of the entries that config.json may have.
 _RIGHT = {
-  'format': lambda value: type(value) is int and value > 0,
   'config': lambda value: isinstance(value, dict),
   'fingerprint': lambda value: isinstance(value, str),
   'digests': _digests,
@@ -253,8 +252,8 @@ def format_of(provenance: Mapping[str, Any]) -> int:
 
 def _check_format(file: folders.File, provenance: Mapping[str, Any]) -> None:
   """Refuses a config.json of a newer format, or without what its own has."""
-  number = format_of(provenance)
-  if not _RIGHT['format'](number):
+  number = provenance.get('format', 1)
+  if type(number) is not int or number < 1:
     raise _damaged(file, f"its 'format' is {number!r:.60}")
   if number > FORMAT:
     raise UserError(
