@@ -333,12 +333,9 @@ def create(
       _create_arrays(
         path,
         {
+          **{n: _metadata(c.shape, count, c.dtype) for n, c in preset.items()},
           **{
-            name: _metadata(name, c.shape, count, c.dtype)
-            for name, c in preset.items()
-          },
-          **{
-            name: _metadata(name, (count, *shape), chunk, np.dtype(dtype))
+            name: _metadata((count, *shape), chunk, np.dtype(dtype))
             for name, (shape, dtype) in specs.items()
           },
         },
@@ -552,6 +549,8 @@ def _create_arrays(
   path: str, metadata: Mapping[str, Any], preset: Mapping[str, np.ndarray]
 ) -> None:
   """Makes arrays, all at a time, and writes those that are known."""
+  if MAKER in metadata:  # 0 is the first maker
+    metadata = {**metadata, MAKER: metadata[MAKER] | {'fill_value': -1}}
   specs = {
     name: _spec(f'{path}/{name}') | {'metadata': each}
     for name, each in metadata.items()
@@ -575,13 +574,12 @@ def _create_arrays(
 
 
 def _metadata(
-  name: str, shape: tuple[int, ...], chunk: int, dtype: np.dtype
+  shape: tuple[int, ...], chunk: int, dtype: np.dtype
 ) -> dict[str, Any]:
-  fill = 'NaN' if jnp.issubdtype(dtype, jnp.floating) else 0
   return {
     'shape': shape,
     'data_type': dtype.name,
-    'fill_value': -1 if name == MAKER else fill,  # 0 is the first maker
+    'fill_value': 'NaN' if jnp.issubdtype(dtype, jnp.floating) else 0,
     'chunk_grid': {
       'name': 'regular',
       'configuration': {'chunk_shape': (chunk, *shape[1:])},
