@@ -3,6 +3,7 @@
   python -m experiments.run --config=configs/demo.py --workdir=DIR
   ... --config.layer='conv*' --config.units=0:16 --config.steps=64
   ... --dry_run                        # the plan, and nothing else
+  ... --allow_versions                 # go on with another version of JAX
 
 The last lines say where the results are, what to type next, and what failed.
 The same command goes on after an interruption: Ctrl-C, SIGTERM, SIGHUP, SIGUSR1
@@ -32,6 +33,11 @@ from vizjax.sweeps import watching
 _CONFIG = launch.define_config()
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Where the results go.')
 _DRY_RUN = flags.DEFINE_bool('dry_run', False, 'Print the plan and stop.')
+_ALLOW_VERSIONS = flags.DEFINE_bool(
+  'allow_versions',
+  False,
+  'Go on in a workdir that other versions of vizjax, JAX or optax made.',
+)
 _DISTRIBUTED = flags.DEFINE_bool(
   'distributed',
   None,
@@ -71,7 +77,8 @@ def main() -> None:
       print(note, file=sys.stderr)
   if _DRY_RUN.value:
     if _WORKDIR.value:
-      sweep.check(plan, _WORKDIR.value)
+      allowed = _ALLOW_VERSIONS.value
+      sweep.check(plan, _WORKDIR.value, allow_versions=allowed)
     print(description.plan(plan))
     return
   path = config_flags.get_config_filename(flags.FLAGS['config'])
@@ -87,7 +94,15 @@ def main() -> None:
       stop()
       show(progress)
 
-    sweep.execute(plan, _WORKDIR.value, report, source, watch, here)
+    sweep.execute(
+      plan,
+      _WORKDIR.value,
+      report,
+      source,
+      watch,
+      here,
+      allow_versions=_ALLOW_VERSIONS.value,
+    )
   bars.close()
   for line in description.outcome(plan, _WORKDIR.value):
     print(line)

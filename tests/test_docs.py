@@ -49,7 +49,8 @@ FORMULAS = re.findall(r"--config\.(\w+)='([^']*\([^']*)'", TEXT)
 @pytest.mark.parametrize('field, formula', FORMULAS)
 def test_every_formula_is_one(field, formula, model):
   config = test_configs.load('yosinski2015', '3')
-  knobs = {**vocabulary.knobs(config, model, 'conv2'), 'jitter': 4}
+  noted = vocabulary.noted(config, {})
+  knobs = vocabulary.at(noted, model, 'conv2').replaced({'jitter': 4})
   with config.unlocked():
     config[field] = formula.replace('\\|', '|')
   assert vocabulary.links(config, field, knobs)

@@ -314,6 +314,19 @@ def test_another_config_is_refused_with_the_fields_that_differ(undisturbed):
   assert_same(before, contents(undisturbed))
 
 
+def test_other_versions_are_refused_unless_they_are_allowed(
+  undisturbed, tmp_path
+):
+  kept = store.read_config(str(undisturbed))
+  kept['makers'][0]['jax'] = '0.0.1'
+  (tmp_path / 'config.json').write_text(json.dumps(kept))
+  code, out, err = finish(sweep(tmp_path, '--dry_run'))
+  words = ["jax: '0.0.1' there", '--allow_versions', '--workdir=ANOTHER']
+  refused(code, out, err, 'run', words)
+  code, _, err = finish(sweep(tmp_path, '--dry_run', '--allow_versions'))
+  assert code == 0, err
+
+
 @pytest.mark.slow
 def test_nan_in_the_weights_is_recorded_not_raised(tmp_path):
   workdir = tmp_path / 'nan'

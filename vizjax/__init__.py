@@ -36,7 +36,9 @@ from vizjax.core import Unit
 from vizjax.errors import UserError
 from vizjax.models import load
 
-__version__ = '0.1.0'
+# Each change that alters a program, and so the images, raises the version: a
+# workdir of another version goes on only with --allow_versions.
+__version__ = '0.2.0'
 
 __all__ = [
   'Model',

@@ -474,7 +474,8 @@ def score(
 
   def score_view(view, beside, image, params):
     acts = activations(recipe, view, image, params)
-    target = {**draw.target, **{n: recipe.model(p) for n, p in beside.items()}}
+    beside = {n: recipe.model(p) for n, p in beside.items()}
+    target = signed({**draw.target, **beside}, view.dtype)
     records = {name: term(acts, target) for name, term in recipe.trace}
     value = recipe.objective(acts, target)
     if jnp.ndim(value):
@@ -493,6 +494,11 @@ def score(
       recipe, score_view, views, beside, image, params
     )
   return value, jax.tree.map(lambda r: r.mean(0), records)
+
+
+def signed(target: Target, dtype: Any) -> Target:
+  """The target with a sign: 1, unless the run has one, such as -1."""
+  return {'sign': jnp.ones((), dtype), **target}
 
 
 def _views(

@@ -13,6 +13,7 @@ subscript.
 """
 
 import ast
+import collections
 from collections.abc import Callable, Mapping, Sequence
 import functools
 import importlib
@@ -39,8 +40,8 @@ _OPERATORS = {
 }
 
 
-class Noted(dict):
-  """Knobs that note what formulas read of them; `|` makes a plain dict.
+class Noted(Mapping):
+  """Knobs that note what formulas read of them.
 
   Attributes:
     names: the knobs that were read.
@@ -48,13 +49,28 @@ class Noted(dict):
   """
 
   def __init__(self, knobs: Mapping[str, Any]):
-    super().__init__(knobs)
+    self.knobs = knobs
     self.names: set[str] = set()
     self.strings: set[str] = set()
 
+  def replaced(self, knobs: Mapping[str, Any]) -> 'Noted':
+    """Returns other values of some knobs, which note in the same place."""
+    other = Noted(collections.ChainMap(dict(knobs), self.knobs))
+    other.names, other.strings = self.names, self.strings
+    return other
+
   def __getitem__(self, name: str) -> Any:
     self.names.add(name)
-    return super().__getitem__(name)
+    return self.knobs[name]
+
+  def __contains__(self, name: object) -> bool:
+    return name in self.knobs
+
+  def __iter__(self):
+    return iter(self.knobs)
+
+  def __len__(self):
+    return len(self.knobs)
 
 
 def evaluate(

@@ -334,6 +334,41 @@ def test_further_numbers_of_the_store_are_told(tmp_path):
   assert field(data, 'metric/my own') == list(range(12))
 
 
+def test_images_of_several_makers_are_counted_by_what_differs(tmp_path):
+  makers = [
+    {'jax': '0.1', 'device': 'cpu'},
+    {'jax': '0.2', 'device': 'cpu'},
+    {'jax': '0.1', 'device': 'gpu'},
+  ]
+  digests = dict.fromkeys(store.DIGESTS, '')
+  path = toysites.workdir(
+    tmp_path / 'w',
+    ['conv1'],
+    count=6,
+    done=5,
+    metrics=['maker'],
+    format=2,
+    makers=makers,
+    digests=digests | {'constants': {}, 'program': {}},
+  )
+  kept = store.open_(path / 'conv1')
+  for numbers, told in (
+    ([0, 0, 2, 0, 0], '4 with device cpu; 1 with device gpu'),
+    ([1, 1, 0, 1, 1], '1 with jax 0.1; 4 with jax 0.2'),
+    (
+      [0, 1, 2, 2, 2],
+      '1 with jax 0.1, device cpu; 1 with jax 0.2, device cpu; '
+      '3 with jax 0.1, device gpu',
+    ),
+    ([1] * 5, ''),
+  ):
+    kept.arrays['maker'][:5].write(np.float32(numbers)).result()
+    site.write(str(path))
+    data = layer(path)
+    assert data['makers'] == (told and f'images made: {told}')
+    assert 'maker' not in [each['name'] for each in data['fields']]
+
+
 def test_photographs_stand_beside_the_images(tmp_path, monkeypatch):
   path = toysites.workdir(tmp_path / 'w', metrics=('metric/slope',))
   found = toysites.examples(monkeypatch, path, k=18)  # sixteen in a row

@@ -179,5 +179,6 @@ def test_a_size_without_units_is_refused_before_anything_is_made():
   # A network that is not ours.
   apply = lambda params, image: {'conv': jnp.zeros((0, 3, 4))}
   net = core.Model((), jnp.zeros(3), apply, (1, 5, 3))
+  config.layer = 'conv'
   with pytest.raises(UserError, match="'conv' has no unit.* sees 1 x 5 pix"):
     toyplans.runs(config, net, 'conv')

@@ -237,7 +237,7 @@ def test_a_copy_makes_the_plan_and_the_bits_of_the_term(knobs, tmp_path):
 
 
 def boxed(objective, **changes):
-  c = config(objective=objective, units='1@2x3', **changes)
+  c = config(objective=objective, units='0@2x3', **changes)
   return bool(toyplans.runs(c, conftest.toy(), 'conv2').boxed[0])
 
 
@@ -318,7 +318,9 @@ def test_an_objective_without_a_unit_has_rows_of_its_own(
     name: str(tmp_path / 'four.npy') if text == 'FILE' else text
     for name, text in knobs.items()
   }
-  (plan,) = sweep.plan(build.request(config(**knobs, units=None))).layers
+  c = config(**knobs)
+  c.units = None
+  (plan,) = sweep.plan(build.request(c)).layers
   assert len(plan.runs.channel) == count
   assert plan.subject == subject
 

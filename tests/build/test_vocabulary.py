@@ -125,7 +125,7 @@ def test_plain_functions_of_formulas_are_verbs(my_verbs):
 )
 def test_a_function_of_another_kind_is_refused(my_verbs, knob, text, expected):
   config = test_build.config(**{knob: text})
-  knobs = vocabulary.knobs(config) | {'layer': 'conv2'}
+  knobs = vocabulary.noted(config, {}).replaced({'layer': 'conv2'})
   read = vocabulary.data if knob == 'data' else vocabulary.links
   arguments = (config, knobs) if knob == 'data' else (config, knob, knobs)
   with pytest.raises(UserError, match=expected):

@@ -273,7 +273,7 @@ def test_another_plan_is_refused(workdir):
 def test_other_weights_are_refused(workdir, monkeypatch):
   other = conftest.toy(seed=1)
   monkeypatch.setattr(conftest, 'toy', lambda: other)
-  with pytest.raises(UserError, match='the weights'):
+  with pytest.raises(UserError, match="other weights .digest 'weights'"):
     execute(mixed(), workdir)
 
 
@@ -286,7 +286,7 @@ def test_other_directions_are_refused(tmp_path, row):
   execute(c, tmp_path / 'work')
   directions[row] *= -1
   np.save(file, directions)
-  with pytest.raises(UserError, match='the weights or arrays'):
+  with pytest.raises(UserError, match="other data .digest 'data'.*bytes of a"):
     execute(c, tmp_path / 'work')
 
 
@@ -440,8 +440,9 @@ def test_the_plan_is_told_in_words():
   assert '6 images of 12x12 (view 12x12); at most 2 at a time' in rows['fc3']
   # An image, a score, a step, an activation, three traces of four steps, and
   # unit, sign, replicate, box, size, seen of 3 + 1 + 1 + 4 + 2 + 4 numbers;
-  # the number of retries, a seed of 8 bytes, and a byte for whether it is dead.
-  each = 1 + 1 + 1 + 3 * 4 + 15 + 1 + 2 + 0.25
+  # the number of retries and of the maker, a seed of 8 bytes, and a byte for
+  # whether it is dead.
+  each = 1 + 1 + 1 + 3 * 4 + 15 + 1 + 1 + 2 + 0.25
   bytes_of = {side: 6 * 4 * (side * side * 3 + each) for side in (3, 12)}
   assert rows['conv1'].endswith(f'{bytes_of[3] / 1000:.3g} KB')
   assert rows['fc3'].endswith(f'{bytes_of[12] / 1000:.3g} KB')

@@ -345,12 +345,12 @@ def test_another_config_is_refused_by_its_fields(tmp_path):
 
 def test_a_field_that_is_new_was_its_default(tmp_path):
   store.claim(str(tmp_path), PROVENANCE)
-  defaults = {'new': None, 'newer': 1, 'rate': 7.0}
+  rules = store.Rules(defaults={'new': None, 'newer': 1, 'rate': 7.0})
   later = PROVENANCE['config'] | {'new': None, 'newer': 1}
-  assert store.claim(str(tmp_path), PROVENANCE | {'config': later}, defaults)
+  assert store.claim(str(tmp_path), PROVENANCE | {'config': later}, rules)
   later['newer'] = 2
   with pytest.raises(UserError, match='config .newer: 1 there, 2 here.:'):
-    store.claim(str(tmp_path), PROVENANCE | {'config': later}, defaults)
+    store.claim(str(tmp_path), PROVENANCE | {'config': later}, rules)
 
 
 def test_other_weights_are_refused(tmp_path):
@@ -396,6 +396,12 @@ def test_a_damaged_config_is_said_to_be_damaged(tmp_path, text):
     ('layers', 3),
     ('layers', [1]),
     ('fingerprint', 3),
+    ('format', 'x'),
+    ('format', 0),
+    ('digests', {}),
+    ('digests', {'request': 1}),
+    ('makers', []),
+    ('makers', [1]),
     ('network', None),
     ('network', [['conv1']]),
     ('labels', [1]),
@@ -409,6 +415,21 @@ def test_an_entry_of_another_kind_is_damage(tmp_path, name, value):
   (tmp_path / store.CONFIG).write_text(json.dumps(content))
   with pytest.raises(UserError, match=f"json' is damaged .its '{name}' is "):
     store.read_config(str(tmp_path))
+
+
+def test_a_config_of_format_2_without_digests_is_damage(tmp_path):
+  content = {'config': {}, 'fingerprint': '', 'format': 2}
+  (tmp_path / store.CONFIG).write_text(json.dumps(content))
+  with pytest.raises(UserError, match="lacks some of .*'digests', 'makers'"):
+    store.read_config(str(tmp_path))
+
+
+def test_a_row_is_of_no_maker_until_it_is_written(tmp_path):
+  fields = FIELDS | {store.MAKER: ((), np.int32)}
+  kept = store.create(tmp_path / 'conv1', fields, COUNT, CHUNK)
+  maker = np.zeros(CHUNK, np.int32)
+  store.write(kept, rows_of(0), contents(0) | {store.MAKER: maker})
+  assert store.read(kept, store.MAKER).tolist() == [0] * 3 + [-1] * 4
 
 
 def test_a_knob_that_json_cannot_hold_is_refused(tmp_path):

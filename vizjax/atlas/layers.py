@@ -29,7 +29,7 @@ _EXAMPLE = 160  # pixels of a photograph's longer side
 _POINTS = 100  # of a curve, at most
 
 # Fields of a run that are no measurements of its image.
-_NOT_SHOWN = ('replicate', 'sign', store.DONE)
+_NOT_SHOWN = ('replicate', 'sign', store.DONE, store.MAKER)
 
 # What is known of numbers: title, and what it is.
 _TITLES = {
@@ -69,12 +69,14 @@ class Source(NamedTuple):
     labels: names of the layer's units; [] where they have none.
     contrast: percent of an image's values at either end that are shown as
       black and white; 0 shows the pictures as they are.
+    makers: the versions and devices that made images of the workdir.
   """
 
   workdir: str
   config: dict[str, Any]
   labels: list[str]
   contrast: float | int
+  makers: Sequence[dict[str, Any]] = ()
 
 
 def write(
@@ -126,6 +128,7 @@ def write(
     'nonfinite': sum(not row['finite'] for row in runs),
     'dead': _dead(runs, names),
     'fields': _fields([*names, *beside]),
+    'makers': _makers(layer_store, rows, source.makers),
     'steps': steps,
     'images': runs,
     'units': _units(runs, source.labels, found, folder),
@@ -159,6 +162,32 @@ def _shown(layer_store: store.Store) -> list[str]:
 def _fields(names: Sequence[str]) -> list[dict[str, str]]:
   found = [(n, *_TITLES.get(n, (n.removeprefix('metric/'), n))) for n in names]
   return [{'name': n, 'title': t, 'about': a} for n, t, a in found]
+
+
+def _makers(
+  layer_store: store.Store, rows: np.ndarray, makers: Sequence[dict[str, Any]]
+) -> str:
+  """Says how many images each of several versions or devices made.
+
+  Returns:
+    The sentence, with what differs between the makers; '' where one made all.
+  """
+  numbers = store.read_or(layer_store, store.MAKER, -1)[rows]
+  counts = {k: int((numbers == k).sum()) for k in range(len(makers))}
+  used = {k: count for k, count in counts.items() if count}
+  if len(used) < 2:
+    return ''
+  names = [
+    name
+    for name in dict.fromkeys(name for k in used for name in makers[k])
+    if len({str(makers[k].get(name)) for k in used}) > 1
+  ]
+  parts = [
+    f'{count} with '
+    + ', '.join(f'{name} {makers[k].get(name)}' for name in names)
+    for k, count in used.items()
+  ]
+  return f'images made: {"; ".join(parts)}'
 
 
 def _dead(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> int:

@@ -78,7 +78,13 @@ def write(
   with _replacing(out) as folder:
     layers = []
     for name, path in store.layers(workdir).items():
-      source = layers_.Source(workdir, config, labels.get(name, []), contrast)
+      source = layers_.Source(
+        workdir,
+        config,
+        labels.get(name, []),
+        contrast,
+        provenance.get('makers', ()),
+      )
       layer_store = store.open_(path)
       told = functools.partial(report, name)
       layers.append(layers_.write(name, layer_store, folder, source, told))

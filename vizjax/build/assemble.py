@@ -8,11 +8,9 @@ What a configuration can get wrong is found here, or in `program`, before an
 image is computed. Errors are UserError, or OSError for files.
 """
 
-from collections.abc import Mapping
 import dataclasses
 import functools
 import math
-from typing import Any
 
 import jax.numpy as jnp
 from ml_collections import config_dict
@@ -20,6 +18,7 @@ import optax
 
 from vizjax import core
 from vizjax import errors
+from vizjax import formula
 from vizjax import listing
 from vizjax import scales as scales_
 from vizjax.build import geometry
@@ -221,13 +220,14 @@ def request(
   _check_procedure(config)
   net = model(config) if net is None else net
   networks = vocabulary.Networks(config)
-  scales = _scales(config, net)
+  noted = vocabulary.noted(config, networks)
+  scales = _scales(config, noted, net)
   known = {field.name for field in dataclasses.fields(requests.Request)}
   own = {'model', 'method', 'layers', 'shape', 'scales', 'each', 'keep'}
   same = {n: v for n, v in config.items() if n in known - own}
   return requests.Request(
     model=net,
-    method=_Method(config, networks),
+    method=_Method(config, noted),
     layers=layers(config, net),
     shape=vocabulary.shape(config),
     scales=scales,
@@ -235,6 +235,7 @@ def request(
     keep=vocabulary.names(config.keep),
     values=config.to_dict(),
     networks=networks,
+    noted=noted,
     **same,
   )
 
@@ -253,11 +254,11 @@ class _Method:
   """(model, layer) -> Method, by the formulas of a configuration."""
 
   config: config_dict.ConfigDict
-  networks: vocabulary.Networks
+  noted: formula.Noted
 
   def __call__(self, model: core.Model, layer: str) -> requests.Method:
     config = self.config
-    knobs = vocabulary.knobs(config, model, layer, self.networks)
+    knobs = vocabulary.at(self.noted, model, layer)
     procedure = _procedure(config, knobs)
     recipe = core.Recipe(
       model=model,
@@ -284,7 +285,7 @@ class _Method:
 
 
 def _optimizer(
-  config: config_dict.ConfigDict, knobs: Mapping[str, Any]
+  config: config_dict.ConfigDict, knobs: formula.Noted
 ) -> optax.GradientTransformation:
   links = vocabulary.links(config, 'optimizer', knobs)
   if not links:
@@ -293,7 +294,7 @@ def _optimizer(
 
 
 def _procedure(
-  config: config_dict.ConfigDict, knobs: Mapping[str, Any]
+  config: config_dict.ConfigDict, knobs: formula.Noted
 ) -> core.Procedure:
   links = vocabulary.links(config, 'procedure', knobs)
   if len(links) > 1:
@@ -314,7 +315,7 @@ def _check_procedure(config: config_dict.ConfigDict) -> None:
 
 
 def _scales(
-  config: config_dict.ConfigDict, net: core.Model
+  config: config_dict.ConfigDict, noted: formula.Noted, net: core.Model
 ) -> scales_.Scales | None:
   """The sizes that images are made at, if config.scales names some.
 
@@ -329,8 +330,7 @@ def _scales(
       f'config.shape is {config.shape!r} and config.scales {config.scales!r}: '
       'expected one of them; the sizes are those of config.scales'
     )
-  knobs = {**vocabulary.knobs(config), 'model': net}
-  found = vocabulary.link(config, 'scales', knobs)
+  found = vocabulary.link(config, 'scales', vocabulary.at(noted, net))
   c = net.input_shape[2]
   return found._replace(
     photographs=tuple(

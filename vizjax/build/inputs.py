@@ -9,8 +9,7 @@ that goes through the same draws: instead of the photograph's activations,
 target['photographs'] holds the photograph.
 """
 
-import collections
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 import functools
 from typing import Any
 
@@ -20,6 +19,7 @@ from ml_collections import config_dict
 import numpy as np
 
 from vizjax import features
+from vizjax import formula
 from vizjax.build import runs as runs_
 from vizjax.build import vocabulary
 from vizjax.errors import UserError
@@ -33,7 +33,7 @@ _KNOBS = ('start', 'direction', 'mask')
 
 def arrays(
   config: config_dict.ConfigDict,
-  knobs: Mapping[str, Any],
+  knobs: formula.Noted,
   canvas: tuple[int, int, int],
   act: tuple[int, ...],
   dtype: Any,
@@ -56,12 +56,13 @@ def arrays(
   """
   combinations = vocabulary.each(config)
   # A file that is missing is refused before any array is made.
-  paths = (path for own in combinations for path in own.values())
-  for path in dict.fromkeys(paths):
+  paths = dict.fromkeys(path for own in combinations for path in own.values())
+  for path in paths:
     files.check(path)
+  knobs.strings.update(paths)
 
   def makers(own):
-    return _makers(config, canvas, act, collections.ChainMap(own, knobs))
+    return _makers(config, canvas, act, knobs.replaced(own))
 
   first = makers(combinations[0] if combinations else {})
 
@@ -115,7 +116,7 @@ def _makers(
   config: config_dict.ConfigDict,
   canvas: tuple[int, int, int],
   act: tuple[int, ...],
-  knobs: Mapping[str, Any],
+  knobs: formula.Noted,
 ) -> dict[str, Callable]:
   """Returns {name: maker} of all arrays; a maker is (row, seed) -> array."""
   shapes = dict(zip(_KNOBS, (canvas, act[-1:], act), strict=True))
@@ -141,7 +142,7 @@ def _makers(
 def _maker(
   config: config_dict.ConfigDict,
   name: str,
-  knobs: Mapping[str, Any],
+  knobs: formula.Noted,
   shape: tuple[int, ...],
 ) -> Callable:
   """Returns the maker, (row, seed) -> array, of config.start or the like."""
@@ -149,6 +150,7 @@ def _maker(
   if not text.endswith('.npy'):
     maker = vocabulary.link(config, name, knobs)
     return lambda row, seed: maker(shape, seed)
+  knobs.strings.add(text)
   array = means.load_npy(text)
   stacked = array.ndim == len(shape) + 1
   if array.shape[stacked:] != shape:

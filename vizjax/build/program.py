@@ -160,7 +160,7 @@ def runs(
     layer,
     units,
     request.replicates,
-    receptive_field(read, net) if boxable else None,
+    receptive_field(read.terms, layer, net) if boxable else None,
     frame.geometry.view,
     signs=requests.SIGNS[request.sign],
     seed=request.seed,
@@ -189,27 +189,27 @@ def subject(request: requests.Request, read: Read) -> str:
 
 
 def receptive_field(
-  read: Read, model: core.Model
+  reach: reach_.Reach, layer: str, model: core.Model
 ) -> receptive_fields.Field | None:
-  """Returns the receptive field that a unit can be made on.
+  """Returns what a unit sees, of terms that read its position alone.
 
-  None where a term reads more than one unit's position: the unit is then made
-  on the whole image.
+  None where they read more: what they see is then the whole image.
 
   Args:
-    read: of the layer.
+    reach: of the terms.
+    layer: of the unit.
     model: whose layers have the receptive fields.
   """
   field_of = {info.name: info.receptive_field for info in model.layers}
-  field, terms = field_of.get(read.layer), read.terms
-  if field is None or terms.maps or terms.place or not terms.positions:
+  field = field_of.get(layer)
+  if field is None or reach.maps or reach.place or not reach.positions:
     return None
   # A unit of a layer with another receptive field stands elsewhere.
-  if any(field_of.get(name) != field for name in terms.positions):
+  if any(field_of.get(name) != field for name in reach.positions):
     return None
-  if terms.seen:
-    boxed = models.boxed(model, read.layer)
-    if not terms.seen <= {info.name for info in boxed.layers}:
+  if reach.seen:
+    boxed = models.boxed(model, layer)
+    if not reach.seen <= {info.name for info in boxed.layers}:
       return None
   return field
 
@@ -227,7 +227,7 @@ def seen(
     programs: of the last size, by whether runs are boxed.
   """
   boxes = []
-  field = receptive_field(read, read.frame.model)
+  field = receptive_field(read.objective, read.layer, read.frame.model)
   for y, x, boxed in zip(table.y, table.x, table.boxed, strict=True):
     geometry = programs[bool(boxed)].geometry
     box = receptive_fields.Box(0, 0, *geometry.canvas)
@@ -320,7 +320,7 @@ def _frame(
   return Frame(model, acts, geometry, method, make)
 
 
-def _terms(method: requests.Method) -> list[tuple[str, core.Term]]:
+def _terms(method: requests.Method) -> list[tuple[str, core.TermLike]]:
   """Returns all terms of a method, by their names in errors."""
   recipe, activation = method.recipe, method.activation
   return [
@@ -337,7 +337,8 @@ def _example(
   """Returns the shapes of what the terms of a layer can read: acts, target."""
   dtype, view = frame.model.mean.dtype, frame.geometry.view
   first = runs_.of_units(layer, [(0, 0, 0)], 1, None, view, seed=request.seed)
-  arrays = frame.make(first, np.array([0]), given(request))
+  names = given(request, -1)
+  arrays = frame.make(first, np.array([0]), names)
   target = jax.tree.map(lambda a: _like(a[0]), arrays)
   number = jax.ShapeDtypeStruct((), jnp.int32)
   target |= {
@@ -345,7 +346,7 @@ def _example(
     'sign': jax.ShapeDtypeStruct((), dtype),
   }
   canvas = jax.ShapeDtypeStruct(frame.model.input_shape, dtype)
-  target |= dict.fromkeys(given(request), canvas)
+  target |= dict.fromkeys(names, canvas)
   params = jax.eval_shape(
     frame.method.recipe.parameterization.init, core.key(0), target
   )
@@ -360,13 +361,17 @@ def _example(
   return {**frame.acts, **shadowed, **reserved}, target
 
 
-def given(request: requests.Request) -> list[str]:
-  """Returns the names that a stage adds to the target of its program."""
+def given(request: requests.Request, stage: int) -> list[str]:
+  """Returns the names that a stage adds to the target of its program.
+
+  Args:
+    request: what is wanted.
+    stage: its number; -1 for the last.
+  """
   if request.scales is None:
     return []
-  photographs = request.scales.photographs
-  several = len(request.scales.sizes) > 1
-  names = ['start'] if photographs or several else []
+  photographs, sizes = request.scales.photographs, request.scales.sizes
+  names = ['start'] if photographs or stage % len(sizes) else []
   return names + ['reference'] * bool(photographs)
 
 
@@ -520,7 +525,7 @@ def _measured(
   return clean, dataclasses.replace(clean, transforms=under, trace=())
 
 
-def _as_it_is(term: core.Term) -> core.Term:
+def _as_it_is(term: core.TermLike) -> core.Term:
   """Returns the term without the sign of a run.
 
   It gives the activation also of an image that minimizes it.
@@ -528,12 +533,13 @@ def _as_it_is(term: core.Term) -> core.Term:
 
   @core.Term
   def without_sign(acts, target):
-    return term(acts, {n: v for n, v in target.items() if n != 'sign'})
+    unsigned = {n: v for n, v in target.items() if n != 'sign'}
+    return term(acts, core.signed(unsigned, acts['view'].dtype))
 
   return without_sign
 
 
 def _as_they_are(
-  terms: Iterable[tuple[str, core.Term]],
-) -> tuple[tuple[str, core.Term], ...]:
+  terms: Iterable[tuple[str, core.TermLike]],
+) -> tuple[tuple[str, core.TermLike], ...]:
   return tuple((name, _as_it_is(term)) for name, term in terms)

@@ -79,7 +79,7 @@ class _Value(NamedTuple):
 
 def of(
   name: str,
-  term: core.Term,
+  term: core.TermLike,
   acts: Mapping[str, Any],
   target: core.Target,
   replicates: int = 1,

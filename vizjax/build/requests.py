@@ -13,6 +13,7 @@ import functools
 from typing import Any, NamedTuple
 
 from vizjax import core
+from vizjax import formula
 from vizjax import models
 from vizjax import scales as scales_
 from vizjax.build import geometry
@@ -41,8 +42,8 @@ class Method(NamedTuple):
   """
 
   recipe: core.Recipe
-  activation: core.Term | None = None
-  metrics: tuple[tuple[str, core.Term], ...] = ()
+  activation: core.TermLike | None = None
+  metrics: tuple[tuple[str, core.TermLike], ...] = ()
   robust: tuple[core.Transform, ...] = ()
   arrays: Callable[..., Callable] = no_arrays
   stacks: Callable[[tuple[int, ...]], list[int]] = lambda act: []
@@ -81,6 +82,7 @@ class Request:
     networks: further networks that images are made from, by name; those of a
       configuration are loaded when a formula first names them.
     values: plain data that config.json keeps, by the names of knobs.
+    noted: what the formulas of a configuration have read so far.
     fitting: (h, w) -> the network without the layers that do not fit images of
       that size, and the shapes of its activations; traced once for each size.
   """
@@ -110,6 +112,9 @@ class Request:
   show: str = 'print+save'
   networks: Mapping[str, core.Model] = dataclasses.field(default_factory=dict)
   values: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  noted: formula.Noted = dataclasses.field(
+    default_factory=lambda: formula.Noted({})
+  )
   fitting: Callable[[int, int], tuple[core.Model, dict]] | None = None
 
   def __post_init__(self):

@@ -9,7 +9,7 @@ A request without scales has one stage.
 from collections.abc import Mapping
 import dataclasses
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -101,6 +101,31 @@ def frame_count(request: requests.Request, stages: Stages) -> int:
   return count
 
 
+def example(
+  request: requests.Request,
+  stages: Stages,
+  runs: runs_.Runs,
+  row: np.ndarray,
+  stage: int,
+) -> dict[str, Any]:
+  """Returns the target of one run at a stage: arrays, or their shapes.
+
+  Args:
+    request: what is wanted.
+    stages: how runs are made.
+    runs: of the layer.
+    row: [1] of the runs.
+    stage: its number.
+  """
+  program = stages.programs[stage]
+  names = program_.given(request, stage)
+  target = jax.tree.map(lambda a: a[0], program.target(runs, row, names))
+  model = program.recipe.model
+  shape = (*program.geometry.canvas, model.input_shape[2])
+  like = jax.ShapeDtypeStruct(shape, jnp.result_type(model.mean))
+  return target | dict.fromkeys(names, like)
+
+
 def outputs(
   request: requests.Request,
   stages: Stages,
@@ -114,12 +139,7 @@ def outputs(
   """
   program = stages.programs[-1]
   first = np.flatnonzero(runs.boxed == boxed)[:1]
-  given = program_.given(request)
-  target = jax.tree.map(lambda a: a[0], program.target(runs, first, given))
-  shape = (*program.geometry.canvas, program.recipe.model.input_shape[2])
-  dtype = jnp.result_type(program.recipe.model.mean)
-  like = jax.ShapeDtypeStruct(shape, dtype)
-  target |= dict.fromkeys(given, like)
+  target = example(request, stages, runs, first, len(stages.programs) - 1)
   steps = request.steps * len(stages.programs)
   try:
     return outputs_.shapes(program, target, steps=steps)

@@ -145,26 +145,33 @@ class Networks(Mapping):
     return len(self.loaded)
 
 
-def knobs(
-  config: config_dict.ConfigDict,
-  model: core.Model | None = None,
-  layer: str | None = None,
-  networks: Mapping[str, core.Model] | None = None,
-) -> Mapping[str, Any]:
-  """What a name in argument position stands for.
+def noted(
+  config: config_dict.ConfigDict, networks: Mapping[str, core.Model]
+) -> formula.Noted:
+  """What names in argument position stand for, whatever the layer.
+
+  It notes what formulas read.
+  """
+  return formula.Noted(collections.ChainMap(networks, dict(config)))
+
+
+def at(
+  noted: formula.Noted, model: core.Model, layer: str | None = None
+) -> formula.Noted:
+  """The same, with the names of a layer.
 
   Args:
-    config: the configuration.
+    noted: from `noted`.
     model: what `model` is.
-    layer: what `layer` is, and whose rectifier `rectifier` is.
-    networks: what the names of further networks are.
+    layer: what `layer` is, and whose rectifier `rectifier` is; None for
+      formulas that know no layer.
   """
-  here = {}
-  if model is not None:
-    rectifier = models.rectifier(model, layer)
-    here = {'model': model, 'layer': layer, 'rectifier': rectifier}
-  networks = {} if networks is None else networks
-  return collections.ChainMap(here, networks, dict(config))
+  if layer is None:
+    return noted.replaced({'model': model})
+  rectifier = models.rectifier(model, layer)
+  return noted.replaced(
+    {'model': model, 'layer': layer, 'rectifier': rectifier}
+  )
 
 
 def links(
@@ -205,7 +212,7 @@ def network(config: config_dict.ConfigDict, knob: str) -> core.Model:
       f'config.{knob} is empty, expected a network: type one, as '
       '"load(\'alexnet_features\')"'
     )
-  net = link(config, knob, knobs(config))
+  net = link(config, knob, dict(config))
   try:
     adapters.check(net)
   except UserError as error:

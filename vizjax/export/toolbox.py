@@ -207,6 +207,7 @@ def _start(
   # A start asks a network for nothing but its mean.
   model = core.Model({}, jnp.asarray(mean), lambda *_: {}, mean.shape)
   knobs = {**dict(config.items()), 'model': model, 'layer': layer}
+  knobs = formula.Noted(knobs)
   make = inputs.arrays(config, knobs, mean.shape, (1,), np.float32)
   table = runs.of_units(
     layer,

@@ -401,7 +401,7 @@ def _amplified(
   def loss(pixels):
     view = pixels + jnp.broadcast_to(recipe.model.mean, pixels.shape)
     acts = core.activations(recipe, view, view, pixels)
-    return -recipe.objective(acts, target)
+    return -recipe.objective(acts, core.signed(target, view.dtype))
 
   def of_tile(corner):
     return jax.value_and_grad(loss)(_cut(image, corner=corner, tile=tile))

@@ -13,5 +13,7 @@ hosts         several processes that share the work
 watching      prints numbers, and writes pictures and plots as cnn-vis does,
               while a sweep runs
 description   the text printed before and after a run
-provenance    config, versions and hashes of weights, kept with the results
+provenance    config, versions and makers, kept with the results
+digests       hashes of weights, data and programs, which a resume compares
+format1       the one hash of weights and files in older workdirs
 """

@@ -11,7 +11,6 @@ only the columns `unit`, `sign` and `replicate` say which image a row is.
 
 from collections.abc import Mapping
 import json
-import re
 from typing import Any
 
 from jax.typing import ArrayLike
@@ -41,10 +40,7 @@ def fixed(request: build.Request, compared: bool) -> str | None:
   """
   if compared:
     return 'the images of a unit are compared with each other'
-  for name, value in sorted(request.values.items()):
-    if isinstance(value, str) and re.search(r'\breplicates\b', value):
-      return f'config.{name} reads it'
-  return None
+  return 'a formula reads it' if 'replicates' in request.noted.names else None
 
 
 def at(

@@ -1,8 +1,9 @@
 """What results are of: config, versions, and what processes must agree in."""
 
 from collections.abc import Mapping
-import platform
 from importlib import metadata
+import json
+import platform
 from typing import Any
 
 import jax
@@ -11,6 +12,7 @@ import vizjax
 from vizjax import build
 from vizjax import core
 from vizjax import listing
+from vizjax.workdir import folders
 from vizjax.workdir import store
 
 # What a config.json without knobs keeps of a request.
@@ -36,14 +38,6 @@ def of(request: build.Request, source: str) -> dict[str, Any]:
     **request.values,
   }
   return {'config': config, 'versions': versions(), 'source': source}
-
-
-def fingerprint(request: build.Request) -> str:
-  """A hash of all that images are made from, whatever layer they are of."""
-  networks = [request.model, *(n for _, n in sorted(request.networks.items()))]
-  photographs = () if request.scales is None else request.scales.photographs
-  found = jax.tree.leaves(networks) + [each.image for each in photographs]
-  return store.WHOLE + store.fingerprint(found, ())
 
 
 def network(model: core.Model, shapes: Mapping[str, Any]) -> list[list]:
@@ -86,8 +80,34 @@ def facts(provenance: dict[str, Any]) -> dict[str, Any]:
   """
   config, found = provenance['config'], dict(provenance['versions'])
   del found['device']
+  digests = provenance['digests']
   return {
     **{f'config.{n}': v for n, v in config.items() if n not in store.FREE},
     **found,
-    'weights and files': provenance['fingerprint'],
+    **{f'digest {name!r}': digests[name] for name in store.DIGESTS},
   }
+
+
+def enlisted(workdir: str) -> int:
+  """Returns the place of this process in the list 'makers' of config.json.
+
+  Versions and device are added to the list where they are new.
+
+  Returns:
+    The place, from 0; -1 of a workdir of format 1, which has no such list.
+  """
+  here = versions()
+
+  def edit(content):
+    there = json.loads(content)
+    if here not in there['makers']:
+      there['makers'].append(here)
+    return (json.dumps(there, indent=2) + '\n').encode()
+
+  there = store.read_config(workdir)
+  if store.format_of(there) == 1:
+    return -1
+  if here not in there['makers']:
+    folders.change(folders.File(workdir, store.CONFIG), edit)
+    there = store.read_config(workdir)
+  return there['makers'].index(here)

@@ -22,6 +22,7 @@ ARRAYS = {
   DEAD: ((), np.uint8),
   RETRIES: ((), np.int32),
   'seed': ((), np.int64),
+  store.MAKER: ((), np.int32),
 }
 
 

@@ -19,12 +19,15 @@ import jax
 import numpy as np
 
 from vizjax import build
+from vizjax import core
 from vizjax.build import program as program_
 from vizjax.build import runs
 from vizjax.build import stages
 from vizjax.sweeps import batches
 from vizjax.sweeps import capacity
 from vizjax.sweeps import compilation
+from vizjax.sweeps import digests
+from vizjax.sweeps import format1
 from vizjax.sweeps import growth
 from vizjax.sweeps import hosts
 from vizjax.sweeps import parallel
@@ -60,13 +63,13 @@ class Plan:
     request: what is wanted.
     layers: in the order of the network.
     network: name, kind, inputs and shape of each layer of the network.
-    fingerprint: a hash of the networks, and of the files that are read.
+    digests: of the networks, and of the files that are read.
   """
 
   request: build.Request
   layers: tuple[LayerPlan, ...]
   network: list[list]
-  fingerprint: str
+  digests: dict[str, str]
 
 
 class Progress(NamedTuple):
@@ -83,9 +86,11 @@ class _Job(NamedTuple):
   """The runs of a layer that this process makes."""
 
   plan: LayerPlan
+  workdir: str
   layer_store: store.Store
   missing: dict[int, np.ndarray]  # rows, by the number of their chunk
   tried: np.ndarray  # [n], attempts already made of each missing row, else -1
+  maker: int = -1  # this process's place among the makers of config.json
 
 
 def plan(request: build.Request) -> Plan:
@@ -101,22 +106,29 @@ def plan(request: build.Request) -> Plan:
     request,
     layers,
     provenance.network(request.model, shapes),
-    provenance.fingerprint(request),
+    _digests(request),
   )
 
 
-def check(plan: Plan, workdir: str) -> None:
+def check(plan: Plan, workdir: str, *, allow_versions: bool = False) -> None:
   """Refuses a workdir that `execute` would refuse. Writes nothing.
 
   Args:
     plan: from `plan`.
     workdir: a directory, which need not exist.
+    allow_versions: as of `execute`.
 
   Raises:
     UserError: the workdir belongs to another run.
     OSError: the workdir cannot be read.
   """
-  store.check(workdir, _made_by(plan, ''), *_rules(plan))
+  rules = _rules(plan, allow_versions)
+  store.check(workdir, _made_by(plan, ''), rules)
+  for p in plan.layers:
+    # Programs are traced only where there is something to compare them with.
+    unfinished = _unfinished(plan.request, workdir, p)
+    if unfinished and digests.known(workdir, p.layer):
+      digests.compare(workdir, p.layer, _programs(plan.request, p))
 
 
 def execute(
@@ -126,6 +138,8 @@ def execute(
   source: str = '',
   watch: Callable[[LayerPlan, batches.Status], None] | None = None,
   here: hosts.Hosts = hosts.ALONE,
+  *,
+  allow_versions: bool = False,
 ) -> None:
   """Makes the missing runs of a workdir, or this process's share of them.
 
@@ -138,6 +152,8 @@ def execute(
     source: text of the configuration's file, to be kept.
     watch: is called with the state of a batch every request.every steps.
     here: which process this is; all processes execute the same plans.
+    allow_versions: go on in a workdir that other versions of `store.PINNED`
+      made. The array `maker` tells the rows of different versions apart.
 
   Raises:
     UserError: the workdir belongs to another run, or an image is too large for
@@ -145,7 +161,7 @@ def execute(
     OSError: the workdir cannot be written.
   """
   request = plan.request
-  new, opened = _opened(plan, workdir, source, here)
+  new, opened = _opened(plan, workdir, source, here, allow_versions)
   jobs = _jobs(opened, here)
   hosts.leave(here)
   mesh = parallel.local_mesh()
@@ -166,7 +182,7 @@ def execute(
           # One batch is written while the next is computed.
           for each in written:
             each.result()
-          written = [writer.submit(_commit, job.layer_store, rows, arrays)]
+          written = [writer.submit(_commit, job, rows, arrays)]
           del arrays
         del work  # and its weights, before the next layer asks for free memory
       for each in written:
@@ -268,7 +284,11 @@ def _array_specs(
 
 
 def _opened(
-  plan: Plan, workdir: str, source: str, here: hosts.Hosts
+  plan: Plan,
+  workdir: str,
+  source: str,
+  here: hosts.Hosts,
+  allow_versions: bool = False,
 ) -> tuple[bool, list[_Job]]:
   """Opens a workdir; process 0 makes the arrays and the rows that it lacks.
 
@@ -280,28 +300,63 @@ def _opened(
     hosts.agree(here, provenance.facts(made_by))
 
   def begin():
-    new = not store.claim(workdir, made_by, *_rules(plan))
-    growth.record(workdir, made_by, {p.layer: p.preset for p in plan.layers})
-    for p in plan.layers:
-      path = store.directory(workdir, p.layer)
-      specs = {n: f for n, f in p.array_specs.items() if n not in p.preset}
-      store.create(path, specs, len(p.runs.channel), p.chunk, p.preset)
-      growth.rows(path, p.preset, p.array_specs)
+    new = not store.claim(workdir, made_by, _rules(plan, allow_versions))
+    _grow(plan, workdir, made_by)
     return new
 
   def look():
-    return [_job(plan.request, workdir, p) for p in plan.layers]
+    jobs = [_job(plan.request, workdir, p) for p in plan.layers]
+    if not any(job.missing for job in jobs):
+      return jobs
+    maker = provenance.enlisted(workdir)
+    return [job._replace(maker=maker) for job in jobs]
 
   # No process writes before every process knows which runs are missing.
   new = hosts.together(here, begin if here.index == 0 else lambda: False)
   return new, hosts.together(here, look)
 
 
+def _grow(plan: Plan, workdir: str, made_by: dict[str, Any]) -> None:
+  """Makes the arrays and the rows that a workdir lacks."""
+  for p in plan.layers:
+    # A layer of other programs is refused before anything is written.
+    begun = store.begun(store.directory(workdir, p.layer))
+    if begun and growth.lacks(workdir, p.layer, p.preset):
+      digests.compare(workdir, p.layer, _programs(plan.request, p))
+  growth.record(workdir, made_by, {p.layer: p.preset for p in plan.layers})
+  format_ = store.format_of(store.read_config(workdir))
+  left_out = [store.MAKER] if format_ == 1 else []
+  for p in plan.layers:
+    path = store.directory(workdir, p.layer)
+    specs = {
+      name: spec
+      for name, spec in p.array_specs.items()
+      if name not in (*p.preset, *left_out)
+    }
+    store.create(path, specs, len(p.runs.channel), p.chunk, p.preset)
+    growth.rows(path, p.preset, p.array_specs)
+
+
+def _programs(
+  request: build.Request, p: LayerPlan
+) -> dict[str, digests.LayerDigests]:
+  """Returns the digests of the programs of a layer."""
+  return digests.of_layer(request, p.stages, p.runs)
+
+
 def _made_by(plan: Plan, source: str) -> dict[str, Any]:
   """Returns the content of config.json of a new workdir."""
   made_by = provenance.of(plan.request, source)
+  free = [name for name, why in _grows(plan).items() if why is None]
   return made_by | {
-    'fingerprint': plan.fingerprint,
+    'format': store.FORMAT,
+    'digests': {
+      'request': digests.request(made_by['config'], free),
+      **plan.digests,
+      'constants': {},  # of each layer, once it is begun
+      'program': {},
+    },
+    'makers': [made_by['versions']],
     'layers': [p.layer for p in plan.layers],
     'network': plan.network,
     # Names of the units, for the layers whose units have any.
@@ -314,13 +369,36 @@ def _made_by(plan: Plan, source: str) -> dict[str, Any]:
   }
 
 
-def _rules(plan: Plan) -> tuple[dict, dict, Callable]:
+def _digests(request: build.Request) -> dict[str, str]:
+  """Returns the digests of what all layers are made from."""
+  photographs = () if request.scales is None else request.scales.photographs
+  return {
+    'weights': digests.weights(_networks(request)),
+    'data': digests.data(
+      request.noted.strings, [each.image for each in photographs]
+    ),
+  }
+
+
+def _networks(request: build.Request) -> list[core.Model]:
+  """Returns all networks that images are made from, in a fixed order."""
+  others = sorted(request.networks.items())
+  return [request.model, *(network for _, network in others)]
+
+
+def _grows(plan: Plan) -> dict[str, str | None]:
+  """Returns the knobs that may grow, with the reason where one may not."""
+  compared = any(p.group for p in plan.layers)
+  fixed = growth.fixed(plan.request, compared)
+  return {'layer': None, 'units': None, 'replicates': fixed}
+
+
+def _rules(plan: Plan, allow_versions: bool) -> store.Rules:
   """Returns the rules by which `store` compares a workdir with the plan."""
   # A workdir of an older version lacks newer knobs.
   defaults = build.config().to_dict()
-  fixed = growth.fixed(plan.request, any(p.group for p in plan.layers))
-  grows = {'layer': None, 'units': None, 'replicates': fixed}
-  return defaults, grows, lambda: _fingerprint(plan)
+  earlier = functools.partial(_fingerprint, plan)
+  return store.Rules(defaults, _grows(plan), earlier, allow_versions)
 
 
 def _job(request, workdir: str, p: LayerPlan) -> _Job:
@@ -344,9 +422,17 @@ def _job(request, workdir: str, p: LayerPlan) -> _Job:
   tried = np.full(layer_store.count, -1)
   tried[rows] = results.due(layer_store, request.retries, p.group)[rows]
   missing = store.by_chunk(layer_store, np.flatnonzero(tried >= 0))
-  return _Job(
-    p._replace(runs=table, array_specs=specs), layer_store, missing, tried
-  )
+  p = p._replace(runs=table, array_specs=specs)
+  return _Job(p, workdir, layer_store, missing, tried)
+
+
+def _unfinished(request, workdir: str, p: LayerPlan) -> bool:
+  """Returns whether a layer that is begun lacks a row, or a row its image."""
+  if not store.begun(store.directory(workdir, p.layer)):
+    return False
+  if growth.lacks(workdir, p.layer, p.preset):
+    return True
+  return bool(_job(request, workdir, p).missing)
 
 
 def _jobs(jobs: list[_Job], here: hosts.Hosts) -> list[_Job]:
@@ -373,7 +459,12 @@ def _cost(p: LayerPlan) -> int:
 
 
 def _prepared(request, job: _Job, mesh) -> dict[bool, capacity.Work]:
-  """Returns the compiled programs of a job, by whether runs are boxed."""
+  """Returns the compiled programs of a job, by whether runs are boxed.
+
+  Raises:
+    UserError: other programs made the rows of the layer that are finished.
+  """
+  digests.keep(job.workdir, job.plan.layer, _programs(request, job.plan))
   rows = np.concatenate(list(job.missing.values()))
   boxed = job.plan.runs.boxed[rows]
   return {
@@ -509,10 +600,10 @@ def _run(
   return results.rows(specs, found), failed
 
 
-def _commit(
-  layer_store: store.Store, rows: np.ndarray, arrays: dict[str, np.ndarray]
-) -> None:
+def _commit(job: _Job, rows: np.ndarray, arrays: dict[str, np.ndarray]) -> None:
   """Writes the arrays of a batch, and removes the file of its interruption."""
+  layer_store = job.layer_store
+  arrays = {**arrays, store.MAKER: np.full(len(rows), job.maker, np.int32)}
   # A store of an older version lacks newer arrays.
   known = {n: array for n, array in arrays.items() if n in layer_store.arrays}
   store.write(layer_store, rows, known)
@@ -520,15 +611,19 @@ def _commit(
   folders.write(store.interrupted(layer_store, int(rows[0]), attempt), None)
 
 
-def _fingerprint(plan: Plan) -> str:
-  """Returns the hash of older versions: of the layers that are asked for."""
+def _fingerprint(plan: Plan, made: str) -> str:
+  """Returns the fingerprint of format 1, by the rule that one was made by."""
+  request = plan.request
+  if made.startswith(store.WHOLE):
+    photographs = () if request.scales is None else request.scales.photographs
+    return format1.of_networks(request.values, _networks(request), photographs)
   parts = []
   for p in plan.layers:
     for each in p.stages.values():
       recipe = each.programs[-1].recipe
       parts.append(recipe.model)
-      if plan.request.values.get('prior', '').strip():
+      if request.values.get('prior', '').strip():
         parts.append(recipe.parameterization)
       if each.scales is not None:
         parts += [photograph.image for photograph in each.scales.photographs]
-  return store.fingerprint(jax.tree.leaves(parts), ())
+  return format1.of_parts(request.values, parts)

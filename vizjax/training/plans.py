@@ -302,7 +302,7 @@ def _optimizer(
   config: config_dict.ConfigDict, table, code: tuple[int, int, int]
 ) -> optax.GradientTransformation:
   """The optimizer, which must do with a gradient and parameters."""
-  optimizer = vocabulary.link(config, 'optimizer', vocabulary.knobs(config))
+  optimizer = vocabulary.link(config, 'optimizer', dict(config))
 
   def update(key):
     params = networks.init(key, table, code)

@@ -8,6 +8,11 @@
   WORKDIR/<layer>/.rows<n>.npz         rows that were added: `growth`
   WORKDIR/<layer>/.chunk               rows of a file, as its maker chose
 
+config.json is of format 2: its 'digests' say what the images are made from, and
+its list 'makers' which versions and devices made them; the array `maker` is the
+number of a row's entry in that list. A config.json without 'format' is of
+format 1: it has one 'fingerprint' instead, and goes on without these.
+
 The folder of a layer is its name, with '--' for '/'; `folders.spelled` tells
 what other names become. Rows are written together with those of their batch. A
 crash at any moment leaves a row done or not done; the same command does the
@@ -18,7 +23,7 @@ WORKDIR is a directory, or what TensorStore opens: gs://bucket/path,
 s3://bucket/path. Several processes may work in one, each on its own chunks.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 import hashlib
 import json
 import os
@@ -36,11 +41,32 @@ from vizjax.workdir import folders
 
 DONE = 'done'
 CONFIG = 'config.json'
+FORMAT = 2  # of config.json, as it is written
+MAKER = 'maker'
 WHOLE = 'network:'  # before the hash of all weights; older ones are of layers
+
+# Digests of a whole workdir; those of a layer are in `sweeps/digests.py`.
+DIGESTS = ('request', 'weights', 'data')
+
+# Packages whose version decides which image is made: optax makes the updates.
+PINNED = ('vizjax', 'jax', 'jaxlib', 'optax')
 
 _GROUP = 'zarr.json'
 _CHUNK = '.chunk'
-_KEYS = ('config', 'fingerprint')
+_KEYS = {
+  1: ('config', 'fingerprint'),
+  2: ('config', 'digests', 'makers'),
+}
+
+# What differs where a digest does, for messages.
+_CAUSES = {
+  'request': 'the knobs that config.json holds were changed by hand',
+  'weights': 'the parameters, mean or scale of a network have changed',
+  'data': (
+    'the bytes of a file that the config names, or a photograph that images '
+    'start from, have changed'
+  ),
+}
 
 
 def _lists(kind: type) -> Callable[[Any], bool]:
@@ -50,10 +76,20 @@ def _lists(kind: type) -> Callable[[Any], bool]:
   )
 
 
+def _digests(value: Any) -> bool:
+  """Whether a value is what config.json holds under 'digests'."""
+  kinds = dict.fromkeys(DIGESTS, str) | {'constants': dict, 'program': dict}
+  return isinstance(value, dict) and all(
+    isinstance(value.get(name), kind) for name, kind in kinds.items()
+  )
+
+
 # Checks of the entries that config.json may have.
 _RIGHT = {
   'config': lambda value: isinstance(value, dict),
   'fingerprint': lambda value: isinstance(value, str),
+  'digests': _digests,
+  'makers': lambda value: _lists(dict)(value) and bool(value),
   'versions': lambda value: isinstance(value, dict),
   'layers': _lists(str),
   'asked': _lists(dict),
@@ -79,23 +115,38 @@ class Store(NamedTuple):
   chunk: int  # rows of a chunk
 
 
+class Rules(NamedTuple):
+  """How a workdir is compared with a command that is to go on with it.
+
+  Attributes:
+    defaults: the values of knobs that a workdir of an older version lacks.
+    grows: knobs that may change, with None; others with the reason why they
+      may not.
+    earlier: gives the fingerprint of the command by the rule that the given
+      fingerprint of a workdir of format 1 was made by.
+    allow_versions: whether the workdir may be of other versions of `PINNED`.
+  """
+
+  defaults: Mapping[str, Any] = {}
+  grows: Mapping[str, str | None] = {}
+  earlier: Callable[[str], str] | None = None
+  allow_versions: bool = False
+
+
+STRICT = Rules()
+
+
 def claim(
-  workdir: str,
-  provenance: Mapping[str, Any],
-  defaults: Mapping[str, Any] | None = None,
-  grows: Mapping[str, str | None] | None = None,
-  earlier: Callable[[], str] | None = None,
+  workdir: str, provenance: Mapping[str, Any], rules: Rules = STRICT
 ) -> bool:
   """Makes a directory this run's own, or finds that it is.
 
   Args:
     workdir: new, empty, or made by an earlier run of the same configuration.
-    provenance: what config.json holds; 'config' and 'fingerprint' must not
-      change, the rest is what it was at first.
-    defaults: the values of knobs that a workdir of an older version lacks.
-    grows: knobs that may change, with None; others with the
-      reason why they may not.
-    earlier: gives the fingerprint as older versions made it.
+    provenance: the content of config.json. 'config' and 'digests', or the
+      'fingerprint' of format 1, must not change; the rest is what it was at
+      first.
+    rules: how a workdir that is there is compared.
 
   Returns:
     Whether it was there before.
@@ -113,25 +164,19 @@ def claim(
     text = _text(provenance) + '\n'
     if folders.write(config, text.encode(), once=True):
       return False
-  check(workdir, provenance, defaults, grows, earlier)
+  check(workdir, provenance, rules)
   return True
 
 
 def check(
-  workdir: str,
-  provenance: Mapping[str, Any],
-  defaults: Mapping[str, Any] | None = None,
-  grows: Mapping[str, str | None] | None = None,
-  earlier: Callable[[], str] | None = None,
+  workdir: str, provenance: Mapping[str, Any], rules: Rules = STRICT
 ) -> None:
   """Refuses a directory that `claim` refuses, and writes nothing.
 
   Args:
     workdir: a directory, there or not.
-    provenance: as of `claim`, as are the others.
-    defaults: the values of knobs that a workdir of an older version lacks.
-    grows: knobs that may change.
-    earlier: gives the fingerprint as older versions made it.
+    provenance: as of `claim`.
+    rules: as of `claim`.
 
   Raises:
     UserError: it belongs to another config; the knobs that differ.
@@ -143,11 +188,19 @@ def check(
       _check_alone(path)
     return
   provenance = json.loads(_text(provenance))  # tuples become lists
-  old, grows = read_config(workdir), grows or {}
-  if earlier is not None and not old['fingerprint'].startswith(WHOLE):
-    provenance |= {'fingerprint': earlier()}
-    grows = dict.fromkeys(grows, 'the workdir is of an older version')
-  _compare(workdir, old, provenance, defaults or {}, grows)
+  old = read_config(workdir)
+  if format_of(old) > 1:
+    _compare(workdir, old, provenance, rules)
+    if not rules.allow_versions:
+      _compare_versions(workdir, old['makers'], provenance)
+    _compare_digests(workdir, old, provenance)
+    return
+  if rules.earlier is not None:
+    provenance |= {'fingerprint': rules.earlier(old['fingerprint'])}
+    if not old['fingerprint'].startswith(WHOLE):
+      why = 'the workdir is of an older version'
+      rules = rules._replace(grows=dict.fromkeys(rules.grows, why))
+  _compare(workdir, old, provenance, rules)
 
 
 def fingerprint(arrays: Iterable[ArrayLike], strings: Iterable[str]) -> str:
@@ -183,12 +236,32 @@ def read_config(workdir: str) -> dict[str, Any]:
     provenance = json.loads(content)
   except ValueError as error:
     raise _damaged(file, str(error)) from None
-  if not isinstance(provenance, dict) or not provenance.keys() >= set(_KEYS):
-    raise _damaged(file, f'it lacks some of {_KEYS}')
+  if not isinstance(provenance, dict):
+    raise _damaged(file, f'it holds {provenance!r:.60}')
+  _check_format(file, provenance)
   for name, is_right in _RIGHT.items():
     if name in provenance and not is_right(provenance[name]):
       raise _damaged(file, f'its {name!r} is {provenance[name]!r:.60}')
   return provenance
+
+
+def format_of(provenance: Mapping[str, Any]) -> int:
+  """Returns the format of a config.json."""
+  return provenance.get('format', 1)
+
+
+def _check_format(file: folders.File, provenance: Mapping[str, Any]) -> None:
+  """Refuses a config.json of a newer format, or without what its own has."""
+  number = provenance.get('format', 1)
+  if type(number) is not int or number < 1:
+    raise _damaged(file, f"its 'format' is {number!r:.60}")
+  if number > FORMAT:
+    raise UserError(
+      f'{file.path!r} is of format {number}, this version of vizjax reads up '
+      f'to {FORMAT}: install a newer vizjax'
+    )
+  if not provenance.keys() >= {*_KEYS[number]}:
+    raise _damaged(file, f'it lacks some of {_KEYS[number]}')
 
 
 def _text(provenance: Mapping[str, Any]) -> str:
@@ -245,7 +318,8 @@ def create(
 
   Args:
     path: from `directory`.
-    specs: {name: (shape of one row, dtype)}; floats are NaN till written.
+    specs: {name: (shape of one row, dtype)}; floats are NaN till written, and
+      `MAKER` is -1.
     count: rows.
     chunk: rows of a chunk, where the arrays are still to be made.
     preset: {name: [count, ...]}: arrays known before the runs are made.
@@ -402,13 +476,13 @@ def _check_alone(path: pathlib.Path) -> None:
     )
 
 
-def _compare(
-  workdir: str, old: Mapping, new: Mapping, defaults: Mapping, grows: Mapping
-) -> None:
+def _compare(workdir: str, old: Mapping, new: Mapping, rules: Rules) -> None:
+  """Refuses a command with other knobs, or another fingerprint of format 1."""
   differing, typed = [], []
+  grows = rules.grows
   free = {*FREE, *(name for name, why in grows.items() if why is None)}
   for name in sorted({*old['config'], *new['config']} - free):
-    default = defaults.get(name, '(absent)')
+    default = rules.defaults.get(name, '(absent)')
     was, now = (c['config'].get(name, default) for c in (old, new))
     if was != now:
       why = f', which cannot grow: {grows[name]}' if name in grows else ''
@@ -418,7 +492,7 @@ def _compare(
       elif was is None and name in old['config']:
         typed.append(f'--config.{name}=none')
   whole = len(typed) == len(differing)
-  if old['fingerprint'] != new['fingerprint']:
+  if format_of(old) == 1 and old['fingerprint'] != new.get('fingerprint'):
     differing.append('the weights or arrays that the config names')
     whole = False
   if differing:
@@ -427,6 +501,41 @@ def _compare(
       f'workdir {workdir!r} was made with another config ('
       f'{"; ".join(differing)}): {advice} --workdir=ANOTHER, a new folder'
     )
+
+
+def _compare_versions(
+  workdir: str, makers: Sequence[Mapping], new: Mapping
+) -> None:
+  """Refuses versions that made no image of the workdir yet."""
+  (here,) = new['makers']
+  differing = [
+    [name for name in PINNED if maker.get(name) != here[name]]
+    for maker in makers
+  ]
+  if all(differing):
+    told = '; '.join(
+      f'{name}: {makers[-1].get(name)!r} there, {here[name]!r} here'
+      for name in differing[-1]
+    )
+    raise UserError(
+      f'workdir {workdir!r} was made with other versions ({told}), which may '
+      'make other images: install those, type --allow_versions to go on (each '
+      'image keeps which versions made it), or type --workdir=ANOTHER, a new '
+      'folder'
+    )
+
+
+def _compare_digests(workdir: str, old: Mapping, new: Mapping) -> None:
+  """Refuses a command whose images are made from something else."""
+  for name in DIGESTS:
+    # A version with other knobs than the workdir's has another request.
+    if name == 'request' and {*old['config']} != {*new['config']}:
+      continue
+    if old['digests'][name] != new['digests'][name]:
+      raise UserError(
+        f'workdir {workdir!r} was made with other {name} (digest {name!r}): '
+        f'{_CAUSES[name]}; type --workdir=ANOTHER, a new folder'
+      )
 
 
 def _agreed(path: str, chunk: int) -> int:
@@ -440,6 +549,8 @@ def _create_arrays(
   path: str, metadata: Mapping[str, Any], preset: Mapping[str, np.ndarray]
 ) -> None:
   """Makes arrays, all at a time, and writes those that are known."""
+  if MAKER in metadata:  # 0 is the first maker
+    metadata = {**metadata, MAKER: metadata[MAKER] | {'fill_value': -1}}
   specs = {
     name: _spec(f'{path}/{name}') | {'metadata': each}
     for name, each in metadata.items()

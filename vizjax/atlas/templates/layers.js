@@ -171,6 +171,7 @@ const build = (data) => {
       data.dead ? ` · ${data.dead} dead` : '',
       data.contrast ? ' · contrast stretched' : '', ' · ',
       el('a', { href: `${here.layer.folder}/layer.json` }, 'JSON')),
+    data.makers ? el('p', { class: 'quiet' }, data.makers) : '',
     el('form', { class: 'tools', role: 'search', input: read,
       submit: (event) => event.preventDefault() },
     el('label', {}, 'Find', el('input', { type: 'search', name: 'find',
