@@ -8,6 +8,12 @@ const column = (data, name) =>
 
 const label = (data, unit) => data.units[unit].label ?? '';
 
+// What the images are of: 'unit', 'direction', 'mask', 'photograph', 'layer'.
+const subject = (data) => data.subject ?? 'unit';
+
+// The number of a unit; 'direction 3', or the name of a photograph or a layer.
+const called = (data, unit) => data.units[unit].name ?? String(unit);
+
 // The strongest image of each unit.
 const firsts = (data) => {
   const at = column(data, 'activation');
@@ -32,7 +38,8 @@ const chosen = (data, query) => {
   if (find) {
     items = items.filter(({ unit }) => /^\d+$/.test(find)
       ? unit === Number(find)
-      : label(data, unit).toLowerCase().includes(find));
+      : (data.units[unit].name ?? label(data, unit)).toLowerCase()
+        .includes(find));
   }
   const by = Math.max(0, column(data, query.get('by')));
   const [from, to] = [between(query, 'from'), between(query, 'to')];
@@ -83,7 +90,7 @@ const dressed = (image, query) => {
   const at = Math.max(0, column(data, query.get('sort')));
   found.href = address(data.name, image.unit, query);
   found.querySelector('b').textContent =
-    image.unit + (query.has('all') ? which(image) : '');
+    called(data, image.unit) + (query.has('all') ? which(image) : '');
   found.querySelector('.number').textContent =
     image.finite ? short(image.values[at]) : 'not finite';
   return found;
@@ -93,7 +100,7 @@ const card = (data, image) => {
   const name = label(data, image.unit);
   return el('a', {
     class: `card ${mark(data, image)}`,
-    title: `${image.unit} ${name}`,
+    title: `${called(data, image.unit)} ${name}`,
     'data-unit': image.unit,
     'data-id': image.id,
   },
@@ -176,7 +183,8 @@ const build = (data) => {
     el('label', {}, 'Find', el('input', { type: 'search', name: 'find',
       id: 'find', placeholder: 'number or label   /', autocomplete: 'off' })),
     el('label', {}, 'Sort by', el('select', { name: 'sort', id: 'sort' },
-      el('option', { value: '' }, 'Unit'), ...options())),
+      el('option', { value: '' }, subject(data)[0].toUpperCase() +
+        subject(data).slice(1)), ...options())),
     el('button', { type: 'button', id: 'order', click: turn }),
     el('label', {}, 'Only', el('select', { name: 'by', id: 'by' },
       ...options())),
@@ -244,5 +252,5 @@ const arrange = (query) => {
   byId('order').textContent = up ? '↑ smallest first' : '↓ largest first';
   byId('state').textContent = `${grid.items.length} of ${query.has('all')
     ? `${data.images.length} images`
-    : `${Object.keys(data.units).length} units`}`;
+    : `${Object.keys(data.units).length} ${subject(data)}s`}`;
 };
