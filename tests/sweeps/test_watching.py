@@ -6,6 +6,7 @@ import io
 import numpy as np
 from PIL import Image
 import pytest
+import toy_config
 
 from test_configs import load
 from vizjax import build
@@ -99,6 +100,16 @@ def test_what_cannot_be_shown_is_refused(knobs, match):
   c = config(**knobs)
   with pytest.raises(UserError, match=match):
     watching.watcher(sweep.plan(build.request(c)), 'nowhere')
+
+
+def test_files_of_a_whole_layer_are_named_as_its_exports():
+  c = toy_config.get_config()
+  c.layer, c.units, c.replicates = 'conv2', None, 2
+  c.objective = 'dream(layer)'
+  request = build.request(c)
+  (layer,) = sweep.plan(request).layers
+  found = watching._stems(request, layer, np.arange(2))
+  assert found == ['conv2_layer_r0', 'conv2_layer_r1']
 
 
 def test_nothing_is_shown_unless_it_is_asked_for():

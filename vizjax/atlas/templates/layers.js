@@ -90,24 +90,25 @@ const dressed = (image, query) => {
   const at = Math.max(0, column(data, query.get('sort')));
   found.href = address(data.name, image.unit, query);
   found.querySelector('b').textContent =
-    called(data, image.unit) + (query.has('all') ? which(image) : '');
+    (data.subject ? '' : image.unit) + (query.has('all') ? which(image) : '');
   found.querySelector('.number').textContent =
     image.finite ? short(image.values[at]) : 'not finite';
   return found;
 };
 
 const card = (data, image) => {
-  const name = label(data, image.unit);
+  const { name } = data.units[image.unit];
+  const known = label(data, image.unit);
   return el('a', {
     class: `card ${mark(data, image)}`,
-    title: `${called(data, image.unit)} ${name}`,
+    title: name ?? `${image.unit} ${known}`,
     'data-unit': image.unit,
     'data-id': image.id,
   },
   el('div', {}, tile(here.layer, image)),
   el('span', { class: 'line' },
     el('b'), el('span', { class: 'number' })),
-  el('span', { class: 'quiet' }, name.split(',')[0]));
+  el('span', { class: 'quiet' }, name ?? known.split(',')[0]));
 };
 
 // Cards in a row, and pixels from row to row, as site.css has them.
@@ -165,7 +166,8 @@ const showLayer = (data, query, before) => {
 };
 
 const build = (data) => {
-  const labeled = Object.values(data.units).some((unit) => unit.label);
+  const labeled = Object.values(data.units)
+    .some((unit) => unit.name || unit.label);
   const several = data.images.length > Object.keys(data.units).length;
   grid.data = data;
   grid.cards.clear();
