@@ -50,8 +50,8 @@ def shown(tmp_path_factory):
 def test_records_are_printed(shown):
   found, _, lines = shown
   assert len(lines) == 4
-  assert lines[0].startswith('conv2_0000: size 1/2, 12x103, step 2/4: score ')
-  assert lines[3].startswith('conv2_0000: size 2/2, 13x105, step 4/4: score ')
+  assert lines[0].startswith('conv2_layer: size 1/2, 12x103, step 2/4: score ')
+  assert lines[3].startswith('conv2_layer: size 2/2, 13x105, step 4/4: score ')
   told = dict(text.split() for text in lines[3].partition('4: ')[2].split(', '))
   assert {'p_loss', 'tv_loss', 'step_median', 'image_std'} < set(told)
   for name, text in told.items():
@@ -62,10 +62,10 @@ def test_records_are_printed(shown):
 def test_pictures_are_those_of_the_program(shown):
   found, folder, _ = shown
   names = [
-    f'conv2_0000_{size}_{step}.png' for size in (1, 2) for step in (2, 4)
+    f'conv2_layer_{size}_{step}.png' for size in (1, 2) for step in (2, 4)
   ]
   assert {path.name for path in folder.iterdir()} == {
-    *names, 'conv2_0000_pixels.png'
+    *names, 'conv2_layer_pixels.png'
   }  # fmt: skip
   with Image.open(folder / names[-1]) as picture:
     pixels = np.asarray(picture)
@@ -75,7 +75,7 @@ def test_pictures_are_those_of_the_program(shown):
 
 def test_the_history_of_pixels_is_plotted(shown):
   found, folder, _ = shown
-  with Image.open(folder / 'conv2_0000_pixels.png') as picture:
+  with Image.open(folder / 'conv2_layer_pixels.png') as picture:
     assert picture.size > (300, 300)
   # No pixel but those on the image has one: here none of the four.
   assert np.isnan(found['trace/pixels']).all()
