@@ -113,16 +113,13 @@ def write(
     'nonfinite': 0,
     'dead': 0,
   }
+  if source.subject != 'unit':
+    data['subject'] = source.subject
   if not len(rows):
     return data
   folder = root / layer_store.name
   folder.mkdir()
-  found = None
-  if source.subject == 'unit':
-    last = int(store.read(layer_store, 'unit')[:, 0].max())
-    found = _examples(source.workdir, name, last)
-  else:
-    data['subject'] = source.subject
+  found = _examples(name, layer_store, source)
   names = _shown(layer_store)
   steps = _steps(layer_store)
   runs = []
@@ -356,12 +353,18 @@ def _strip(path: pathlib.Path, tiles: Sequence[np.ndarray]) -> None:
   images.write(path, strip)
 
 
-def _examples(workdir: str, layer: str, last: int) -> search.Found | None:
-  """What a search of photographs found for a layer; None without one.
+def _examples(
+  layer: str, layer_store: store.Store, source: Source
+) -> search.Found | None:
+  """Returns what a search of photographs found for the units of a layer.
 
-  Nor is there one of directions or masks: their numbers are no channels.
+  None without a search, and where the images are of no unit. A workdir of an
+  older version does not say so: there, a number is larger than any channel's.
   """
-  found = search.read(workdir, layer)
+  if source.subject != 'unit':
+    return None
+  found = search.read(source.workdir, layer)
+  last = int(store.read(layer_store, 'unit')[:, 0].max())
   return found if found is not None and last < len(found.maximum) else None
 
 
