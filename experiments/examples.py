@@ -10,7 +10,9 @@ over the data finds, of every channel of every layer, the k photographs with
 the highest maximum over all positions, and the maximum, mean, deviation and
 99th and 99.9th percentile of that maximum over all photographs. They are
 written to DIR/examples, with what the units see of the photographs:
-vizjax/examples/search.py. The same command goes on after an interruption.
+vizjax/examples/search.py. Layers whose images are of no unit, but of a
+direction or of the whole layer, are left out, and a line says so. The same
+command goes on after an interruption.
 Photographs are found and prepared as by experiments.validate.
 """
 
@@ -78,6 +80,9 @@ def search(
     limit=limit,
     trust=trust,
   )
+  if plan.left_out:
+    named = ', '.join(f'{name} ({of})' for name, of in plan.left_out.items())
+    print(f'{workdir}: not searched, as the images are of no unit: {named}')
   scan = plan.scan
   size = crops.size(scan, plan.receptive_fields)
   channels = sum(shape[-1] for shape in scan.layers.values())

@@ -388,7 +388,7 @@ def test_a_stop_saves_the_picture_and_the_same_command_goes_on(
   assert code == 128 + number, err
   assert 'the same command goes on' in err.splitlines()[-1]
   names = {path.name for path in (tmp_path / 'w' / 'shown').iterdir()}
-  assert any(name.startswith('conv2_0000_1_') for name in names)
+  assert any(name.startswith('conv2_layer_1_') for name in names)
   kept = tmp_path / 'w' / 'conv2' / '.batch0.npz'
   assert kept.exists()
   code, _, err = finish(poster(tmp_path / 'w'))

@@ -112,6 +112,34 @@ def test_from_the_network_to_a_layer_to_a_unit(browser, site):
     assert page.title() == '5 · branch/1x1 · w <1>'
 
 
+def test_directions_and_photographs_are_no_units(browser, tmp_path):
+  path = toysites.workdir(
+    tmp_path / 'w',
+    ['conv1', 'branch/1x1', 'fc'],
+    count=2,
+    labels={'conv1': ['my, cat', 'dog']},
+    subjects={'conv1': 'photograph', 'branch/1x1': 'direction', 'fc': 'layer'},
+    network=toysites.NETWORK,
+  )
+  index = site_.write(str(path))
+  for layer, number, names, heading in (
+    ('conv1', 0, ['my, cat', 'dog'], 'conv1 / my, cat'),
+    ('branch/1x1', 1, ['direction 0', 'direction 1'],
+     'branch/1x1 / direction 1'),
+    ('fc', 0, ['fc', 'fc'], 'fc'),
+  ):  # fmt: skip
+    with opened(browser, index, f'#/{layer}') as page:
+      page.wait_for_selector('.card')
+      assert page.locator('.card .quiet').all_inner_texts() == names
+      assert page.locator('.card b').all_inner_texts() == ['', '']
+      assert not re.search(r'\bunits?\b', page.inner_text('body'))
+      page.click(f'.card >> nth={number}')
+      page.wait_for_selector('#unit h1')
+      assert page.inner_text('#unit h1') == heading
+      text = page.inner_text('#unit .groups')
+      assert not re.search(r'unit|photographs| at \(', text.lower())
+
+
 @contextlib.contextmanager
 def served(folder):
   handler = functools.partial(

@@ -232,3 +232,20 @@ def test_keys_are_the_same_whatever_jax_draws_by(implementation):
   expected = key_of(3, 2)
   with jax.default_prng_impl(implementation):
     assert key_of(3, 2) == expected
+
+
+@pytest.mark.parametrize('several', (False, True))
+@pytest.mark.parametrize('placed', (False, True))
+def test_no_two_runs_of_a_workdir_have_the_same_stem(several, placed):
+  config = {'replicates': 1 + several, 'units': '*@0x1' if placed else None}
+  subjects = ('unit', 'direction', 'mask', 'photograph', 'layer')
+  layers = ['a', 'a_0001', 'a_layer', 'a_layer_r1', 'a_r1', 'a_direction0001']
+  stems = [
+    runs.stem(layer, number, 0, 1, replicate, sign, config, subject)
+    for subject in subjects
+    for layer in layers
+    for number in range(1 if subject == 'layer' else 3)
+    for replicate in range(1 + several)
+    for sign in (1, -1)
+  ]
+  assert len(stems) == len({*stems})

@@ -63,10 +63,13 @@ def folder(tmp_path_factory):
   return str(folder)
 
 
-def workdir(path, layers=LAYERS, model='toynets.net()', **config):
+def workdir(
+  path, layers=LAYERS, model='toynets.net()', subjects=None, **config
+):
   """A workdir of experiments.run before the first image is made."""
   config = {**build.config().to_dict(), 'model': model, **config}
   facts = {'config': config, 'fingerprint': 'ab', 'layers': list(layers)}
+  facts |= {} if subjects is None else {'subjects': subjects}
   store.claim(str(path), facts)
   return str(path)
 
@@ -530,6 +533,41 @@ def test_the_launcher_tells_what_was_found(folder, tmp_path, capsys):
   ]
   launcher.search(path, folder, k=2, layer='conv*', trust=True)
   assert 'images/s' not in capsys.readouterr().out
+
+
+def test_layers_whose_images_are_of_no_unit_are_left_out(
+  folder, tmp_path, capsys
+):
+  subjects = {'conv1': 'direction', 'fc3': 'layer'}
+  path = workdir(tmp_path / 'w', subjects=subjects)
+  launcher.search(path, folder, k=1, batch=8)
+  first, second, *_ = capsys.readouterr().out.splitlines()
+  assert first == (
+    f'{path}: not searched, as the images are of no unit: conv1 (direction), '
+    'fc3 (layer)'
+  )
+  assert second.startswith(f'{path}: 1 layers of 6 channels')
+  assert everything(path)['json']['layers'] == ['conv2']
+  assert search.read(path, 'conv1') is None
+  assert search.plan(path, folder, layer='conv*').left_out == {
+    'conv1': 'direction'
+  }
+
+
+@pytest.mark.parametrize('left, layer, words', [
+  (['conv2'], 'conv2,conv1', 'conv1. is a mask, expected units.*--layer=conv2'),
+  (['conv2'], 'conv1', 'conv1. is a mask.*type --layer=conv2$'),
+  (['conv2'], 'conv1*', 'conv1. is a mask.*type --layer=conv2$'),
+  ([], None, "conv1. is a mask.*type the --workdir of.*'neuron.layer.'$"),
+])  # fmt: skip
+def test_a_search_without_units_is_refused(
+  tmp_path, folder, left, layer, words
+):
+  subjects = {name: 'mask' for name in {*LAYERS} - {*left}}
+  path = workdir(tmp_path / 'w', subjects=subjects)
+  with pytest.raises(UserError, match=words) as caught:
+    search.plan(path, folder, layer=layer)
+  assert '\n' not in str(caught.value)
 
 
 def test_few_of_many_that_are_skipped_are_told(tmp_path, capsys):

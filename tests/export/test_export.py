@@ -32,6 +32,7 @@ pytestmark = pytest.mark.filterwarnings('ignore:os.fork')
 def fabricate(workdir, count=4, done=None, chunk=2, **changes):
   """A workdir with arrays of our own; the image of run i is i and noise."""
   labels = changes.pop('labels', {})
+  subject = changes.pop('subject', None)
   channels = changes.pop('channels', 3)
   seen = changes.pop('seen', (1, 2, 6, 5))
   config = build.config().to_dict() | {'image_dtype': 'float32', **changes}
@@ -42,6 +43,8 @@ def fabricate(workdir, count=4, done=None, chunk=2, **changes):
     'layers': [config['layer']],
     'labels': labels,
   }
+  if subject is not None:
+    provenance['subjects'] = {config['layer']: subject}
   store.claim(str(workdir), provenance)
   draw = np.random.RandomState(0)
   image = np.full((count, 12, 14, channels), np.nan, np.float32)
@@ -221,6 +224,55 @@ def test_a_class_is_a_unit_of_the_layers_that_have_names(workdir):
     chosen('storck')
   with pytest.raises(UserError, match="layer 'a' is not in"):
     chosen('0', 'a,b')
+
+
+@pytest.mark.parametrize('subject, captions, stems', [
+  (None, ['0', '1'], ['0000', '0001']),
+  ('direction', ['direction 0', 'direction 1'],
+   ['direction0000', 'direction0001']),
+  ('mask', ['mask 0', 'mask 1'], ['mask0000', 'mask0001']),
+  ('photograph', ['one cat', 'photograph 1'],
+   ['photograph0000', 'photograph0001']),
+])  # fmt: skip
+def test_runs_are_named_by_what_they_are_of(tmp_path, subject, captions, stems):
+  labels = {'conv5': ['one cat']} if subject == 'photograph' else {}
+  fabricate(tmp_path / 'w', 2, save_every=2, subject=subject, labels=labels)
+  (layer,) = selecting.select(str(tmp_path / 'w')).layers
+  assert layer.captions == tuple(captions)
+  assert layer.stems == tuple(f'conv5_{stem}' for stem in stems)
+  for name in ('png', 'gif'):
+    paths = write(tmp_path / 'w', name, tmp_path / name, units='1')
+    assert [path.name for path in paths] == [f'conv5_{stems[1]}.{name}']
+  # Files of another program have its own names.
+  write(tmp_path / 'w', 'cnnpref', tmp_path / 'cnnpref')
+  mats = [n for n in names(tmp_path / 'cnnpref') if n.endswith('.mat')]
+  assert [n for n in mats if 'masked' not in n] == [
+    f'preferred_img_layer_conv5_channel_{i}.mat' for i in range(2)
+  ]
+
+
+def test_runs_of_a_whole_layer_have_no_number(tmp_path):
+  fabricate(tmp_path / 'w', 2, subject='layer', replicates=2)
+  (layer,) = selecting.select(str(tmp_path / 'w'), units='0').layers
+  assert layer.captions == ('conv5 #0', 'conv5 #1')
+  assert layer.stems == ('conv5_layer_r0', 'conv5_layer_r1')
+  write(tmp_path / 'w', 'cnnpref', tmp_path / 'cnnpref')
+  assert 'preferred_img_layer_conv5_channel_0_r1.mat' in names(
+    tmp_path / 'cnnpref'
+  )
+
+
+@pytest.mark.parametrize('subject, title', [
+  (None, 'conv5, unit 1'), ('mask', 'conv5, mask 1'), ('layer', 'conv5'),
+])  # fmt: skip
+def test_a_plot_is_titled_by_what_its_run_is_of(tmp_path, subject, title):
+  fabricate(tmp_path / 'w', 2, subject=subject)
+  (layer,) = selecting.select(str(tmp_path / 'w')).layers
+  assert plots._title(layer, 1) == title
+  scores = [np.arange(3.0), np.arange(3.0)]
+  config = selecting.select(str(tmp_path / 'w')).config
+  legend = plots._overview(scores, layer, config).axes[0].get_legend()
+  assert legend.get_title().get_text() == (subject or 'unit')
 
 
 def test_names_and_sheets_of_a_workdir_that_grew_go_by_columns(tmp_path):

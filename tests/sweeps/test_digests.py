@@ -99,7 +99,9 @@ def aged(workdir, c):
   found = read(workdir)
   for name in ('format', 'digests', 'makers'):
     del found[name]
-  found['fingerprint'] = sweep._fingerprint(sweep.plan(build.request(c)), store.WHOLE)
+  found['fingerprint'] = sweep._fingerprint(
+    sweep.plan(build.request(c)), store.WHOLE
+  )
   (workdir / 'config.json').write_text(json.dumps(found))
   for path in filter(pathlib.Path.is_dir, workdir.iterdir()):
     shutil.rmtree(path / 'maker')
@@ -402,11 +404,15 @@ def test_another_device_goes_on_and_is_recorded(tmp_path, versions):
 
 def test_a_row_that_is_not_made_has_no_maker(tmp_path):
   c = few(units='0:2')
-  sweep._opened(c, sweep.plan(build.request(c)), str(tmp_path), '', sweep.hosts.ALONE)
+  sweep._opened(
+    c, sweep.plan(build.request(c)), str(tmp_path), '', sweep.hosts.ALONE
+  )
   kept = store.open_(tmp_path / 'conv1')
   assert store.read(kept, 'maker').tolist() == [-1, -1]
   c = few(units='0:3')
-  sweep._opened(c, sweep.plan(build.request(c)), str(tmp_path), '', sweep.hosts.ALONE)
+  sweep._opened(
+    c, sweep.plan(build.request(c)), str(tmp_path), '', sweep.hosts.ALONE
+  )
   kept = store.open_(tmp_path / 'conv1')
   assert store.read(kept, 'maker').tolist() == [-1, -1, -1]
 

@@ -71,6 +71,14 @@ def test_units_and_replicates_are_added(tmp_path):
   assert again['image'].shape == full['image'].shape
 
 
+def test_a_layer_that_is_added_keeps_its_subject(tmp_path):
+  dream = {'objective': 'dream(layer)', 'units': None}
+  execute(few(layer='conv1', **dream), tmp_path)
+  assert read(tmp_path)['subjects'] == {'conv1': 'layer'}
+  execute(few(layer='conv1,conv2', **dream), tmp_path)
+  assert read(tmp_path)['subjects'] == {'conv1': 'layer', 'conv2': 'layer'}
+
+
 def test_less_makes_nothing_and_keeps_everything(tmp_path):
   c = few(units='0:4', replicates=2)
   before = execute(c, tmp_path)

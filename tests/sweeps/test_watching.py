@@ -6,6 +6,7 @@ import io
 import numpy as np
 from PIL import Image
 import pytest
+import toy_config
 
 from test_configs import load
 from vizjax import build
@@ -49,8 +50,8 @@ def shown(tmp_path_factory):
 def test_records_are_printed(shown):
   found, _, lines = shown
   assert len(lines) == 4
-  assert lines[0].startswith('conv2_0000: size 1/2, 12x103, step 2/4: score ')
-  assert lines[3].startswith('conv2_0000: size 2/2, 13x105, step 4/4: score ')
+  assert lines[0].startswith('conv2_layer: size 1/2, 12x103, step 2/4: score ')
+  assert lines[3].startswith('conv2_layer: size 2/2, 13x105, step 4/4: score ')
   told = dict(text.split() for text in lines[3].partition('4: ')[2].split(', '))
   assert {'p_loss', 'tv_loss', 'step_median', 'image_std'} < set(told)
   for name, text in told.items():
@@ -61,10 +62,10 @@ def test_records_are_printed(shown):
 def test_pictures_are_those_of_the_program(shown):
   found, folder, _ = shown
   names = [
-    f'conv2_0000_{size}_{step}.png' for size in (1, 2) for step in (2, 4)
+    f'conv2_layer_{size}_{step}.png' for size in (1, 2) for step in (2, 4)
   ]
   assert {path.name for path in folder.iterdir()} == {
-    *names, 'conv2_0000_pixels.png'
+    *names, 'conv2_layer_pixels.png'
   }  # fmt: skip
   with Image.open(folder / names[-1]) as picture:
     pixels = np.asarray(picture)
@@ -74,7 +75,7 @@ def test_pictures_are_those_of_the_program(shown):
 
 def test_the_history_of_pixels_is_plotted(shown):
   found, folder, _ = shown
-  with Image.open(folder / 'conv2_0000_pixels.png') as picture:
+  with Image.open(folder / 'conv2_layer_pixels.png') as picture:
     assert picture.size > (300, 300)
   # No pixel but those on the image has one: here none of the four.
   assert np.isnan(found['trace/pixels']).all()
@@ -99,6 +100,16 @@ def test_what_cannot_be_shown_is_refused(knobs, match):
   c = config(**knobs)
   with pytest.raises(UserError, match=match):
     watching.watcher(sweep.plan(build.request(c)), 'nowhere')
+
+
+def test_files_of_a_whole_layer_are_named_as_its_exports():
+  c = toy_config.get_config()
+  c.layer, c.units, c.replicates = 'conv2', None, 2
+  c.objective = 'dream(layer)'
+  request = build.request(c)
+  (layer,) = sweep.plan(request).layers
+  found = watching._stems(request, layer, np.arange(2))
+  assert found == ['conv2_layer_r0', 'conv2_layer_r1']
 
 
 def test_nothing_is_shown_unless_it_is_asked_for():

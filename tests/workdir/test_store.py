@@ -406,6 +406,8 @@ def test_a_damaged_config_is_said_to_be_damaged(tmp_path, text):
     ('network', [['conv1']]),
     ('labels', [1]),
     ('labels', {'conv1': 'a'}),
+    ('subjects', ['layer']),
+    ('subjects', {'conv1': 3}),
     ('asked', 'x'),
     ('versions', None),
   ],

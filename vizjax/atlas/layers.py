@@ -7,6 +7,9 @@
 <layer>/sheet0.jpg ...          small ones, 256 a sheet, for the grid
 <layer>/strip.png               a few of them, for the index
 <layer>/examples/<channel>.jpg  photographs that excite it, side by side
+
+Where the images of a layer are of no unit, <unit> is the number of the
+direction, mask or photograph, and no photographs excite it.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from vizjax.build import runs as runs_
 from vizjax.examples import search
 from vizjax.photographs import images
 from vizjax.sweeps import growth
@@ -66,7 +70,9 @@ class Source(NamedTuple):
   Attributes:
     workdir: of `sweep.execute`.
     config: of its config.json.
-    labels: names of the layer's units; [] where they have none.
+    labels: names of the layer's units or photographs; [] where they have none.
+    subject: what its images are of: 'unit', 'direction', 'mask', 'photograph'
+      or 'layer'.
     contrast: percent of an image's values at either end that are shown as
       black and white; 0 shows the pictures as they are.
     makers: the versions and devices that made images of the workdir.
@@ -75,6 +81,7 @@ class Source(NamedTuple):
   workdir: str
   config: dict[str, Any]
   labels: list[str]
+  subject: str
   contrast: float | int
   makers: Sequence[dict[str, Any]] = ()
 
@@ -108,12 +115,13 @@ def write(
     'nonfinite': 0,
     'dead': 0,
   }
+  if source.subject != 'unit':
+    data['subject'] = source.subject
   if not len(rows):
     return data
   folder = root / layer_store.name
   folder.mkdir()
-  last = int(store.read(layer_store, 'unit')[:, 0].max())
-  found = _examples(source.workdir, name, last)
+  found = _examples(name, layer_store, source)
   names = _shown(layer_store)
   steps = _steps(layer_store)
   runs = []
@@ -127,11 +135,11 @@ def write(
   data |= {
     'nonfinite': sum(not row['finite'] for row in runs),
     'dead': _dead(runs, names),
-    'fields': _fields([*names, *beside]),
+    'fields': _fields([*names, *beside], source),
     'makers': _makers(layer_store, rows, source.makers),
     'steps': steps,
     'images': runs,
-    'units': _units(runs, source.labels, found, folder),
+    'units': _units(name, runs, source, found, folder),
   }
   text = json.dumps(data, allow_nan=False, separators=(',', ':'))
   (folder / 'layer.json').write_text(text)
@@ -159,8 +167,18 @@ def _shown(layer_store: store.Store) -> list[str]:
   return sorted(names, key=lambda n: (*first(n), place(n), n))
 
 
-def _fields(names: Sequence[str]) -> list[dict[str, str]]:
-  found = [(n, *_TITLES.get(n, (n.removeprefix('metric/'), n))) for n in names]
+def _fields(names: Sequence[str], source: Source) -> list[dict[str, str]]:
+  titles = dict(_TITLES)
+  if source.subject != 'unit':
+    term = source.config.get('activation') or source.config['objective']
+    titles |= {
+      'activation': ('Activation', f'{term} of the image without transforms'),
+      'metric/distance': (
+        'Distance',
+        f'from the other images of the {source.subject}, 0 to 1',
+      ),
+    }
+  found = [(n, *titles.get(n, (n.removeprefix('metric/'), n))) for n in names]
   return [{'name': n, 'title': t, 'about': a} for n, t, a in found]
 
 
@@ -260,6 +278,8 @@ def _images(
     row['size'] = list(picture.shape[:2])
     row['tile'] = [sheet, x * TILE, y * TILE, w, h]
     row['units'] = _typed(row, source.config)
+    if source.subject != 'unit' and '@' not in row['units']:
+      del row['position']  # the centre, which only few such objectives read
     if count < _STRIP:
       strip.append(_tile(picture, _STRIP_TILE))
     yield row
@@ -362,26 +382,38 @@ def _strip(path: pathlib.Path, tiles: Sequence[np.ndarray]) -> None:
   images.write(path, strip)
 
 
-def _examples(workdir: str, layer: str, last: int) -> search.Found | None:
-  """What a search of photographs found for a layer; None without one.
+def _examples(
+  layer: str, layer_store: store.Store, source: Source
+) -> search.Found | None:
+  """Returns what a search of photographs found for the units of a layer.
 
-  Nor is there one of directions or masks: their numbers are no channels.
+  None without a search, and where the images are of no unit. A workdir of an
+  older version does not say so: there, a number is larger than any channel's.
   """
-  found = search.read(workdir, layer)
+  if source.subject != 'unit':
+    return None
+  found = search.read(source.workdir, layer)
+  last = int(store.read(layer_store, 'unit')[:, 0].max())
   return found if found is not None and last < len(found.maximum) else None
 
 
 def _units(
+  layer: str,
   rows: Sequence[dict[str, Any]],
-  labels: list[str],
+  source: Source,
   found: search.Found | None,
   folder: pathlib.Path,
 ) -> dict[int, dict[str, Any]]:
-  """What is known of each unit beside its images."""
-  units = {}
+  """Returns what is known of each unit beside its images.
+
+  Of a direction, mask, photograph or layer, that is what it is called.
+  """
+  units, labels = {}, source.labels
   for c in dict.fromkeys(row['unit'] for row in rows):
     units[c] = {}
-    if c < len(labels):
+    if source.subject != 'unit':
+      units[c]['name'] = runs_.called(layer, c, source.subject, labels)
+    elif c < len(labels):
       units[c]['label'] = labels[c]
     if found is not None:
       units[c]['examples'] = _photographs(found, c, folder)

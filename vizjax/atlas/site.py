@@ -1,6 +1,7 @@
 """A store becomes a site: a network, a page a layer, a page a unit.
 
-  OUT/index.html            the site; #/conv5 is a layer, #/conv5/17 a unit
+  OUT/index.html            the site; #/conv5 is a layer, #/conv5/17 a unit, or
+                            a direction, mask or photograph
   OUT/site.css, site.js ... how it looks and what it does
   OUT/data.js, data.json    what is said of the workdir
   OUT/config.py             a config that makes these images again
@@ -74,7 +75,7 @@ def write(
   provenance = store.read_config(workdir)
   out = folders.output(out, workdir, 'atlas', 'type --out=DIR')
   config = provenance['config']
-  labels = provenance.get('labels', {})
+  labels, subjects = (provenance.get(n, {}) for n in ('labels', 'subjects'))
   with _replacing(out) as folder:
     layers = []
     for name, path in store.layers(workdir).items():
@@ -82,6 +83,7 @@ def write(
         workdir,
         config,
         labels.get(name, []),
+        subjects.get(name, 'unit'),
         contrast,
         provenance.get('makers', ()),
       )

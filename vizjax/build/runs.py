@@ -8,7 +8,7 @@
 'flamingo,"black stork, Ciconia nigra"'     classes by name
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, SupportsIndex
 import zlib
 
@@ -36,7 +36,8 @@ class Runs(NamedTuple):
 
   Attributes:
     layer: its name.
-    channel: of the layer; with a file of directions or masks, its row.
+    channel: of the layer; where runs are of no unit, the number of the
+      direction, mask or photograph.
     y: row of the unit in the full map.
     x: column.
     sign: 1 where the score is maximized, -1 where it is minimized.
@@ -214,17 +215,41 @@ def stem(
   replicate: SupportsIndex,
   sign: SupportsIndex,
   config: Mapping[str, Any] | config_dict.ConfigDict,
+  subject: str = 'unit',
 ) -> str:
-  """The name of a run: <layer>_<channel>[_r<replicate>][_y<y>x<x>][_min].
+  """Returns the name of a run, which no other run of its workdir has.
 
-  The replicate is named where there are several, the position where
-  config.units names one; _min is minimized.
+  <layer>_<channel>[_r<replicate>][_y<y>x<x>][_min]. The replicate is named
+  where there are several, the position where config.units names one; _min is
+  minimized. In place of the channel of a unit stand the subject and its
+  number, as in conv5_direction0003; and conv5_layer, which has no number.
   """
   several = config['replicates'] > 1
   placed = '@' in (config['units'] or '')
-  name = f'{folders.spelled(layer)}_{channel:04d}'
+  number = '' if subject == 'layer' else f'{channel:04d}'
+  what = number if subject == 'unit' else f'{subject}{number}'
+  name = f'{folders.spelled(layer)}_{what}'
   name += f'_r{replicate}' * several + f'_y{y}x{x}' * placed
   return name + '_min' * (int(sign) < 0)
+
+
+def called(
+  layer: str, number: int, subject: str, labels: Sequence[str] = ()
+) -> str:
+  """Returns what people call the subject of a run that is of no unit.
+
+  'direction 3', 'mask 0', the name of a photograph, or that of the layer.
+
+  Args:
+    layer: its name.
+    number: of the direction, mask or photograph.
+    subject: 'direction', 'mask', 'photograph' or 'layer'.
+    labels: names of the photographs.
+  """
+  if subject == 'layer':
+    return layer
+  label = ''.join(labels[number:][:1]) if subject == 'photograph' else ''
+  return label.strip() or f'{subject} {number}'
 
 
 def named(part: str) -> bool:

@@ -15,9 +15,10 @@ photograph. Crops show what the unit at the maximum sees of the photograph; of
 units that see all of it, it is made smaller.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import contextlib
 import json
+import shlex
 from typing import Any, NamedTuple
 
 import jax
@@ -69,12 +70,14 @@ class Plan(NamedTuple):
     scan: the network and the photographs.
     receptive_fields: of each layer; None for the whole image.
     facts: what is written of it.
+    left_out: layers whose images are of no unit, and what the images are of.
   """
 
   workdir: str
   scan: passes.Scan
   receptive_fields: dict[str, receptive_fields.Field | None]
   facts: dict[str, Any]
+  left_out: dict[str, str]
 
 
 class Progress(NamedTuple):
@@ -120,7 +123,8 @@ def plan(
     workdir: of `sweep.execute`, finished or not.
     dataset: a folder, with or without 'folder:', or 'tfds:NAME[:SPLIT]'.
     k: photographs of each channel.
-    layer: 'conv3,conv5', or globs; None for all of the workdir.
+    layer: 'conv3,conv5', or globs; None for all of the workdir. Layers whose
+      images are of no unit are left out.
     preprocess: as `preprocessing.parse` reads it; None for the network's own.
     limit: only so many photographs, the first; None for all.
     trust: whether the formulas of the workdir may call any function; else only
@@ -135,7 +139,8 @@ def plan(
   made_by = store.read_config(workdir)
   if not trust:
     vocabulary.check_trust(workdir, made_by['config'])
-  names = _chosen(workdir, made_by.get('layers', []), layer)
+  chosen = _chosen(workdir, made_by.get('layers', []), layer)
+  names, left_out = _of_units(chosen, made_by, layer)
   data = datasets.open(dataset.removeprefix('folder:'))
   config = {**build.config().to_dict(), **made_by['config']}
   model = models.cut(build.model(config_dict.ConfigDict(config)), names)
@@ -154,7 +159,7 @@ def plan(
   fields = {info.name: info.receptive_field for info in model.layers}
   scan = passes.Scan(model, layers, size, data, how, count, k)
   of_layers = {name: fields.get(name) for name in names}
-  return Plan(workdir, scan, of_layers, facts)
+  return Plan(workdir, scan, of_layers, facts, left_out)
 
 
 def search(
@@ -300,6 +305,38 @@ def _chosen(
       + errors.hint(unknown, known)
     )
   return tuple(name for name in known if name in chosen)
+
+
+def _of_units(
+  names: Sequence[str], made_by: Mapping[str, Any], pattern: str | None
+) -> tuple[tuple[str, ...], dict[str, str]]:
+  """Returns the layers whose images are of units, and the others' subjects.
+
+  Args:
+    names: the layers that are asked for.
+    made_by: what the config.json of the workdir holds.
+    pattern: the text of --layer.
+
+  Raises:
+    UserError: no layer is left, or --layer has the name of one of the others.
+  """
+  subjects = made_by.get('subjects', {})
+  others = {name: subjects[name] for name in names if name in subjects}
+  units = tuple(name for name in names if name not in others)
+  typed = [name for name in others if name in listing.split(pattern or '')]
+  if units and not typed:
+    return units, others
+  (name, *_) = typed or others
+  known = [name for name in made_by['layers'] if name not in subjects]
+  advice = (
+    shlex.quote(f'--layer={listing.typed(known)}')
+    if known
+    else "the --workdir of a run with --config.objective='neuron(layer)'"
+  )
+  raise UserError(
+    f'the subject of the images of layer {name!r} is a {others[name]}, '
+    f'expected units, which photographs excite: type {advice}'
+  )
 
 
 def _shapes(

@@ -9,7 +9,8 @@ Source: https://github.com/KamitaniLab/cnnpref, example/ and cnnpref/utils.py.
 Its masks are found by gradients of noise images; here they are the receptive
 arrays of the store. Its options are those of its functions; here they
 are the config. Names go on with _r<replicate> and _y<row>x<column> where there
-are several, and a / in the name of a layer is --.
+are several, and a / in the name of a layer is --. <channel> is the number of
+the mask, where masks were given as feature_mask.
 """
 
 from collections.abc import Iterator
@@ -56,8 +57,9 @@ def cnnpref(
       if not seen.all():
         masks['_masked'] = seen
       # What distinguishes it from other runs of the channel.
-      more = layer.stems[i].removeprefix(f'{folder}_{item["unit"][0]:04d}')
-      name = f'_layer_{folder}_channel_{item["unit"][0]}{more}'
+      _, *more = layer.stems[i].removeprefix(f'{folder}_').split('_')
+      channel = f'channel_{item["unit"][0]}'
+      name = '_'.join(['', 'layer', folder, channel, *more])
       for which, part in masks.items():
         path = out / f'preferred_img{which}{name}.mat'
         buffer = io.BytesIO()

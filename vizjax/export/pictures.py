@@ -19,7 +19,8 @@ def png(
 ) -> Iterator[pathlib.Path]:
   """A PNG for each run: <layer>_<channel>[_r<replicate>][_y<row>x<column>].
 
-  The position is named where the config named one.
+  The position is named where the config named one; `runs.stem` says what stands
+  in place of the channel where a run is of no unit.
   """
   for layer in selection.layers:
     for i, item in selecting.items(layer, 'image', 'size'):

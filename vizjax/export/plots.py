@@ -44,8 +44,9 @@ def plots(
     scores = []
     for i, item in selecting.items(layer, 'step', *names):
       traces = {name: item[name] for name in names}
-      title = f'{layer.name}, unit {layer.captions[i]}'
-      figure = _run(traces, int(item['step']), title, selection.config)
+      figure = _run(
+        traces, int(item['step']), _title(layer, i), selection.config
+      )
       yield _written(figure, out, layer.stems[i], plots_format)
       scores.append(item['trace/score'])
     if scores:
@@ -90,8 +91,15 @@ def _overview(
   axes.set_xlabel('step')
   axes.set_ylabel(_labels(config)['trace/score'])
   if few:
-    axes.legend(title='unit')
+    axes.legend(title=layer.subject)
   return figure
+
+
+def _title(layer: selecting.Layer, place: int) -> str:
+  caption = layer.captions[place]
+  if layer.subject == 'layer':
+    return caption
+  return f'{layer.name}, {"unit " * (layer.subject == "unit")}{caption}'
 
 
 def _labels(config: dict[str, Any]) -> dict[str, str]:

@@ -39,7 +39,9 @@ class Layer(NamedTuple):
     stems: a file name for each, without its ending.
     captions: the same for people.
     missing: how many were asked for and are not made yet.
-    labels: names of the layer's units; [] where they have none.
+    labels: names of the layer's units or photographs; [] where they have none.
+    subject: what the runs are of: 'unit', 'direction', 'mask', 'photograph' or
+      'layer'.
   """
 
   name: str
@@ -49,6 +51,7 @@ class Layer(NamedTuple):
   captions: tuple[str, ...]
   missing: int
   labels: list[str]
+  subject: str
 
 
 class Selection(NamedTuple):
@@ -69,7 +72,8 @@ def select(
     workdir: of `sweep.execute`, finished or not.
     layers: 'conv3,conv5' or globs; all unless given.
     units: as config.units: '0:16', '3,7', '3@2x10', '*', names of classes. A
-      number without a position is every position that was made of it.
+      number without a position is every position that was made of it. Where
+      runs are of no unit, numbers of directions, masks or photographs.
 
   Raises:
     UserError: no results, none of that name, or nothing is made yet.
@@ -83,7 +87,7 @@ def select(
   }
   wanted = _wanted(known, units, labels)
   found = tuple(
-    _layer(name, layer_store, wanted[name], provenance, labels.get(name, []))
+    _layer(name, layer_store, wanted[name], provenance)
     for name, layer_store in stores.items()
     if wanted[name].any()
   )
@@ -293,7 +297,6 @@ def _layer(
   layer_store: store.Store,
   wanted: np.ndarray,
   provenance: dict[str, Any],
-  labels: list[str],
 ) -> Layer:
   done = store.read(layer_store, store.DONE) > 0
   (rows,) = np.nonzero(wanted & done)
@@ -303,16 +306,34 @@ def _layer(
   )
   signs = store.read_or(layer_store, 'sign', 1)
   config = provenance['config']
+  labels = provenance.get('labels', {}).get(name, [])
+  subject = provenance.get('subjects', {}).get(name, 'unit')
   placed = '@' in (config['units'] or '')
   several = config['replicates'] > 1
   stems, captions = [], []
   for row in rows:
     (channel, y, x), replicate, sign = units[row], replicates[row], signs[row]
-    stems.append(runs.stem(name, channel, y, x, replicate, sign, config))
-    label = ''.join(f' {label.split(",")[0]}' for label in labels[channel:][:1])
+    stems.append(
+      runs.stem(name, channel, y, x, replicate, sign, config, subject)
+    )
+    what = _called(name, int(channel), subject, labels)
     place = f' ({y}, {x})' * placed + f' #{replicate}' * several
-    captions.append(f'{channel}{label}{place}' + ' min' * bool(sign < 0))
+    captions.append(f'{what}{place}' + ' min' * bool(sign < 0))
   missing = int((wanted & ~done).sum())
   return Layer(
-    name, layer_store, rows, tuple(stems), tuple(captions), missing, labels
+    name,
+    layer_store,
+    rows,
+    tuple(stems),
+    tuple(captions),
+    missing,
+    labels,
+    subject,
   )
+
+
+def _called(layer: str, number: int, subject: str, labels: list[str]) -> str:
+  if subject != 'unit':
+    return runs.called(layer, number, subject, labels)
+  label = ''.join(f' {label.split(",")[0]}' for label in labels[number:][:1])
+  return f'{number}{label}'

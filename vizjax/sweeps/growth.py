@@ -186,6 +186,7 @@ def _joined(
     },
     'layers': order,
     'labels': {**there.get('labels', {}), **here['labels']},
+    'subjects': {**there.get('subjects', {}), **here['subjects']},
     'asked': history if repeated else history + here['asked'],
   }
 

@@ -215,6 +215,8 @@ def _plan_layer(request: build.Request, layer: str) -> LayerPlan:
     for boxed in map(bool, np.unique(table.boxed))
   }
   preset = _preset(read, table, stages_)
+  subject = program_.subject(request, read)
+  labels = program_.unit_labels(request, read)
   return LayerPlan(
     layer,
     table,
@@ -223,8 +225,8 @@ def _plan_layer(request: build.Request, layer: str) -> LayerPlan:
     _array_specs(request, table, stages_, preset),
     chunk,
     group,
-    request.each or program_.unit_labels(request, read),
-    program_.subject(request, read),
+    request.each if subject == 'photograph' else labels,
+    subject,
     bool(read.terms.positions) or read.terms.place,
   )
 

@@ -6,10 +6,11 @@
 Every config.every steps of a size, by config.show, in the manner of cnn-vis:
 
   print      the records of each run, a line each
-  save       WORKDIR/shown/<layer>_<unit>_<size>_<step>.png, sizes from 1
+  save       WORKDIR/shown/<run>_<size>_<step>.png, sizes from 1
   show       the image in a window, where there is a display
-  plot_pix   WORKDIR/shown/<layer>_<unit>_pixels.png: four pixels over time
+  plot_pix   WORKDIR/shown/<run>_pixels.png: four pixels over time
 
+<run> is <layer>_<channel>, and more where that is not all: `runs.stem`.
 Pictures are as the program shows them: those of cnn-vis have more contrast
 than the stored image.
 """
@@ -176,7 +177,7 @@ def _stems(
   return [
     runs.stem(
       table.layer, table.channel[row], table.y[row], table.x[row],
-      table.replicate[row], table.sign[row], named,
+      table.replicate[row], table.sign[row], named, p.subject,
     )
     for row in rows
   ]  # fmt: skip

@@ -99,6 +99,9 @@ _RIGHT = {
   'labels': lambda value: (
     isinstance(value, dict) and all(map(_lists(str), value.values()))
   ),
+  'subjects': lambda value: (
+    isinstance(value, dict) and _lists(str)([*value.values()])
+  ),
 }
 
 # What may change between the runs of one workdir.

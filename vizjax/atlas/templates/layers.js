@@ -8,6 +8,12 @@ const column = (data, name) =>
 
 const label = (data, unit) => data.units[unit].label ?? '';
 
+// What the images are of: 'unit', 'direction', 'mask', 'photograph', 'layer'.
+const subject = (data) => data.subject ?? 'unit';
+
+// The number of a unit; 'direction 3', or the name of a photograph or a layer.
+const called = (data, unit) => data.units[unit].name ?? String(unit);
+
 // The strongest image of each unit.
 const firsts = (data) => {
   const at = column(data, 'activation');
@@ -32,7 +38,8 @@ const chosen = (data, query) => {
   if (find) {
     items = items.filter(({ unit }) => /^\d+$/.test(find)
       ? unit === Number(find)
-      : label(data, unit).toLowerCase().includes(find));
+      : (data.units[unit].name ?? label(data, unit)).toLowerCase()
+        .includes(find));
   }
   const by = Math.max(0, column(data, query.get('by')));
   const [from, to] = [between(query, 'from'), between(query, 'to')];
@@ -83,24 +90,25 @@ const dressed = (image, query) => {
   const at = Math.max(0, column(data, query.get('sort')));
   found.href = address(data.name, image.unit, query);
   found.querySelector('b').textContent =
-    image.unit + (query.has('all') ? which(image) : '');
+    (data.subject ? '' : image.unit) + (query.has('all') ? which(image) : '');
   found.querySelector('.number').textContent =
     image.finite ? short(image.values[at]) : 'not finite';
   return found;
 };
 
 const card = (data, image) => {
-  const name = label(data, image.unit);
+  const { name } = data.units[image.unit];
+  const known = label(data, image.unit);
   return el('a', {
     class: `card ${mark(data, image)}`,
-    title: `${image.unit} ${name}`,
+    title: name ?? `${image.unit} ${known}`,
     'data-unit': image.unit,
     'data-id': image.id,
   },
   el('div', {}, tile(here.layer, image)),
   el('span', { class: 'line' },
     el('b'), el('span', { class: 'number' })),
-  el('span', { class: 'quiet' }, name.split(',')[0]));
+  el('span', { class: 'quiet' }, name ?? known.split(',')[0]));
 };
 
 // Cards in a row, and pixels from row to row, as site.css has them.
@@ -158,7 +166,8 @@ const showLayer = (data, query, before) => {
 };
 
 const build = (data) => {
-  const labeled = Object.values(data.units).some((unit) => unit.label);
+  const labeled = Object.values(data.units)
+    .some((unit) => unit.name || unit.label);
   const several = data.images.length > Object.keys(data.units).length;
   grid.data = data;
   grid.cards.clear();
@@ -177,7 +186,8 @@ const build = (data) => {
     el('label', {}, 'Find', el('input', { type: 'search', name: 'find',
       id: 'find', placeholder: 'number or label   /', autocomplete: 'off' })),
     el('label', {}, 'Sort by', el('select', { name: 'sort', id: 'sort' },
-      el('option', { value: '' }, 'Unit'), ...options())),
+      el('option', { value: '' }, subject(data)[0].toUpperCase() +
+        subject(data).slice(1)), ...options())),
     el('button', { type: 'button', id: 'order', click: turn }),
     el('label', {}, 'Only', el('select', { name: 'by', id: 'by' },
       ...options())),
@@ -245,5 +255,5 @@ const arrange = (query) => {
   byId('order').textContent = up ? '↑ smallest first' : '↓ largest first';
   byId('state').textContent = `${grid.items.length} of ${query.has('all')
     ? `${data.images.length} images`
-    : `${Object.keys(data.units).length} units`}`;
+    : `${Object.keys(data.units).length} ${subject(data)}s`}`;
 };

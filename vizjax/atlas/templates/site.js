@@ -2,7 +2,8 @@
 //
 //   #/                       the network and its layers
 //   #/LAYER?sort=…&find=…    the units of a layer
-//   #/LAYER/UNIT             all that is known of a unit
+//   #/LAYER/UNIT             all that is known of a unit, or of the direction,
+//                            mask or photograph of that number
 //
 // Data come as scripts, which a page may read from a disk, too. They become
 // text of the page and never HTML.

@@ -1,13 +1,17 @@
-// A unit: its pictures, numbers and recipe.
+// A unit, or a direction, mask or photograph: pictures, numbers and recipe.
 'use strict';
 
 const showUnit = (data, unit, query) => {
   const images = data.images.filter((image) => String(image.unit) === unit);
-  view('unit', [[data.name, address(data.name, null, query)],
-    [unit, address(data.name, unit, query)]]);
+  const path = [[data.name, address(data.name, null, query)]];
+  const name = images.length ? called(data, unit) : unit;
+  if (subject(data) !== 'layer') {
+    path.push([name, address(data.name, unit, query)]);
+  }
+  view('unit', path);
   if (!images.length) {
     byId('unit').replaceChildren(
-      el('p', {}, `There is no image of unit ${unit}, or not yet.`));
+      el('p', {}, `There is no image of ${subject(data)} ${unit}, or not yet.`));
     return;
   }
   const most = images.filter((image) => !image.least);
@@ -15,10 +19,11 @@ const showUnit = (data, unit, query) => {
   const { examples } = data.units[unit];
   byId('unit').replaceChildren(
     neighbors(data, unit, query),
-    el('h1', {}, `${data.name} / ${unit}`),
+    el('h1', {}, path.map(([text]) => text).join(' / ')),
     el('p', { class: 'quiet' }, label(data, unit)),
     el('div', { class: 'groups' },
-      group('Preferred images', most.map((image) => figure(data, image))),
+      group(data.subject ? 'Images' : 'Preferred images',
+        most.map((image) => figure(data, image))),
       group('Minimized', least.map((image) => figure(data, image))),
       group('In photographs', photographs(examples, unit))),
     el('div', { class: images.length > 2 ? null : 'beside' },
@@ -45,9 +50,15 @@ const neighbors = (data, unit, query) => {
   const link = (other, text, rel) => other == null ? null
     : el('a', { rel, href: address(data.name, other, query) }, text(other));
   return el('p', { class: 'turn' },
-    at > 0 ? link(units[at - 1], (other) => `← ${other}`, 'prev') : null,
-    link(units[at + 1], (other) => `${other} →`, 'next'));
+    at > 0
+      ? link(units[at - 1], (other) => `← ${called(data, other)}`, 'prev')
+      : null,
+    link(units[at + 1], (other) => `${called(data, other)} →`, 'next'));
 };
+
+// 'unit 3 of conv5', 'direction 3 of conv5', or the layer alone.
+const worded = (data, unit) => data.subject === 'layer' ? data.name
+  : `${data.units[unit].name ?? `unit ${unit}`} of ${data.name}`;
 
 const figure = (data, image) => {
   const [h, w] = image.size;
@@ -58,7 +69,7 @@ const figure = (data, image) => {
   return el('figure', { class: mark(data, image) },
     el('a', { href, title: 'its true pixels' }, el('img', { src, width: w * times,
       height: h * times, class: times > 1 ? 'small' : null,
-      alt: `unit ${image.unit} of ${data.name}, #${image.replicate}` })),
+      alt: `${worded(data, image.unit)}, #${image.replicate}` })),
     el('figcaption', {},
       image.finite ? `activation ${short(value)}`
         : el('span', { class: 'bad' }, 'the score is not a finite number'),
@@ -66,7 +77,8 @@ const figure = (data, image) => {
       mark(data, image) === 'dead'
         ? el('span', { class: 'bad' }, 'dead: its gradient was zero') : null,
       el('small', {},
-        `#${image.replicate} at (${image.position.join(', ')})`,
+        `#${image.replicate}`,
+        image.position ? ` at (${image.position.join(', ')})` : null,
         data.contrast ? el('br') : null,
         data.contrast ? 'contrast stretched; a click opens the true pixels'
           : null)));
