@@ -338,14 +338,14 @@ def test_a_command_that_is_killed_while_it_adds_is_mended_by_itself(
     with pytest.MonkeyPatch.context() as patch:
       dying(patch, after)
       try:
-        sweep._opened(more, plans, str(workdir), '', hosts.ALONE)
+        sweep._opened(plans, str(workdir), '', hosts.ALONE)
         cut = False
       except Killed:
         cut = True
     # export sees the rows of the finished images.
     (layer, *_) = selecting.select(str(workdir)).layers
     assert layer.stems == ('conv1_0003', 'conv1_0001')
-    _, jobs = sweep._opened(more, plans, str(workdir), '', hosts.ALONE)
+    _, jobs = sweep._opened(plans, str(workdir), '', hosts.ALONE)
     missing = [np.concatenate([*job.missing.values()]).tolist() for job in jobs]
     assert missing == [[2, 3], [0, 1, 2, 3]]
     opened.append((workdir / 'config.json').read_bytes())
