@@ -290,8 +290,9 @@ def _named(acts: Mapping[str, Any], names: tuple[str, ...]) -> dict:
   for name in names:
     if name not in acts:
       raise UserError(
-        f'layer {name!r} is not in the network up to what config.objective '
-        f'reads. Layers: {", ".join(acts)}.{errors.hint(name, acts)}'
+        f'layer {name!r} is not in the network, or does not fit an image of '
+        'this size, as fully connected layers do not. Layers: '
+        f'{", ".join(acts)}.{errors.hint(name, acts)}'
       )
   return {name: acts[name] for name in names}
 

@@ -127,7 +127,7 @@ def test_layers_of_units_are_as_in_a_workdir_without_subjects(
   data = json.loads(text)
   assert [*data] == [
     'name', 'folder', 'done', 'count', 'contrast', 'nonfinite', 'dead',
-    'fields', 'steps', 'images', 'units',
+    'fields', 'makers', 'steps', 'images', 'units',
   ]  # fmt: skip
   assert [*data['images'][0]] == [
     'id', 'unit', 'position', 'replicate', 'least', 'finite', 'values',

@@ -549,7 +549,7 @@ def test_layers_whose_images_are_of_no_unit_are_left_out(
   assert second.startswith(f'{path}: 1 layers of 6 channels')
   assert everything(path)['json']['layers'] == ['conv2']
   assert search.read(path, 'conv1') is None
-  assert search.plan(path, folder, layer='conv*').left_out == {
+  assert search.plan(path, folder, layer='conv*', trust=True).left_out == {
     'conv1': 'direction'
   }
 
@@ -566,7 +566,7 @@ def test_a_search_without_units_is_refused(
   subjects = {name: 'mask' for name in {*LAYERS} - {*left}}
   path = workdir(tmp_path / 'w', subjects=subjects)
   with pytest.raises(UserError, match=words) as caught:
-    search.plan(path, folder, layer=layer)
+    search.plan(path, folder, layer=layer, trust=True)
   assert '\n' not in str(caught.value)
 
 

@@ -236,7 +236,7 @@ def test_the_photographs_are_part_of_the_results(paths, tmp_path):
   c = config(paths, iterations=1)
   made(c, tmp_path)
   images.write(paths['c'], np.zeros((50, 40, 3)))
-  with pytest.raises(UserError, match='made with another config'):
+  with pytest.raises(UserError, match="other data .digest 'data'"):
     made(c, tmp_path)
   assert build.request(c).scales.sizes == ((17, 24),)
 

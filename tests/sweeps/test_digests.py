@@ -91,7 +91,8 @@ def read(workdir):
 
 def of(c):
   """The digests of the programs of the first layer of a config."""
-  return sweep._programs(c, sweep.plan(build.request(c)).layers[0])
+  plan = sweep.plan(build.request(c))
+  return sweep._programs(plan.request, plan.layers[0])
 
 
 def aged(workdir, c):
@@ -313,13 +314,15 @@ import sys
 import test_sweep
 import jax
 jax.config.update('jax_num_cpu_devices', 3)
+from vizjax import build
 from vizjax.sweeps import sweep
 c = test_sweep.few(
   objective='own_terms.weighted(layer) + neuron(layer)', batch=1,
   transforms='jitter(2)', metrics='far = distance(layer)',
 )
 assert len(jax.devices()) == 3
-print(sweep._programs(c, sweep.plan(build.request(c)).layers[0]))
+plan = sweep.plan(build.request(c))
+print(sweep._programs(plan.request, plan.layers[0]))
 """
 
 
@@ -405,13 +408,13 @@ def test_another_device_goes_on_and_is_recorded(tmp_path, versions):
 def test_a_row_that_is_not_made_has_no_maker(tmp_path):
   c = few(units='0:2')
   sweep._opened(
-    c, sweep.plan(build.request(c)), str(tmp_path), '', sweep.hosts.ALONE
+    sweep.plan(build.request(c)), str(tmp_path), '', sweep.hosts.ALONE
   )
   kept = store.open_(tmp_path / 'conv1')
   assert store.read(kept, 'maker').tolist() == [-1, -1]
   c = few(units='0:3')
   sweep._opened(
-    c, sweep.plan(build.request(c)), str(tmp_path), '', sweep.hosts.ALONE
+    sweep.plan(build.request(c)), str(tmp_path), '', sweep.hosts.ALONE
   )
   kept = store.open_(tmp_path / 'conv1')
   assert store.read(kept, 'maker').tolist() == [-1, -1, -1]
@@ -422,7 +425,7 @@ def test_a_request_is_of_all_knobs_but_those_that_may_change(tmp_path):
   found = read(tmp_path)
   for free in ({'batch': 1}, {'units': '0:3'}, {'layer': 'conv1,conv2'}):
     c = few(**free)
-    made_by = sweep._made_by(c, sweep.plan(build.request(c)), '')
+    made_by = sweep._made_by(sweep.plan(build.request(c)), '')
     assert made_by['digests']['request'] == found['digests']['request']
   found['config']['steps'] = 2  # by hand
   (tmp_path / 'config.json').write_text(json.dumps(found))
@@ -473,7 +476,7 @@ def test_fingerprints_of_format_1_are_what_they_were(tmp_path, monkeypatch):
   )
   c.photograph = 'b.jpg'
   several = ['a.jpg', 'b.jpg']
-  assert format1.strings(c) == [
+  assert format1.strings(c.to_dict()) == [
     'd.npy', 'a.jpg,b.jpg', *several, '*.jpg', *several, 'a.jpg+b.jpg',
     *several, 'b.jpg', 'b.jpg',
   ]  # fmt: skip
