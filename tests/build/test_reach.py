@@ -353,32 +353,3 @@ def test_a_map_is_no_score():
 
 def maps(layer):
   return lambda acts, target: acts[layer]
-
-
-# One trace, one parse.
-
-
-def test_a_network_is_traced_once_for_a_size_and_a_formula_parsed_once(
-  monkeypatch,
-):
-  traces, parsed = [], []
-  net = conftest.toy()
-  apply = type(net.apply)
-
-  def counted(name):
-    original = getattr(apply, name)
-
-    def call(self, params, image):
-      traces.append((image.shape, len(self.network.table)))
-      return original(self, params, image)
-
-    monkeypatch.setattr(apply, name, call)
-
-  counted('__call__')
-  counted('fitting')
-  c = config(layer='*', units='0', box=False, objective='channel(layer)')
-  c.layer = 'conv1,relu1,conv2,relu2'
-  sweep.plan(build.request(c, net))
-  # The size of the view, and that of the network itself for its description.
-  assert len(traces) == len(set(traces)) <= 2
-  del parsed

@@ -540,7 +540,7 @@ def test_layers_whose_images_are_of_no_unit_are_left_out(
 ):
   subjects = {'conv1': 'direction', 'fc3': 'layer'}
   path = workdir(tmp_path / 'w', subjects=subjects)
-  launcher.search(path, folder, k=1, batch=8)
+  launcher.search(path, folder, k=1, batch=8, trust=True)
   first, second, *_ = capsys.readouterr().out.splitlines()
   assert first == (
     f'{path}: not searched, as the images are of no unit: conv1 (direction), '

@@ -242,7 +242,16 @@ def test_fields_are_what_a_run_gives(model):
   one = jax.tree.map(lambda leaf: leaf[0], targets)
   acts = geometry.activation_shapes(model)
   program = program_.Program(
-    recipe, clean(recipe), None, 'best', (), None, None, acts, None
+    recipe,
+    clean(recipe),
+    None,
+    'best',
+    (),
+    None,
+    None,
+    acts,
+    frozenset(acts),
+    None,
   )
   found = outputs.shapes(program, one, steps=STEPS)
   given = run(compiled(recipe), [0])

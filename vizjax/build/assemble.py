@@ -218,6 +218,8 @@ def request(
   """
   check(config)
   _check_procedure(config)
+  # The request stays what it is if the configuration is changed afterwards.
+  config = config.copy_and_resolve_references()
   net = model(config) if net is None else net
   networks = vocabulary.Networks(config)
   noted = vocabulary.noted(config, networks)

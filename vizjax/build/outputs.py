@@ -45,8 +45,8 @@ def hollow(
 ) -> tuple[core.Recipe, core.Recipe, core.Recipe | None]:
   """The recipes of a program, whose network is not traced layer by layer.
 
-  It gives zeros of the right shapes. Of GoogLeNet the derivative of every
-  convolution takes half a second.
+  It gives zeros of the right shapes for the layers that terms read. Of
+  GoogLeNet the derivative of every convolution takes half a second.
 
   Returns:
     The recipe, the clean one and the robust one.
@@ -58,6 +58,7 @@ def hollow(
     return {
       name: jnp.broadcast_to(zero.astype(act.dtype), act.shape)
       for name, act in program.acts.items()
+      if name in program.layers
     }
 
   recipes = program.recipe, program.clean, program.robust

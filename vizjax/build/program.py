@@ -79,6 +79,7 @@ class Program(NamedTuple):
     group: images of a unit that are compared with each other; None for none.
     geometry: the sizes of the image and of what the network sees.
     acts: the shapes of the network's activations, for a view.
+    layers: those that terms read.
     target: (runs, rows, names not wanted) -> Target, stacked over rows.
   """
 
@@ -90,6 +91,7 @@ class Program(NamedTuple):
   group: int | None
   geometry: geometry_.Geometry
   acts: Shapes
+  layers: frozenset[str]
   target: Callable
 
 
@@ -254,8 +256,9 @@ def of(request: requests.Request, read: Read, *, boxed: bool) -> Program:
     frame = _frame(
       request, small, read.layer, size, lambda h, w: models.fitting(small, h, w)
     )
+  layers = reach_.layers(read.terms)
   names = {read.layer, models.rectifier(frame.model, read.layer)}
-  names = (names | reach_.layers(read.terms)) & frame.acts.keys()
+  names = (names | layers) & frame.acts.keys()
   model = models.cut(frame.model, tuple(names))
   made = frame.method.recipe
   model = dataclasses.replace(model, input_shape=(*size, model.input_shape[2]))
@@ -277,6 +280,7 @@ def of(request: requests.Request, read: Read, *, boxed: bool) -> Program:
     group=request.replicates if read.terms.replicates else None,
     geometry=frame.geometry,
     acts={name: act for name, act in frame.acts.items() if name in left},
+    layers=layers,
     target=_targets(request, frame, boxed),
   )
 

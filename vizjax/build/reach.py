@@ -101,19 +101,39 @@ def of(
   Raises:
     UserError: the term holds large arrays, such as a network.
   """
-  seen = {core.SEEN + n: act for n, act in acts.items() if _is_layer(n)}
+  reach = _traced(name, term, acts, target, replicates)
+  if not reach.maps:
+    return reach
+  # A layer that `reading.seen` reads is given once more, under a name of its
+  # own, which tells it from one that is read whole.
+  seen = {
+    core.SEEN + layer: acts.get(core.SHADOWED + layer, acts[layer])
+    for layer in reach.maps
+  }
+  return _traced(name, term, {**acts, **seen}, target, replicates)
+
+
+def _traced(
+  name: str,
+  term: core.TermLike,
+  acts: Mapping[str, Any],
+  target: core.Target,
+  replicates: int,
+) -> Reach:
+  """Returns what a term reads of these; arguments as of `of`."""
 
   def scored(acts, target):
     return term(core.Activations(acts), target)
 
   # Before any vmap: batching rewrites what reads the other images of a unit.
   axes = [(metrics.REPLICATE, max(replicates, 2))]
-  inputs = {**acts, **seen}, dict(target)
+  inputs = dict(acts), dict(target)
   closed = jax.make_jaxpr(scored, axis_env=axes)(*inputs)
   _check_constants(name, closed)
-  values = [_input(path, leaf) for path, leaf in _leaves(inputs)]
   probes = _probes(acts)
-  values = [_probed(value, probes) for value in values]
+  values = [
+    _probed(_input(path, leaf), probes) for path, leaf in _leaves(inputs)
+  ]
   labels = _Walk(probes).outputs(closed, values)
   return _reach(labels, _compares(closed.jaxpr))
 
@@ -142,10 +162,6 @@ def constants(closed: jex.ClosedJaxpr) -> list[Any]:
       if isinstance(inner, jex.ClosedJaxpr):
         found += constants(inner)
   return found
-
-
-def _is_layer(name: str) -> bool:
-  return name not in core.RESERVED
 
 
 def _leaves(inputs: PyTree) -> list[tuple[tuple, Any]]:
@@ -179,7 +195,8 @@ def _probes(acts: Mapping[str, Any]) -> dict[str, list[int]]:
   They lie on every map, so that an index that is kept within a map stays what
   it is, if the largest maps are kept apart from those of one position.
   """
-  sizes = [a.shape for n, a in acts.items() if _is_layer(n) and a.ndim == 3]
+  maps = (a for n, a in acts.items() if n not in core.RESERVED)
+  sizes = [a.shape for a in maps if a.ndim == 3]
   h = min((s[0] for s in sizes if s[0] > 1), default=1)
   w = min((s[1] for s in sizes if s[1] > 1), default=1)
   c = min((s[2] for s in sizes), default=1)
