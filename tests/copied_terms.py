@@ -132,6 +132,26 @@ def symmetry(layer):
   )
 
 
+def idle(layer, other):
+  """Another layer is looked up, and nothing comes of it."""
+
+  def term(acts, target):
+    del target
+    acts[other]
+    return jnp.mean(acts[layer])
+
+  return term
+
+
+def idle_by_get(layer, other):
+  def term(acts, target):
+    del target
+    assert acts.get(other) is not None and acts.get('nothing') is None
+    return jnp.mean(acts[layer])
+
+  return term
+
+
 def holding(layer):
   """Another network, as it must not be held."""
   weights = jnp.ones((600, 600))

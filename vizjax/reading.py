@@ -23,8 +23,10 @@ def layer(acts: core.Acts, name: str) -> Array:
     UserError: there is none of that name.
   """
   shadowed = core.SHADOWED + name
-  # A plain dictionary serves as well, and explains what it lacks, too.
-  return core.Activations(acts)[shadowed if shadowed in acts else name]
+  if not isinstance(acts, core.Activations):
+    # A plain dictionary serves as well, and explains what it lacks, too.
+    acts = core.Activations(acts)
+  return acts[shadowed if shadowed in acts else name]
 
 
 def seen(acts: core.Acts, name: str) -> Array:

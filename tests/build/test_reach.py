@@ -52,6 +52,7 @@ TARGET = {
 def of(term):
   """What differs from a term that reads nothing."""
   found, nothing = reach.of('it', term, ACTS, TARGET), reach.Reach()
+  found = found._replace(named=frozenset())
   return {
     name: set(value) if isinstance(value, frozenset) else value
     for name, value in found._asdict().items()
@@ -144,6 +145,17 @@ def test_a_copy_reads_what_the_term_reads(name):
   module = metrics if name in ('rank', 'distance') else objectives
   own, copy = getattr(module, name), getattr(copied_terms, name)
   assert of(copy('conv')) == of(own('conv'))
+
+
+def test_a_layer_that_is_looked_up_for_nothing_is_there(tmp_path):
+  for name in ('idle', 'idle_by_get'):
+    found = reach.of(
+      'it', getattr(copied_terms, name)('conv', 'below'), ACTS, TARGET
+    )
+    assert found.maps == {'conv'} and found.named == {'conv', 'below'}
+    c = config(objective=f"copied_terms.{name}(layer, 'relu2')", units=None)
+    _, arrays = made(c, tmp_path / name)
+    assert np.isfinite(arrays['score']).all()
 
 
 def test_terms_read_together_what_each_reads():

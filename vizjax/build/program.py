@@ -256,7 +256,7 @@ def of(request: requests.Request, read: Read, *, boxed: bool) -> Program:
     frame = _frame(
       request, small, read.layer, size, lambda h, w: models.fitting(small, h, w)
     )
-  layers = reach_.layers(read.terms)
+  layers = reach_.layers(read.terms) | read.terms.named
   names = {read.layer, models.rectifier(frame.model, read.layer)}
   names = (names | layers) & frame.acts.keys()
   model = models.cut(frame.model, tuple(names))

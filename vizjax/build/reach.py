@@ -49,6 +49,7 @@ class Reach(NamedTuple):
     replicates: whether the other images of the unit are read.
     target: other entries of the target: 'direction', 'mask', 'content' ...
     compared: layers that such entries hold, read from them.
+    named: layers that are looked up, though nothing may come of some.
   """
 
   maps: frozenset[str] = frozenset()
@@ -61,6 +62,30 @@ class Reach(NamedTuple):
   replicates: bool = False
   target: frozenset[str] = frozenset()
   compared: frozenset[str] = frozenset()
+  named: frozenset[str] = frozenset()
+
+
+@jax.tree_util.register_pytree_with_keys_class
+class _Noting(core.Activations):
+  """Activations that note the names that are looked up.
+
+  A term that is compiled by itself is given all of them.
+  """
+
+  def __init__(self, acts: Mapping[str, Any]):
+    super().__init__(acts)
+    self.named: set[str] = set()
+
+  def __getitem__(self, name: str) -> Any:
+    self.named.add(name)
+    return super().__getitem__(name)
+
+  def get(self, name: str, default: Any = None) -> Any:
+    return self[name] if name in self else default
+
+  @classmethod
+  def tree_unflatten(cls, keys, children):
+    return core.Activations.tree_unflatten(keys, children)
 
 
 class _Value(NamedTuple):
@@ -122,8 +147,13 @@ def _traced(
 ) -> Reach:
   """Returns what a term reads of these; arguments as of `of`."""
 
+  named = set()
+
   def scored(acts, target):
-    return term(core.Activations(acts), target)
+    noting = _Noting(acts)
+    score = term(noting, target)
+    named.update(noting.named)
+    return score
 
   # Before any vmap: batching rewrites what reads the other images of a unit.
   axes = [(metrics.REPLICATE, max(replicates, 2))]
@@ -135,7 +165,12 @@ def _traced(
     _probed(_input(path, leaf), probes) for path, leaf in _leaves(inputs)
   ]
   labels = _Walk(probes).outputs(closed, values)
-  return _reach(labels, _compares(closed.jaxpr))
+  reach = _reach(labels, _compares(closed.jaxpr))
+  layers = (n for n in named if n in acts and n not in core.RESERVED)
+  layers = (n for n in layers if not n.startswith(core.SEEN))
+  return reach._replace(
+    named=frozenset(n.removeprefix(core.SHADOWED) for n in layers)
+  )
 
 
 def joined(reaches: Iterable[Reach]) -> Reach:
@@ -150,7 +185,7 @@ def joined(reaches: Iterable[Reach]) -> Reach:
 
 
 def layers(reach: Reach) -> frozenset[str]:
-  """Returns the layers that the network has to have for these terms."""
+  """Returns the layers that the values of terms come from."""
   return reach.maps | reach.positions | reach.seen | reach.compared
 
 
