@@ -2,6 +2,7 @@
 
 import pathlib
 
+import conftest
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -216,6 +217,7 @@ def test_the_code_of_the_image_is_kept(tmp_path):
       np.testing.assert_allclose(image, picture[2:14, 2:14] + mean, atol=1e-3)
 
 
+@conftest.needs_avx512
 def test_a_start_is_of_the_key_unless_it_is_given(tmp_path):
   drawn = made(tmp_path / 'drawn', data='', steps=1)
   given = made(tmp_path / 'given', steps=1)

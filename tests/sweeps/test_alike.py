@@ -5,6 +5,7 @@ import itertools
 import os
 import random
 
+import conftest
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -108,6 +109,7 @@ def check(row, size, weights, batches):
   )  # fmt: skip
 
 
+@conftest.needs_avx512
 def test_operators_of_the_networks_at_some_boxes():
   draw, cases = random.Random(1), []
   for name in itertools.cycle(NETWORKS):
@@ -120,6 +122,7 @@ def test_operators_of_the_networks_at_some_boxes():
 
 
 @pytest.mark.slow
+@conftest.needs_avx512
 @pytest.mark.parametrize('name', NETWORKS)
 def test_operators_of_the_networks_at_every_box(name):
   cases = {}
@@ -237,11 +240,13 @@ def test_weights_of_each_run_are_mapped():
   )
 
 
+@conftest.needs_avx512
 def test_alexnet_makes_the_same_images_in_other_batches():
   assert not widths.compared('demo/conv3', 8, 4, (3,), ())
 
 
 @pytest.mark.slow
+@conftest.needs_avx512
 @pytest.mark.parametrize('name', (
   'demo/conv4', 'demo/conv5', 'demo/lite0/logits', 'olah2017', 'yosinski2015/3',
   'cnnpref/gd_lower', 'deepdream', 'gatys2016',
