@@ -1,5 +1,6 @@
 """What a resume compares: weights, data, programs, versions; and format 1."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -454,6 +455,26 @@ def test_a_workdir_of_format_1_goes_on_by_its_own_rule(tmp_path, versions):
   sweep.check(sweep.plan(build.request(more)), str(tmp_path / 'old'))
   assert len(selecting.select(str(tmp_path / 'old')).layers) == 2
   site.write(str(tmp_path / 'old'))
+
+
+def test_a_term_of_the_users_keeps_the_image_that_format_1_gave_it(tmp_path):
+  terms = {'objective': 'copied_terms.neuron(layer)'}
+  c, more = few(units='0:2', **terms), few(units='0:4', **terms)
+
+  def whole(c, workdir):  # as vizjax 0.1.0 planned such a term
+    request = dataclasses.replace(build.request(c), box=False)
+    sweep.execute(sweep.plan(request), str(workdir))
+
+  whole(more, tmp_path / 'new')
+  whole(c, tmp_path / 'old')
+  aged(tmp_path / 'old', c)
+  found = execute(more, tmp_path / 'old')['conv1']
+  expected = test_sweep.everything(tmp_path / 'new')['conv1']
+  assert found['image'].shape == (4, 12, 12, 3)
+  for name, array in found.items():
+    np.testing.assert_array_equal(array, expected[name], err_msg=name)
+  boxed = execute(more, tmp_path / 'boxed')['conv1']
+  assert boxed['image'].shape == (4, 3, 3, 3)
 
 
 def test_fingerprints_of_format_1_are_what_they_were(tmp_path, monkeypatch):

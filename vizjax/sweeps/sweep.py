@@ -23,6 +23,7 @@ from vizjax import core
 from vizjax.build import program as program_
 from vizjax.build import runs
 from vizjax.build import stages
+from vizjax.errors import UserError
 from vizjax.sweeps import batches
 from vizjax.sweeps import capacity
 from vizjax.sweeps import compilation
@@ -122,6 +123,7 @@ def check(plan: Plan, workdir: str, *, allow_versions: bool = False) -> None:
     UserError: the workdir belongs to another run.
     OSError: the workdir cannot be read.
   """
+  plan = _as_begun(plan, workdir)
   rules = _rules(plan, allow_versions)
   store.check(workdir, _made_by(plan, ''), rules)
   for p in plan.layers:
@@ -160,6 +162,7 @@ def execute(
       the free memory.
     OSError: the workdir cannot be written.
   """
+  plan = _as_begun(plan, workdir)
   request = plan.request
   new, opened = _opened(plan, workdir, source, here, allow_versions)
   jobs = _jobs(opened, here)
@@ -229,6 +232,30 @@ def _plan_layer(request: build.Request, layer: str) -> LayerPlan:
     subject,
     bool(read.terms.positions) or read.terms.place,
   )
+
+
+def _as_begun(plan_: Plan, workdir: str) -> Plan:
+  """Returns the plan that a workdir of format 1 goes on by.
+
+  Versions of that format made a term of the user's own on the whole image,
+  where it is now made on the receptive field of a unit.
+  """
+  try:
+    made_by = store.read_config(workdir)
+  except UserError:
+    return plan_  # `store.claim` says what is wrong, if anything is
+  if store.format_of(made_by) > 1 or not plan_.request.box:
+    return plan_
+  for p in plan_.layers:
+    path = store.directory(workdir, p.layer)
+    if not store.begun(path):
+      continue
+    layer_store = store.open_(path)
+    rows = growth.at(layer_store, p.preset)
+    there = store.read(layer_store, 'box')[rows[rows >= 0]]
+    if not np.array_equal(there, p.preset['box'][rows >= 0]):
+      return plan(dataclasses.replace(plan_.request, box=False))
+  return plan_
 
 
 def _chunk(request, count: int, group: int | None) -> int:
