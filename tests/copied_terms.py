@@ -116,6 +116,31 @@ def row_as_channel(layer):
   return term
 
 
+def sized(layer):
+  def term(acts, target):
+    unit, act = target['unit'], acts[layer]
+    return target['sign'] * act[unit.y, unit.x, unit.channel] / act.shape[0]
+
+  return term
+
+
+def picky(layer):
+  def term(acts, target):
+    unit, act = target['unit'], acts[layer]
+    assert act.shape[:2] in ((6, 6), (13, 11))
+    return target['sign'] * act[unit.y, unit.x, unit.channel]
+
+  return term
+
+
+def mirrored(layer):
+  def term(acts, target):
+    unit, act = target['unit'], acts[layer]
+    return target['sign'] * act[unit.y, 5 - unit.y, unit.channel]
+
+  return term
+
+
 def branched(layer):
   def term(acts, target):
     unit, act = target['unit'], acts[layer]

@@ -125,6 +125,12 @@ TERMS = [
     copied_terms.branched('conv'),
     WHOLE | {'channel': True, 'place': True, 'sign': True},
   ),
+  (copied_terms.sized('conv'), WHOLE | {'channel': True, 'sign': True}),
+  (copied_terms.picky('conv'), WHOLE | {'channel': True, 'sign': True}),
+  (
+    copied_terms.mirrored('conv'),
+    WHOLE | {'channel': True, 'place': True, 'sign': True},
+  ),
   (
     copied_terms.row_as_channel('conv'),
     {'positions': {'conv'}, 'place': True, 'sign': True},
@@ -261,7 +267,16 @@ def test_a_unit_that_is_read_by_hand_gets_its_box(name):
 
 
 @pytest.mark.parametrize(
-  'name', ('swapped', 'neighbor', 'branched', 'row_as_channel')
+  'name',
+  (
+    'swapped',
+    'neighbor',
+    'branched',
+    'row_as_channel',
+    'sized',
+    'picky',
+    'mirrored',
+  ),
 )
 def test_what_is_read_elsewhere_gets_the_whole_image(name):
   assert not boxed(f'copied_terms.{name}(layer)')

@@ -29,6 +29,14 @@ _LARGEST_CONSTANTS = 10**6
 # Whole numbers that an index of an array is computed from.
 _FEW = 8
 
+# Units that tell a row from a column and from a channel, and each from any
+# number. Whether they are on a map does not matter: only indices are computed.
+_PROBES = {
+  'y': (3, 0, 7, 12, 5, 1),
+  'x': (5, 9, 2, 4, 5, 11),
+  'channel': (11, 4, 30, 2, 5, 17),
+}
+
 # Primitives whose functions are no plain calls: their results are taken to
 # depend on all that they are given.
 _BRANCHING = ('scan', 'while', 'cond')
@@ -126,8 +134,11 @@ def of(
   Raises:
     UserError: the term holds large arrays, such as a network.
   """
-  reach = _traced(name, term, acts, target, replicates)
+  reach, skeleton = _traced(name, term, acts, target, replicates)
   if not reach.maps:
+    if reach.positions and _is_sized(name, term, acts, target, skeleton):
+      maps = reach.maps | reach.positions
+      return reach._replace(maps=maps, positions=frozenset())
     return reach
   # A layer that `reading.seen` reads is given once more, under a name of its
   # own, which tells it from one that is read whole.
@@ -135,7 +146,52 @@ def of(
     core.SEEN + layer: acts.get(core.SHADOWED + layer, acts[layer])
     for layer in reach.maps
   }
-  return _traced(name, term, {**acts, **seen}, target, replicates)
+  reach, _ = _traced(name, term, {**acts, **seen}, target, replicates)
+  return reach
+
+
+def _is_sized(
+  name: str,
+  term: core.TermLike,
+  acts: Mapping[str, Any],
+  target: core.Target,
+  skeleton: list[Any],
+) -> bool:
+  """Whether the size of a map counts, as in act[y, x, c] / act.shape[0].
+
+  In its box a unit is alone on its map.
+  """
+  larger = {
+    layer: jax.ShapeDtypeStruct((h + 2, w + 3, c), act.dtype)
+    for layer, act in acts.items()
+    if layer not in core.RESERVED and act.ndim == 3
+    for h, w, c in [act.shape]
+  }
+  try:
+    _, other = _traced(name, term, {**acts, **larger}, target, 1)
+  except Exception:  # It may raise anything for maps that it does not expect.
+    return True
+  return other != skeleton
+
+
+def _skeleton(jaxpr: jex.Jaxpr) -> list[Any]:
+  """Returns the operations of a function and the numbers in it.
+
+  Whole numbers and shapes are left out, which say where a value is read.
+  """
+  found = []
+  for equation in jaxpr.eqns:
+    found += [equation.primitive.name, equation.params.get('y')]
+    found += [
+      repr(float(v.val))  # NaN is not equal to itself
+      for v in equation.invars
+      if isinstance(v, jex.Literal)
+      and np.ndim(v.val) == 0
+      and jnp.issubdtype(v.aval.dtype, jnp.floating)
+    ]
+    for inner in _inner(equation):
+      found += _skeleton(getattr(inner, 'jaxpr', inner))
+  return found
 
 
 def _traced(
@@ -144,8 +200,8 @@ def _traced(
   acts: Mapping[str, Any],
   target: core.Target,
   replicates: int,
-) -> Reach:
-  """Returns what a term reads of these; arguments as of `of`."""
+) -> tuple[Reach, list[Any]]:
+  """Returns what a term reads of these, and its skeleton; see `of`."""
 
   named = set()
 
@@ -160,17 +216,13 @@ def _traced(
   inputs = dict(acts), dict(target)
   closed = jax.make_jaxpr(scored, axis_env=axes)(*inputs)
   _check_constants(name, closed)
-  probes = _probes(acts)
-  values = [
-    _probed(_input(path, leaf), probes) for path, leaf in _leaves(inputs)
-  ]
-  labels = _Walk(probes).outputs(closed, values)
+  values = [_probed(_input(path, leaf)) for path, leaf in _leaves(inputs)]
+  labels = _union(_walk(closed.jaxpr, len(closed.consts), values))
   reach = _reach(labels, _compares(closed.jaxpr))
   layers = (n for n in named if n in acts and n not in core.RESERVED)
   layers = (n for n in layers if not n.startswith(core.SEEN))
-  return reach._replace(
-    named=frozenset(n.removeprefix(core.SHADOWED) for n in layers)
-  )
+  named = frozenset(n.removeprefix(core.SHADOWED) for n in layers)
+  return reach._replace(named=named), _skeleton(closed.jaxpr)
 
 
 def joined(reaches: Iterable[Reach]) -> Reach:
@@ -224,144 +276,117 @@ def _input(path: tuple, leaf: Any) -> _Value:
   return _Value(frozenset(labels))
 
 
-def _probes(acts: Mapping[str, Any]) -> dict[str, list[int]]:
-  """Returns units that tell a row from a column, and both from a number.
-
-  They lie on every map, so that an index that is kept within a map stays what
-  it is, if the largest maps are kept apart from those of one position.
-  """
-  maps = (a for n, a in acts.items() if n not in core.RESERVED)
-  sizes = [a.shape for a in maps if a.ndim == 3]
-  h = min((s[0] for s in sizes if s[0] > 1), default=1)
-  w = min((s[1] for s in sizes if s[1] > 1), default=1)
-  c = min((s[2] for s in sizes), default=1)
-  return {
-    'y': [0, h - 1, h // 2, h // 3],
-    'x': [w - 1, 0, w // 3, w // 2],
-    'channel': [c // 2, 0, c - 1, c // 3],
-  }
-
-
-def _probed(value: _Value, probes: Mapping[str, Sequence[int]]) -> _Value:
+def _probed(value: _Value) -> _Value:
   for kind, name in value.labels:
     if kind == 'unit':
-      numbers = tuple(np.array(n, np.int32) for n in probes[name])
+      numbers = tuple(np.array(n, np.int32) for n in _PROBES[name])
       return value._replace(numbers=numbers)
   return value
 
 
-class _Walk:
-  """Follows labels through a jaxpr; it holds the probes."""
+def _walk(
+  jaxpr: jex.Jaxpr, constants: int, values: Sequence[_Value]
+) -> list[_Value]:
+  unknown = [_Value(frozenset())] * constants
+  known = dict(zip(jaxpr.constvars, unknown, strict=True))
+  known |= dict(zip(jaxpr.invars, values, strict=True))
 
-  def __init__(self, probes: Mapping[str, Sequence[int]]):
-    self.probes = probes
+  def value(variable):
+    if isinstance(variable, jex.Literal):
+      count = len(_PROBES['y'])
+      return _Value(frozenset(), (np.asarray(variable.val),) * count)
+    return known[variable]
 
-  def outputs(
-    self, closed: jex.ClosedJaxpr, values: Sequence[_Value]
-  ) -> frozenset[tuple[str, str]]:
-    """Returns the labels that the outputs depend on."""
-    outputs = self._walk(closed.jaxpr, len(closed.consts), values)
-    return _union(outputs)
+  for equation in jaxpr.eqns:
+    arguments = [value(v) for v in equation.invars]
+    results = _results(equation, arguments)
+    known |= dict(zip(equation.outvars, results, strict=True))
+  return [value(v) for v in jaxpr.outvars]
 
-  def _walk(
-    self, jaxpr: jex.Jaxpr, constants: int, values: Sequence[_Value]
-  ) -> list[_Value]:
-    unknown = [_Value(frozenset())] * constants
-    known = dict(zip(jaxpr.constvars, unknown, strict=True))
-    known |= dict(zip(jaxpr.invars, values, strict=True))
 
-    def value(variable):
-      if isinstance(variable, jex.Literal):
-        count = len(self.probes['y'])
-        return _Value(frozenset(), (np.asarray(variable.val),) * count)
-      return known[variable]
+def _results(
+  equation: jex.JaxprEqn, arguments: Sequence[_Value]
+) -> list[_Value]:
+  """Returns the values that an equation gives."""
+  function = _called(equation)
+  if function is not None:
+    closed = isinstance(function, jex.ClosedJaxpr)
+    jaxpr = function.jaxpr if closed else function
+    count = len(function.consts) if closed else 0
+    return _walk(jaxpr, count, arguments)
+  labels = _sliced(equation, arguments)
+  if labels is None:
+    labels = _union(arguments)
+  numbers = _numbers(equation, arguments)
+  return [_Value(labels, numbers)] * len(equation.outvars)
 
-    for equation in jaxpr.eqns:
-      arguments = [value(v) for v in equation.invars]
-      results = self._results(equation, arguments)
-      known |= dict(zip(equation.outvars, results, strict=True))
-    return [value(v) for v in jaxpr.outvars]
 
-  def _results(
-    self, equation: jex.JaxprEqn, arguments: Sequence[_Value]
-  ) -> list[_Value]:
-    """Returns the values that an equation gives."""
-    function = _called(equation)
-    if function is not None:
-      closed = isinstance(function, jex.ClosedJaxpr)
-      jaxpr = function.jaxpr if closed else function
-      count = len(function.consts) if closed else 0
-      return self._walk(jaxpr, count, arguments)
-    labels = self._sliced(equation, arguments)
-    if labels is None:
-      labels = _union(arguments)
-    numbers = self._numbers(equation, arguments)
-    return [_Value(labels, numbers)] * len(equation.outvars)
+def _sliced(
+  equation: jex.JaxprEqn, arguments: Sequence[_Value]
+) -> frozenset[tuple[str, str]] | None:
+  """Returns the labels of a slice of a map at the unit's position.
 
-  def _sliced(
-    self, equation: jex.JaxprEqn, arguments: Sequence[_Value]
-  ) -> frozenset[tuple[str, str]] | None:
-    """Returns the labels of a slice of a map at the unit's position.
-
-    None for anything else.
-    """
-    name, params = equation.primitive.name, equation.params
-    if not arguments or arguments[0].layer is None:
-      return None
-    position = frozenset({('position', arguments[0].layer)})
-    if name == 'dynamic_slice' and params['slice_sizes'][:2] == (1, 1):
-      y, x, channel = arguments[1:4]
-      if self._is('y', y.numbers) and self._is('x', x.numbers):
-        return position | channel.labels
-    if name == 'gather' and params['slice_sizes'][:2] == (1, 1):
-      return self._gathered(equation, arguments[1], position)
+  None for anything else.
+  """
+  name, params = equation.primitive.name, equation.params
+  if not arguments or arguments[0].layer is None:
     return None
+  position = frozenset({('position', arguments[0].layer)})
+  if name == 'dynamic_slice' and params['slice_sizes'][:2] == (1, 1):
+    y, x, channel = arguments[1:4]
+    if _is('y', y.numbers) and _is('x', x.numbers):
+      return position | channel.labels
+  if name == 'gather' and params['slice_sizes'][:2] == (1, 1):
+    return _gathered(equation, arguments[1], position)
+  return None
 
-  def _gathered(
-    self,
-    equation: jex.JaxprEqn,
-    index: _Value,
-    position: frozenset[tuple[str, str]],
-  ) -> frozenset[tuple[str, str]] | None:
-    """Returns the labels of a gather from a map, as of `_sliced`."""
-    axes = equation.params['dimension_numbers'].start_index_map
-    if index.numbers is None or axes not in ((0, 1), (0, 1, 2)):
-      return None
-    if index.numbers[0].shape != (len(axes),):
-      return None  # of several positions
-    y, x, *channel = np.stack(index.numbers, -1)
-    if not (self._is('y', y) and self._is('x', x)):
-      return None
-    if not channel:
-      return position
-    if self._is('channel', channel[0]):
-      return position | {('unit', 'channel')}
-    return position if len({*channel[0].tolist()}) == 1 else None
 
-  def _is(self, part: str, numbers: Iterable[Any] | None) -> bool:
-    """Whether numbers are the row, column or channel of the unit."""
-    return numbers is not None and all(
-      np.ndim(number) == 0 and int(number) == probe
-      for number, probe in zip(numbers, self.probes[part], strict=True)
-    )
+def _gathered(
+  equation: jex.JaxprEqn,
+  index: _Value,
+  position: frozenset[tuple[str, str]],
+) -> frozenset[tuple[str, str]] | None:
+  """Returns the labels of a gather from a map, as of `_sliced`."""
+  axes = equation.params['dimension_numbers'].start_index_map
+  if index.numbers is None or axes not in ((0, 1), (0, 1, 2)):
+    return None
+  if index.numbers[0].shape != (len(axes),):
+    return None  # of several positions
+  y, x, *channel = np.stack(index.numbers, -1)
+  if not (_is('y', y) and _is('x', x)):
+    return None
+  if not channel:
+    return position
+  if _is('channel', channel[0]):
+    return position | {('unit', 'channel')}
+  return position if len({*channel[0].tolist()}) == 1 else None
 
-  def _numbers(
-    self, equation: jex.JaxprEqn, arguments: Sequence[_Value]
-  ) -> tuple[np.ndarray, ...] | None:
-    """Returns what an equation of a few whole numbers gives, for each probe."""
-    few = all(_is_few(v.aval) for v in (*equation.invars, *equation.outvars))
-    if len(equation.outvars) != 1 or not few:
-      return None
-    if any(a.numbers is None for a in arguments) or equation.effects:
-      return None
-    results = []
-    for probe in range(len(self.probes['y'])):
-      given = [
-        jnp.asarray(a.numbers[probe], v.aval.dtype)
-        for a, v in zip(arguments, equation.invars, strict=True)
-      ]
-      results.append(equation.primitive.bind(*given, **equation.params))
-    return tuple(np.asarray(result) for result in results)
+
+def _is(part: str, numbers: Iterable[Any] | None) -> bool:
+  """Whether numbers are the row, column or channel of the unit."""
+  return numbers is not None and all(
+    np.ndim(number) == 0 and int(number) == probe
+    for number, probe in zip(numbers, _PROBES[part], strict=True)
+  )
+
+
+def _numbers(
+  equation: jex.JaxprEqn, arguments: Sequence[_Value]
+) -> tuple[np.ndarray, ...] | None:
+  """Returns what an equation of a few whole numbers gives, for each probe."""
+  few = all(_is_few(v.aval) for v in (*equation.invars, *equation.outvars))
+  if len(equation.outvars) != 1 or not few:
+    return None
+  if any(a.numbers is None for a in arguments) or equation.effects:
+    return None
+  results = []
+  for probe in range(len(_PROBES['y'])):
+    given = [
+      jnp.asarray(a.numbers[probe], v.aval.dtype)
+      for a, v in zip(arguments, equation.invars, strict=True)
+    ]
+    results.append(equation.primitive.bind(*given, **equation.params))
+  return tuple(np.asarray(result) for result in results)
 
 
 def _is_few(aval: Any) -> bool:
