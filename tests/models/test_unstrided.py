@@ -1,5 +1,6 @@
 """Convolutions without a stride: the numbers of XLA, by other ways."""
 
+import conftest
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -128,6 +129,7 @@ def test_the_error_is_that_of_xla(kernel, x64):
   assert error(unstrided.convolve) < max(2 * error(plain), 4e-7)
 
 
+@conftest.needs_avx512
 @pytest.mark.parametrize('size, kernel, padded', (
   pytest.param(11, (3, 3, 192, 384), True, marks=pytest.mark.slow),
   (11, (5, 5, 96, 5), True),
