@@ -369,7 +369,9 @@ def test_regularizers_read_the_array_that_is_named():
 )
 def test_an_unknown_layer_is_named_with_those_there_are(factory):
   values = {**acts(), 'view': jnp.ones(3), 'params': jnp.ones(3)}
-  with pytest.raises(UserError, match="'conv9', expected one of: conv, fc$"):
+  with pytest.raises(
+    UserError, match="'conv9', expected one of: conv, fc. Did you mean"
+  ):
     factory('conv9')(values, UNIT)
 
 

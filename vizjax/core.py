@@ -57,9 +57,10 @@ class Activations(dict):
     """
     known = [n for n in self if n not in RESERVED and n[:1] != SEEN]
     known = [n.removeprefix(SHADOWED) for n in known]
+    near = errors.hint(str(name), known)
     raise UserError(
       f'the objective reads layer {name!r}, expected one of: '
-      f'{", ".join(known)}.{errors.hint(str(name), known)}'
+      f'{", ".join(known)}{near and "." + near}'
     )
 
   def tree_flatten_with_keys(self):

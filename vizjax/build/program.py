@@ -121,7 +121,14 @@ def read(request: requests.Request, layer: str) -> Read:
     )
   acts, target = _example(request, frame, layer)
   each = {
-    name: reach_.of(f'config.{name}', term, acts, target, request.replicates)
+    name: reach_.of(
+      f'config.{name}',
+      term,
+      acts,
+      target,
+      request.replicates,
+      scores=name in ('objective', 'activation'),
+    )  # fmt: skip
     for name, term in _terms(frame.method)
   }
   read = Read(
@@ -319,6 +326,11 @@ def _frame(
   # To a method, the model is the network on an image of the size at hand.
   model = dataclasses.replace(model, input_shape=canvas)
   method = requests.method(request, model, layer)
+  if method.recipe.model is not model:
+    raise UserError(
+      f'the recipe of layer {layer!r} is of another model than the one that '
+      'the recipe function is given: expected vizjax.Recipe(model=model, ...)'
+    )
   act = acts[layer].shape if layer in acts else ()
   make = method.arrays(canvas, act, model.mean.dtype)
   return Frame(model, acts, geometry, method, make)
@@ -354,6 +366,12 @@ def _example(
   params = jax.eval_shape(
     frame.method.recipe.parameterization.init, core.key(0), target
   )
+  image = jax.eval_shape(frame.method.recipe.parameterization.render, params)
+  if image.shape != canvas.shape:
+    raise UserError(
+      f'the parameterization gives an image of {image.shape}, expected '
+      f'{canvas.shape}, as model.input_shape says'
+    )
   # `core.score` gives terms the activations of photographs.
   for name in target.get('photographs', {}):
     target[name] = frame.acts
@@ -432,6 +450,11 @@ def _count(request: requests.Request, read: Read, photographs: int) -> int:
   if photographs > 1:
     stacks = [*stacks, photographs]
   channel = {name for name, reach in read.each.items() if reach.channel}
+  if 0 in stacks:
+    raise UserError(
+      'a file of config.direction or config.mask holds no array: expected one '
+      'or more'
+    )
   if stacks and 'objective' in channel:
     raise UserError(
       'several directions, masks or photographs take the place of the units, '

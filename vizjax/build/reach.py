@@ -32,14 +32,18 @@ _FEW = 8
 # Units that tell a row from a column and from a channel, and each from any
 # number. Whether they are on a map does not matter: only indices are computed.
 _PROBES = {
-  'y': (3, 0, 7, 12, 5, 1),
-  'x': (5, 9, 2, 4, 5, 11),
-  'channel': (11, 4, 30, 2, 5, 17),
+  'y': (3, 0, 7, 12, 5, 1, 1021),
+  'x': (5, 9, 2, 4, 5, 11, 613),
+  'channel': (11, 4, 30, 2, 5, 17, 2053),
 }
 
 # Primitives whose functions are no plain calls: their results are taken to
 # depend on all that they are given.
 _BRANCHING = ('scan', 'while', 'cond')
+
+# Before the names of calls whose derivative is a function of its own, which may
+# read more of a map than the call itself.
+_CUSTOM = 'custom_'
 
 
 class Reach(NamedTuple):
@@ -88,6 +92,22 @@ class _Noting(core.Activations):
     self.named.add(name)
     return super().__getitem__(name)
 
+  def __contains__(self, name: object) -> bool:
+    self.named.add(name)
+    return super().__contains__(name)
+
+  def keys(self):
+    self.named.update(super().keys())
+    return super().keys()
+
+  def items(self):
+    self.named.update(super().keys())
+    return super().items()
+
+  def values(self):
+    self.named.update(super().keys())
+    return super().values()
+
   def get(self, name: str, default: Any = None) -> Any:
     return self[name] if name in self else default
 
@@ -116,6 +136,8 @@ def of(
   acts: Mapping[str, Any],
   target: core.Target,
   replicates: int = 1,
+  *,
+  scores: bool = False,
 ) -> Reach:
   """Returns what a term reads.
 
@@ -130,10 +152,14 @@ def of(
     acts: shapes of all that a term can read: layers and reserved names.
     target: shapes of an example, with a sign, and with a unit of int32.
     replicates: images of a unit.
+    scores: whether the term has to give one number.
 
   Raises:
-    UserError: the term holds large arrays, such as a network.
+    UserError: the term holds large arrays, such as a network, or gives
+      something else than one number.
   """
+  if scores:
+    term = _scoring(name, term)
   reach, skeleton = _traced(name, term, acts, target, replicates)
   if not reach.maps:
     if reach.positions and _is_sized(name, term, acts, target, skeleton):
@@ -148,6 +174,26 @@ def of(
   }
   reach, _ = _traced(name, term, {**acts, **seen}, target, replicates)
   return reach
+
+
+def _scoring(name: str, term: core.TermLike) -> core.TermLike:
+  """Returns the term, which raises where it gives no single number."""
+
+  def scored(acts, target):
+    score = term(acts, target)
+    if not isinstance(score, (jax.Array, np.ndarray, np.generic, float, int)):
+      raise UserError(
+        f'{name} gives {score!r:.60}, expected one number: does the term '
+        'return its value?'
+      )
+    if jnp.ndim(score):
+      raise UserError(
+        f'{name} gives an array of {jnp.shape(score)}, expected one number: '
+        'type jnp.mean(...) or jnp.sum(...) in the term'
+      )
+    return score
+
+  return scored
 
 
 def _is_sized(
@@ -309,6 +355,9 @@ def _results(
 ) -> list[_Value]:
   """Returns the values that an equation gives."""
   function = _called(equation)
+  own = equation.primitive.name.startswith(_CUSTOM)
+  if own and any(argument.layer for argument in arguments):
+    function = None
   if function is not None:
     closed = isinstance(function, jex.ClosedJaxpr)
     jaxpr = function.jaxpr if closed else function
@@ -359,6 +408,8 @@ def _gathered(
     return position
   if _is('channel', channel[0]):
     return position | {('unit', 'channel')}
+  if ('unit', 'channel') in index.labels:
+    return None  # another channel, which follows from the unit's
   return position if len({*channel[0].tolist()}) == 1 else None
 
 

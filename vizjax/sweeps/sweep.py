@@ -347,10 +347,14 @@ def _opened(
 
 def _grow(plan: Plan, workdir: str, made_by: dict[str, Any]) -> None:
   """Makes the arrays and the rows that a workdir lacks."""
-  for p in plan.layers:
-    # A layer of other programs is refused before anything is written.
-    begun = store.begun(store.directory(workdir, p.layer))
-    if begun and growth.lacks(workdir, p.layer, p.preset):
+  begun = [
+    p for p in plan.layers if store.begun(store.directory(workdir, p.layer))
+  ]
+  more = [p for p in plan.layers if growth.lacks(workdir, p.layer, p.preset)]
+  # Other programs are refused before anything is written: those of the layers
+  # that get rows and, for what all layers share, that of the first one.
+  for p in begun:
+    if more and (p is begun[0] or p in more):
       digests.compare(workdir, p.layer, _programs(plan.request, p))
   growth.record(workdir, made_by, {p.layer: p.preset for p in plan.layers})
   format_ = store.format_of(store.read_config(workdir))

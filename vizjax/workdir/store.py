@@ -79,8 +79,15 @@ def _lists(kind: type) -> Callable[[Any], bool]:
 def _digests(value: Any) -> bool:
   """Whether a value is what config.json holds under 'digests'."""
   kinds = dict.fromkeys(DIGESTS, str) | {'constants': dict, 'program': dict}
-  return isinstance(value, dict) and all(
-    isinstance(value.get(name), kind) for name, kind in kinds.items()
+  return (
+    isinstance(value, dict)
+    and all(isinstance(value.get(name), kind) for name, kind in kinds.items())
+    and all(
+      isinstance(places, dict)
+      and all(isinstance(d, str) for d in places.values())
+      for name in ('constants', 'program')
+      for places in value[name].values()
+    )
   )
 
 
