@@ -124,6 +124,56 @@ def sized(layer):
   return term
 
 
+def alone(layer):
+  def term(acts, target):
+    unit, act = target['unit'], acts[layer]
+    value = target['sign'] * act[unit.y, unit.x, unit.channel]
+    return value if act.shape[0] > 1 else -value
+
+  return term
+
+
+def wrapped(layer):
+  """Equal to the unit's row only in the first 16 rows."""
+
+  def term(acts, target):
+    unit, act = target['unit'], acts[layer]
+    return target['sign'] * act[unit.y % 16, unit.x, unit.channel]
+
+  return term
+
+
+def grouped(layer):
+  def term(acts, target):
+    unit = target['unit']
+    index = unit.y, unit.x, unit.channel // 64
+    return target['sign'] * acts[layer].at[index].get(mode='fill')
+
+  return term
+
+
+@jax.custom_vjp
+def _unit_of(act, unit):
+  return act[unit.y, unit.x, unit.channel]
+
+
+def _unit_forward(act, unit):
+  return _unit_of(act, unit), act
+
+
+def _unit_backward(act, slope):
+  return slope * jnp.abs(act), None  # not of the unit alone
+
+
+_unit_of.defvjp(_unit_forward, _unit_backward)
+
+
+def own_derivative(layer):
+  return lambda acts, target: (
+    target['sign'] * _unit_of(acts[layer], target['unit'])
+  )
+
+
 def picky(layer):
   def term(acts, target):
     unit, act = target['unit'], acts[layer]

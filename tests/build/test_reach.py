@@ -126,6 +126,19 @@ TERMS = [
     WHOLE | {'channel': True, 'place': True, 'sign': True},
   ),
   (copied_terms.sized('conv'), WHOLE | {'channel': True, 'sign': True}),
+  (copied_terms.alone('conv'), WHOLE | {'channel': True, 'sign': True}),
+  (
+    copied_terms.grouped('conv'),
+    WHOLE | {'channel': True, 'place': True, 'sign': True},
+  ),
+  (
+    copied_terms.own_derivative('conv'),
+    WHOLE | {'channel': True, 'place': True, 'sign': True},
+  ),
+  (
+    copied_terms.wrapped('conv'),
+    WHOLE | {'channel': True, 'place': True, 'sign': True},
+  ),
   (copied_terms.picky('conv'), WHOLE | {'channel': True, 'sign': True}),
   (
     copied_terms.mirrored('conv'),
@@ -276,6 +289,10 @@ def test_a_unit_that_is_read_by_hand_gets_its_box(name):
     'sized',
     'picky',
     'mirrored',
+    'alone',
+    'wrapped',
+    'grouped',
+    'own_derivative',
   ),
 )
 def test_what_is_read_elsewhere_gets_the_whole_image(name):

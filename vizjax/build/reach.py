@@ -207,17 +207,21 @@ def _is_sized(
 
   In its box a unit is alone on its map.
   """
-  larger = {
-    layer: jax.ShapeDtypeStruct((h + 2, w + 3, c), act.dtype)
-    for layer, act in acts.items()
-    if layer not in core.RESERVED and act.ndim == 3
-    for h, w, c in [act.shape]
-  }
-  try:
-    _, other = _traced(name, term, {**acts, **larger}, target, 1)
-  except Exception:  # It may raise anything for maps that it does not expect.
-    return True
-  return other != skeleton
+  for size in (lambda h, w: (h + 2, w + 3), lambda h, w: (1, 1)):
+    resized = {
+      layer: jax.ShapeDtypeStruct(
+        (*size(*act.shape[:2]), act.shape[2]), act.dtype
+      )
+      for layer, act in acts.items()
+      if layer not in core.RESERVED and act.ndim == 3
+    }
+    try:
+      _, other = _traced(name, term, {**acts, **resized}, target, 1)
+    except Exception:  # It may raise anything for maps that it does not expect.
+      return True
+    if other != skeleton:
+      return True
+  return False
 
 
 def _skeleton(jaxpr: jex.Jaxpr) -> list[Any]:
