@@ -161,6 +161,12 @@ def of(
   if scores:
     term = _scoring(name, term)
   reach, skeleton = _traced(name, term, acts, target, replicates)
+  # A trace takes the longer the more layers it is given.
+  acts = {
+    n: act
+    for n, act in acts.items()
+    if n in core.RESERVED or n.removeprefix(core.SHADOWED) in reach.named
+  }
   if not reach.maps:
     if reach.positions and _is_sized(name, term, acts, target, skeleton):
       maps = reach.maps | reach.positions

@@ -10,7 +10,7 @@ from vizjax.models.formats import caffemodel
 from vizjax.models.formats import npy
 from vizjax.photographs import images
 
-_OF_MEANS = (
+_MEAN_FILES = (
   '.npy', '.binaryproto', '.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff',
 )  # fmt: skip
 
@@ -53,7 +53,7 @@ def mean(text: str, shape: tuple[int, int, int]) -> np.ndarray:
     UserError: it holds another shape, or the numbers are not c.
   """
   h, w, c = shape
-  if not text.lower().endswith(_OF_MEANS):
+  if not text.lower().endswith(_MEAN_FILES):
     return _mean_color(text, c)
   image, held = _mean_image(text, c)
   if image is not None and image.shape[:2] == (1, 1):
@@ -81,7 +81,7 @@ def _mean_color(text: str, c: int) -> np.ndarray:
     raise UserError(
       f'config.mean is {text!r}, expected {c} numbers, as '
       f'{",".join(["118"] * c)}, or a file that ends with '
-      f'{", ".join(_OF_MEANS)}'
+      f'{", ".join(_MEAN_FILES)}'
     )
   return values
 
