@@ -447,6 +447,8 @@ def _fail(error: BaseException) -> NoReturn:
   else:
     # format_exception_only also serves an error whose __str__ fails.
     said = ''.join(traceback.format_exception_only(error))
+    for note in getattr(error, '__notes__', ()):  # such as JAX's on tracebacks
+      said = said.replace(str(note), '')
     print(f'in your {place}: {" ".join(said.split())}', file=sys.stderr)
   _leave(1)
 
