@@ -13,6 +13,7 @@ import pytest
 
 from vizjax.models.interpreter import layers
 from vizjax.models.interpreter import tables
+from vizjax.sweeps import sweep
 
 jax.config.update('jax_platforms', 'cpu')
 jax.config.update('jax_num_cpu_devices', 2)
@@ -86,10 +87,18 @@ def model():
 
 
 @pytest.fixture(scope='module')
-def quickly():
-  """Compiles in less time what is run in no time: where bits do not count."""
+def quickly(request):
+  """Compiles in less time what is run in no time: where bits do not count.
+
+  Nor are programs compared with those that made a workdir, but in a module
+  that says COMPARES_PROGRAMS.
+  """
   jax.config.update('jax_disable_most_optimizations', True)
-  yield
+  compares = getattr(request.module, 'COMPARES_PROGRAMS', False)
+  with pytest.MonkeyPatch.context() as patch:
+    if not compares:
+      patch.setattr(sweep, '_programs', lambda request, p: {})
+    yield
   jax.config.update('jax_disable_most_optimizations', False)
 
 

@@ -21,6 +21,7 @@ from vizjax.sweeps import sweep
 from vizjax.workdir import store
 
 pytestmark = pytest.mark.usefixtures('quickly')
+COMPARES_PROGRAMS = True
 
 
 def config(**changes):

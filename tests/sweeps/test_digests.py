@@ -27,6 +27,7 @@ from vizjax.sweeps import sweep
 from vizjax.workdir import store
 
 pytestmark = pytest.mark.usefixtures('quickly')
+COMPARES_PROGRAMS = True
 
 few, execute = test_sweep.few, test_sweep.execute
 
