@@ -180,18 +180,14 @@ def test_a_list_without_names_says_what_to_type():
     records('l2()')
 
 
-def test_calls_are_listed_with_their_arguments():
-  found = formula.calls("neuron(layer) - .1 * p.q(3, of='a', s=size, t=f(1))")
-  assert sorted(found) == [
-    ('f', [(True, 1)]),
-    ('neuron', [(False, 'layer')]),
-    ('p.q', [(True, 3), (True, 'a'), (False, 'size')]),
-  ]
+def test_all_calls_are_told():
+  text = "neuron(layer) - .1 * p.q(3, of='a', s=size, t=f(1))"
+  assert {*formula.called(text, MODULES)} == {'f', 'neuron', 'p.q'}
   with pytest.raises(UserError, match='is not a formula'):
-    formula.calls('neuron(')
+    formula.called('neuron(', MODULES)
   # As long a name as fits is read without recursion.
   name = 'a' + '.b' * 990
-  assert formula.calls(f'{name}()') == [(name, [])]
+  assert formula.called(f'{name}()', MODULES) == {name: None}
 
 
 def test_a_dotted_name_is_a_function_of_a_package():
@@ -406,7 +402,7 @@ def test_any_mutation_is_a_value_or_a_value_error():
       except ValueError as error:
         assert str(error)
     try:
-      formula.calls(text)
+      formula.called(text, MODULES)
     except ValueError:
       pass
   assert 20 < values < 3000  # some of both

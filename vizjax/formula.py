@@ -145,20 +145,6 @@ def called(
   return {name: evaluator.known(name) for name in names}
 
 
-def calls(formula: str) -> list[tuple[str, list[tuple[bool, Any]]]]:
-  """Every call in a formula: (name, [(is a literal, value or name)])."""
-  found = []
-  for node in ast.walk(_parse(formula)):
-    if isinstance(node, ast.Call):
-      values = [*node.args, *(keyword.value for keyword in node.keywords)]
-      arguments = [
-        (True, v.value) for v in values if isinstance(v, ast.Constant)
-      ]
-      arguments += [(False, v.id) for v in values if isinstance(v, ast.Name)]
-      found.append((_dotted(node.func), arguments))
-  return found
-
-
 def _place(error: BaseException) -> str:
   """FILE:LINE where an error was raised."""
   frame = traceback.extract_tb(error.__traceback__)[-1]

@@ -50,7 +50,7 @@ class Frame(NamedTuple):
 
 
 class Read(NamedTuple):
-  """What the terms of a layer read.
+  """The inputs that the terms of a layer read.
 
   Attributes:
     layer: its name.
@@ -128,7 +128,7 @@ def read(request: requests.Request, layer: str) -> Read:
       target,
       request.replicates,
       scores=name in ('objective', 'activation'),
-    )  # fmt: skip
+    )
     for name, term in _terms(frame.method)
   }
   read = Read(
@@ -310,7 +310,8 @@ def _frame(
   """
   c = model.input_shape[2]
   here = dataclasses.replace(model, input_shape=(*size, c))
-  links = requests.method(request, here, layer).recipe.transforms
+  method = requests.method(request, here, layer)
+  links = method.recipe.transforms
   if request.shape is None:
     geometry = geometry_.of_view(links, size, c)
   else:
@@ -324,8 +325,11 @@ def _frame(
   model, acts = fitting(*geometry.view)
   canvas = (*geometry.canvas, c)
   # To a method, the model is the network on an image of the size at hand.
-  model = dataclasses.replace(model, input_shape=canvas)
-  method = requests.method(request, model, layer)
+  if (canvas, model.apply) == (here.input_shape, here.apply):
+    model = here
+  else:
+    model = dataclasses.replace(model, input_shape=canvas)
+    method = requests.method(request, model, layer)
   if method.recipe.model is not model:
     raise UserError(
       f'the recipe of layer {layer!r} is of another model than the one that '

@@ -1,4 +1,4 @@
-"""What terms read: a channel, a position of a layer, a whole map, the image.
+"""Finds what terms read: a channel, a position, a whole map, the image.
 
   reach = reach.of(term, acts, target)
 
@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.extend.core as jex
 import jax.numpy as jnp
-from jaxtyping import PyTree
 import numpy as np
 
 from vizjax import core
@@ -47,7 +46,7 @@ _CUSTOM = 'custom_'
 
 
 class Reach(NamedTuple):
-  """What a term reads, or several terms together.
+  """The inputs that a term reads, or several terms together.
 
   Attributes:
     maps: layers of which more is read than the unit's position.
@@ -117,7 +116,7 @@ class _Noting(core.Activations):
 
 
 class _Value(NamedTuple):
-  """What is known of a value in a jaxpr.
+  """A value in a jaxpr: its sources and, of an index, its numbers.
 
   Attributes:
     labels: the inputs that it depends on.
@@ -169,8 +168,7 @@ def of(
   }
   if not reach.maps:
     if reach.positions and _is_sized(name, term, acts, target, skeleton):
-      maps = reach.maps | reach.positions
-      return reach._replace(maps=maps, positions=frozenset())
+      return reach._replace(maps=reach.positions, positions=frozenset())
     return reach
   # A layer that `reading.seen` reads is given once more, under a name of its
   # own, which tells it from one that is read whole.
@@ -258,7 +256,6 @@ def _traced(
   replicates: int,
 ) -> tuple[Reach, list[Any]]:
   """Returns what a term reads of these, and its skeleton; see `of`."""
-
   named = set()
 
   def scored(acts, target):
@@ -272,7 +269,8 @@ def _traced(
   inputs = dict(acts), dict(target)
   closed = jax.make_jaxpr(scored, axis_env=axes)(*inputs)
   _check_constants(name, closed)
-  values = [_probed(_input(path, leaf)) for path, leaf in _leaves(inputs)]
+  leaves, _ = jax.tree_util.tree_flatten_with_path(inputs)
+  values = [_input(path, leaf) for path, leaf in leaves]
   labels = _union(_walk(closed.jaxpr, len(closed.consts), values))
   reach = _reach(labels, _compares(closed.jaxpr))
   layers = (n for n in named if n in acts and n not in core.RESERVED)
@@ -297,18 +295,13 @@ def layers(reach: Reach) -> frozenset[str]:
   return reach.maps | reach.positions | reach.seen | reach.compared
 
 
-def constants(closed: jex.ClosedJaxpr) -> list[Any]:
-  """Returns the arrays that a traced function holds itself."""
-  found = list(closed.consts)
-  for equation in closed.jaxpr.eqns:
+def constants(function: jex.ClosedJaxpr | jex.Jaxpr) -> list[Any]:
+  """Returns the arrays that a traced function and those in it hold."""
+  found = [*getattr(function, 'consts', ())]
+  for equation in function.eqns:
     for inner in _inner(equation):
-      if isinstance(inner, jex.ClosedJaxpr):
-        found += constants(inner)
+      found += constants(inner)
   return found
-
-
-def _leaves(inputs: PyTree) -> list[tuple[tuple, Any]]:
-  return jax.tree_util.tree_flatten_with_path(inputs)[0]
 
 
 def _input(path: tuple, leaf: Any) -> _Value:
@@ -325,24 +318,19 @@ def _input(path: tuple, leaf: Any) -> _Value:
       frozenset({('map', layer)}), layer=layer if positioned else None
     )
   if name == 'unit':
-    return _Value(frozenset({('unit', path[2].name)}))
+    part = path[2].name
+    numbers = tuple(np.array(n, np.int32) for n in _PROBES[part])
+    return _Value(frozenset({('unit', part)}), numbers)
   labels = {('target', name)}
   if len(path) > 2:  # {layer: activation}
     labels.add(('compared', path[2].key))
   return _Value(frozenset(labels))
 
 
-def _probed(value: _Value) -> _Value:
-  for kind, name in value.labels:
-    if kind == 'unit':
-      numbers = tuple(np.array(n, np.int32) for n in _PROBES[name])
-      return value._replace(numbers=numbers)
-  return value
-
-
 def _walk(
   jaxpr: jex.Jaxpr, constants: int, values: Sequence[_Value]
 ) -> list[_Value]:
+  """Returns the outputs of a function, given its inputs."""
   unknown = [_Value(frozenset())] * constants
   known = dict(zip(jaxpr.constvars, unknown, strict=True))
   known |= dict(zip(jaxpr.invars, values, strict=True))
@@ -475,11 +463,11 @@ def _called(equation: jex.JaxprEqn) -> jex.ClosedJaxpr | jex.Jaxpr | None:
 
 def _inner(equation: jex.JaxprEqn) -> list[jex.ClosedJaxpr | jex.Jaxpr]:
   """Returns the functions in the parameters of an equation."""
-  found = []
-  for value in equation.params.values():
-    several = value if isinstance(value, (tuple, list)) else (value,)
-    found += [f for f in several if isinstance(f, (jex.ClosedJaxpr, jex.Jaxpr))]
-  return found
+  values = jax.tree.leaves(
+    list(equation.params.values()),
+    is_leaf=lambda value: not isinstance(value, (list, tuple, dict)),
+  )
+  return [v for v in values if isinstance(v, (jex.ClosedJaxpr, jex.Jaxpr))]
 
 
 def _compares(jaxpr: jex.Jaxpr) -> bool:

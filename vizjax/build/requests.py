@@ -1,4 +1,4 @@
-"""What is wanted, as a value: from a configuration, or made in Python.
+"""A request is a value, made of a configuration or in Python.
 
   request = build.request(config)
   request = build.Request(model, my_recipe, ('conv5',), units='0:64')

@@ -66,11 +66,10 @@ def of(
     runs: that a device works on at a time.
   """
   stages = sized(request)
+  # The same program where a size comes again.
   programs = {
-    stage.shape: _fitting(
-      stage, program_.of(stage, reads[stage.shape], boxed=boxed), runs
-    )
-    for stage in {stage.shape: stage for stage in stages}.values()
+    shape: _fitting(stage, program_.of(stage, reads[shape], boxed=boxed), runs)
+    for shape, stage in {stage.shape: stage for stage in stages}.items()
   }
   return Stages(
     tuple(programs[stage.shape] for stage in stages), request.scales
@@ -84,10 +83,12 @@ def read(
 
   The last is that of the result.
   """
-  stages = {stage.shape: stage for stage in sized(request)}
-  last = sized(request)[-1].shape
-  order = [*(shape for shape in stages if shape != last), last]
-  return {shape: program_.read(stages[shape], layer) for shape in order}
+  # Backwards, so that of sizes that come again the last occurrence counts.
+  stages = {stage.shape: stage for stage in reversed(sized(request))}
+  return {
+    shape: program_.read(stage, layer)
+    for shape, stage in reversed(stages.items())
+  }
 
 
 def frame_count(request: requests.Request, stages: Stages) -> int:

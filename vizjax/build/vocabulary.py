@@ -216,10 +216,7 @@ def network(config: config_dict.ConfigDict, knob: str) -> core.Model:
   try:
     adapters.check(net)
   except UserError as error:
-    named = str(error).startswith('config.')
-    raise UserError(
-      str(error) if named else f'config.{knob}: {error}'
-    ) from error
+    raise UserError(f'config.{knob}: {error}') from error
   return net if knob == 'prior' else core.in_grey_levels(net)
 
 

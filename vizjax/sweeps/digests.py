@@ -23,7 +23,6 @@ import pathlib
 from typing import Any, NamedTuple
 
 import jax
-import jax.extend
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import PyTree
@@ -34,6 +33,7 @@ from vizjax import core
 from vizjax import metrics
 from vizjax.build import outputs
 from vizjax.build import program as program_
+from vizjax.build import reach
 from vizjax.build import runs as runs_
 from vizjax.build import stages as stages_
 from vizjax.errors import UserError
@@ -151,7 +151,7 @@ def of_layer(
       for leaf in _leaves(program):
         _add(constants, leaf)
       for traced in _traced(program, target, request.robust_draws):
-        for constant in _constants(traced.jaxpr):
+        for constant in reach.constants(traced.jaxpr):
           _add(constants, constant)
         text.update(traced.lower().as_text().encode())
     found[_place(boxed)] = LayerDigests(constants.hexdigest(), text.hexdigest())
@@ -278,21 +278,6 @@ def _leaves(program: program_.Program) -> list[Any]:
   ]
   # The recipes of a program share most of them.
   return [*{id(leaf): leaf for leaf in jax.tree.leaves(carried)}.values()]
-
-
-def _constants(
-  jaxpr: jax.extend.core.ClosedJaxpr | jax.extend.core.Jaxpr,
-) -> Iterator[PyTree]:
-  """Yields the arrays that a jaxpr and those within it close over."""
-  yield from getattr(jaxpr, 'consts', ())
-  for equation in jaxpr.eqns:
-    parts = jax.tree.leaves(
-      list(equation.params.values()),
-      is_leaf=lambda part: not isinstance(part, (list, tuple, dict)),
-    )
-    for part in parts:
-      if isinstance(part, (jax.extend.core.ClosedJaxpr, jax.extend.core.Jaxpr)):
-        yield from _constants(part)
 
 
 def _add(digest: Any, array: PyTree) -> None:
