@@ -13,6 +13,7 @@ import pytest
 
 from vizjax.models.interpreter import layers
 from vizjax.models.interpreter import tables
+from vizjax.sweeps import digests
 from vizjax.sweeps import sweep
 
 jax.config.update('jax_platforms', 'cpu')
@@ -95,9 +96,10 @@ def quickly(request):
   """
   jax.config.update('jax_disable_most_optimizations', True)
   compares = getattr(request.module, 'COMPARES_PROGRAMS', False)
+  nothing = digests.LayerDigests({}, {}, {})
   with pytest.MonkeyPatch.context() as patch:
     if not compares:
-      patch.setattr(sweep, '_programs', lambda request, p: {})
+      patch.setattr(sweep, '_programs', lambda request, p: nothing)
     yield
   jax.config.update('jax_disable_most_optimizations', False)
 

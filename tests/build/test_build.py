@@ -433,6 +433,20 @@ def test_stacked_arrays_cannot_stand_beside_neuron(tmp_path, field):
   refused(f'take the place of the units.*objective=.{field}.layer', c)
 
 
+def test_two_masks_and_three_directions_are_an_error(tmp_path):
+  np.save(tmp_path / 'd.npy', np.zeros((3, 6)))
+  np.save(tmp_path / 'm.npy', np.zeros((2, 6, 6, 6)))
+  c = config(
+    objective='direction(layer) + mask(layer)',
+    direction=str(tmp_path / 'd.npy'),
+    mask=str(tmp_path / 'm.npy'),
+  )
+  refused('are for 3 and 2 images: expected as many of each', c)
+  np.save(tmp_path / 'm.npy', np.zeros((6, 6, 6)))
+  _, table, _ = planned(c)
+  assert len(table.channel) == 3
+
+
 def test_arrays_of_the_wrong_shape_are_errors(tmp_path):
   np.save(tmp_path / 'a.npy', np.zeros(5))
   c = config(objective='direction(layer)', direction=str(tmp_path / 'a.npy'))

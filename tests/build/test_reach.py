@@ -4,7 +4,9 @@ import conftest
 import copied_terms
 import jax
 import jax.numpy as jnp
+from jax.tree_util import Partial
 import numpy as np
+import optax
 import pytest
 import toyplans
 
@@ -13,6 +15,7 @@ from vizjax import core
 from vizjax import features
 from vizjax import metrics
 from vizjax import objectives
+from vizjax import parameterizations
 from vizjax.build import reach
 from vizjax.errors import UserError
 from vizjax.programs import deepdream
@@ -397,3 +400,36 @@ def test_a_map_is_no_score():
 
 def maps(layer):
   return lambda acts, target: acts[layer]
+
+
+def test_a_start_and_a_transform_that_read_the_unit_are_made_on_the_image():
+  """In a box a unit's row and column are 0."""
+
+  model = conftest.toy()
+
+  def placed(model):
+    pixels = parameterizations.pixels(model)
+    row = lambda target: target['unit'].y.astype(jnp.float32)
+    init = lambda key, target: pixels.init(key, target) + row(target)
+    return core.Parameterization(Partial(init), pixels.render)
+
+  def shaded(draw, views):
+    return views * (1 + 0.1 * draw.target['unit'].x)
+
+  def sized(draw, views):
+    return views * (1 + 0.1 * draw.target['unit'].channel)
+
+  def boxed(make=parameterizations.pixels, transforms=()):
+    recipe = lambda model, layer: core.Recipe(
+      model=model,
+      parameterization=make(model),
+      objective=objectives.neuron(layer),
+      optimizer=optax.sgd(1.0),
+      transforms=transforms,
+    )
+    request = build.Request(model, recipe, ('conv1',), units='1@3x4')
+    return sweep.plan(request).layers[0].runs.boxed.all()
+
+  assert boxed() and boxed(transforms=(sized,))
+  assert not boxed(placed)
+  assert not boxed(transforms=(shaded,))

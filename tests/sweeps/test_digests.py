@@ -243,7 +243,8 @@ def test_a_changed_program_is_refused(tmp_path, own, name):
   more = few(objective='own_terms.weighted(layer)', replicates=2, **knobs)
   words = f"layer 'conv1' of .* was made by .*.digest '{digest}'.: .* changed"
   refused(tmp_path, words, c, more)
-  execute(c, tmp_path)  # Nothing is to be made: nothing is refused.
+  # Also where nothing is to be made.
+  refused(tmp_path, f"digest '{digest}'", c, c)
   own()
   assert len(execute(more, tmp_path)['conv1']['image']) == 2
 
@@ -274,8 +275,7 @@ def test_an_optimizer_of_the_same_name_is_another_program(monkeypatch):
   sgd = lambda rate: optax.sgd(rate)
   sgd.__module__ = 'optax'
   monkeypatch.setattr(optax, 'adam', sgd)
-  (one,), (other,) = before.values(), of(c).values()
-  assert one.program != other.program
+  assert before.program != of(c).program
 
 
 def test_the_digests_do_not_depend_on_how_runs_are_made():
@@ -304,11 +304,84 @@ def test_data_of_runs_that_differ_in_shape_give_one_digest(tmp_path):
   assert of(few(**c, units='3')) == of(few(**c, units='0:2'))
 
 
+MAKER = """
+import jax.numpy as jnp
+import numpy as np
+
+
+SCALE = 1.0
+
+
+def array():
+  return lambda shape, seed: np.full(shape, SCALE, np.float32)
+
+
+def maps(model, layer):
+  image = jnp.full((12, 12, 3), 90 * SCALE)
+  acts = model.apply(model.params, image)
+  return lambda shape, seed: {layer: np.asarray(acts[layer])}
+"""
+MADE = {
+  'start': {'start': 'own_data.array()'},
+  'direction': {
+    'direction': 'own_data.array()',
+    'objective': 'direction_neuron(layer)',
+  },
+  'content': {
+    'data': 'content = own_data.maps(model, layer)',
+    'objective': 'neuron(layer) - content_loss(layer)',
+  },
+}
+
+
+@pytest.mark.parametrize('name', MADE)
+def test_data_of_a_function_that_changed_are_refused(
+  tmp_path, monkeypatch, name
+):
+  def write(scale):
+    module = types.ModuleType('own_data')
+    exec(MAKER.replace('1.0', str(scale)), module.__dict__)
+    monkeypatch.setitem(sys.modules, 'own_data', module)
+
+  write(1.0)
+  c = few(**MADE[name])
+  execute(c, tmp_path)
+  write(1.02)
+  words = f"was made by other data .digest 'arrays'.: {name}.* is another array"
+  refused(tmp_path, words, c, few(**MADE[name], replicates=2))
+  write(1 + 1e-6)  # as another processor rounds
+  assert len(execute(few(**MADE[name], replicates=2), tmp_path)) == 1
+
+
+def test_a_sketch_tells_shapes_and_values():
+  draw = np.random.default_rng(0)
+  array = draw.standard_normal((5, 7, 3))
+  others = {
+    'value': array + np.eye(7, 3),
+    'order': array[::-1],
+    'swapped': array.swapaxes(0, 1),
+    'flat': array.ravel(),
+    'scale': array * 1.01,
+    'sign': -array,
+  }
+  found = {name: digests.sketch(other) for name, other in others.items()}
+  for name, sketch in found.items():
+    assert not digests._same(digests.sketch(array), sketch), name
+  near = array + 1e-5 * draw.standard_normal(array.shape)
+  assert digests._same(digests.sketch(array), digests.sketch(near))
+  hole = np.where(array > 1, np.nan, array)
+  assert digests._same(digests.sketch(hole), digests.sketch(hole))
+  assert not digests._same(digests.sketch(hole), digests.sketch(array))
+  zeros = np.zeros((2, 3))
+  assert digests._same(digests.sketch(zeros), digests.sketch(zeros))
+
+
 def test_boxes_and_whole_images_have_a_digest_each(tmp_path):
   boxed, both = of(few(units='0@4x4')), of(few(units='1@0x0,0@4x4'))
-  (place,) = boxed
+  (place,) = boxed.program
   assert place.startswith('boxed, cpu, vizjax ') and jax.__version__ in place
-  assert len(both) == 2 and both[place] == boxed[place]
+  assert len(both.program) == 2 == len(both.constants)
+  assert both.program[place] == boxed.program[place]
 
 
 SCRIPT = """

@@ -131,9 +131,12 @@ def on_canvas(
 def _after(links: Sequence[core.Transform], shape: Size, channels: int) -> Size:
   """The size after some transforms; nothing is computed."""
 
+  # The arrays of runs have no shapes before the canvas has one.
+  target = {'unit': core.Unit(*jnp.zeros(3, int))}
+
   def apply(views):
     for link in links:
-      views = link(core.Draw(core.key(0), jnp.array(0), {}), views)
+      views = link(core.Draw(core.key(0), jnp.array(0), target), views)
     return views
 
   views = jax.ShapeDtypeStruct((1, *shape, channels), jnp.float32)

@@ -56,7 +56,8 @@ class Read(NamedTuple):
     layer: its name.
     frame: on the whole image.
     objective: what the objective reads: it decides about units and signs.
-    terms: what all terms read: they decide about boxes and replicates.
+    terms: what all terms read: they decide about boxes and replicates. `place`
+      is also of the start and the transforms of an image.
     each: what each term reads, by its name, as 'metrics: rank'.
   """
 
@@ -131,9 +132,11 @@ def read(request: requests.Request, layer: str) -> Read:
     )
     for name, term in _terms(frame.method)
   }
-  read = Read(
-    layer, frame, each['objective'], reach_.joined(each.values()), each
-  )
+  terms = reach_.joined(each.values())
+  # In a box, a unit's own row and column are not those that a maker expects.
+  placed = any(reach_.of_target(m, target).place for m in _makers(frame))
+  terms = terms._replace(place=terms.place or placed)
+  read = Read(layer, frame, each['objective'], terms, each)
   _check(request, read)
   return read
 
@@ -351,6 +354,23 @@ def _terms(method: requests.Method) -> list[tuple[str, core.TermLike]]:
   ]
 
 
+def _makers(frame: Frame) -> list[Callable[[core.Target], Any]]:
+  """Returns the functions besides terms that may read the target of a run."""
+  recipe = frame.method.recipe
+  views = jnp.zeros((1, *frame.model.input_shape), frame.model.mean.dtype)
+
+  def moved(target):
+    moved, draw = views, core.Draw(core.key(0), jnp.array(0), target)
+    for link in (*recipe.transforms, *frame.method.robust):
+      moved = link(draw, moved)
+    return moved
+
+  return [
+    lambda target: recipe.parameterization.init(core.key(0), target),
+    moved,
+  ]
+
+
 def _example(
   request: requests.Request, frame: Frame, layer: str
 ) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -471,8 +491,14 @@ def _count(request: requests.Request, read: Read, photographs: int) -> int:
       f'config.objective reads no channel of a unit, so its images are of no '
       f'unit, but other terms read one ({named}): {_instead(request, channel)}'
     )
+  if len({*stacks}) > 1:
+    raise UserError(
+      f'config.direction, config.mask and config.each are for '
+      f'{" and ".join(map(str, stacks))} images: expected as many of each, or '
+      'one array of a kind for all'
+    )
   if stacks:
-    return min(stacks)
+    return stacks[0]
   return act[-1] if channel else 1
 
 

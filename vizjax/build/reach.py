@@ -9,7 +9,7 @@ network is run, the part of the image that a unit is made on, and how many units
 a layer has.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -277,6 +277,23 @@ def _traced(
   layers = (n for n in layers if not n.startswith(core.SEEN))
   named = frozenset(n.removeprefix(core.SHADOWED) for n in layers)
   return reach._replace(named=named), _skeleton(closed.jaxpr)
+
+
+def of_target(
+  function: Callable[[core.Target], Any], target: core.Target
+) -> Reach:
+  """Returns what a function of the target alone reads of it.
+
+  Args:
+    function: such as the start of a parameterization.
+    target: as of `of`.
+  """
+  inputs = {}, dict(target)
+  closed = jax.make_jaxpr(lambda _, target: function(target))(*inputs)
+  leaves, _ = jax.tree_util.tree_flatten_with_path(inputs)
+  values = [_input(path, leaf) for path, leaf in leaves]
+  labels = _union(_walk(closed.jaxpr, len(closed.consts), values))
+  return _reach(labels, False)
 
 
 def joined(reaches: Iterable[Reach]) -> Reach:

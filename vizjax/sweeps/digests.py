@@ -8,11 +8,16 @@ config.json (format 2) keeps under 'digests':
   constants  {layer: {place: ...}}, of the arrays that terms, transforms,
              projections and networks close over
   program    {layer: {place: ...}}, of the lowered text of the layer's programs
+  arrays     {layer: {name: sketch}}, of the data of the layer's first run
 
 A place is whether runs are boxed, the platform, and the versions that decide
 the text (`store.PINNED`): the digests of another place say nothing, so that a
-layer gets new ones there. The rules of the first three are part of the format:
-other rules need another format.
+layer gets new ones there. The rules of the others are part of the format: other
+rules need another format.
+
+Activations of a photograph differ in their last digits between processors. So
+arrays that are computed are kept as a few numbers, and compared to one part in
+a thousand; the bytes of files are compared exactly.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -54,14 +59,29 @@ _CAUSES = {
     'the code of a term, a transform, a projection, the optimizer or the '
     'network has changed',
   ),
+  'arrays': ('other data', '{0} is another array'),
 }
 
 
-class LayerDigests(NamedTuple):
-  """The digests of the programs of a layer's runs that share a geometry."""
+# Angles between neighbouring numbers of the waves that a sketch is made with.
+_ANGLES = (1.0, 2.0, 3.0)  # `store.SKETCH` counts these and the length
 
-  constants: str
-  program: str
+# How much of its length a sketch may differ by.
+_TOLERANCE = 1e-3
+
+
+class LayerDigests(NamedTuple):
+  """What a layer is made from, of its first runs.
+
+  Attributes:
+    constants: {place: digest} of arrays that the programs close over.
+    program: {place: digest} of their lowered text.
+    arrays: {name: sketch} of the data of a run.
+  """
+
+  constants: dict[str, str]
+  program: dict[str, str]
+  arrays: dict[str, list[float]]
 
 
 def request(config: Mapping[str, Any], free: Collection[str]) -> str:
@@ -119,12 +139,26 @@ def named(string: str) -> list[str]:
   return [string, *(part for name in listed for part in files.blended(name))]
 
 
+def sketch(array: ArrayLike) -> list[float]:
+  """Returns a few numbers that tell an array from others.
+
+  Its shape, its length, and its products with three waves: all are equal to
+  one part in a thousand of the length where the arrays are.
+  """
+  flat = np.asarray(array, np.float64).ravel()
+  flat = np.where(np.isfinite(flat), flat, 0)  # a hole in a photograph is NaN
+  places = np.arange(flat.size)
+  waves = (float(flat @ np.cos(angle * places)) for angle in _ANGLES)
+  length = float(np.linalg.norm(flat))
+  return [*map(float, np.shape(array)), length, *waves]
+
+
 def of_layer(
   request: build.Request,
   kinds: Mapping[bool, stages_.Stages],
   runs: runs_.Runs,
-) -> dict[str, LayerDigests]:
-  """Returns {place: digests} of the programs of a layer; computes no image.
+) -> LayerDigests:
+  """Returns the digests of a layer; computes no image.
 
   The programs are those of one run, so that the digests do not depend on the
   batch, on devices, or on which runs are asked for.
@@ -137,7 +171,7 @@ def of_layer(
   # Runs may differ in the shapes of their data: the first channel is always
   # there.
   first = runs._replace(channel=np.zeros_like(runs.channel))
-  found = {}
+  found = LayerDigests({}, {}, {})
   for boxed, stages in kinds.items():
     rows = np.flatnonzero(runs.boxed == boxed)[:1]
     constants, text = hashlib.sha256(), hashlib.sha256()
@@ -148,13 +182,15 @@ def of_layer(
         continue
       seen.add((id(program), i > 0))
       target = stages_.example(request, stages, first, rows, i)
+      found.arrays.update(_sketches(boxed, i, target))
       for leaf in _leaves(program):
         _add(constants, leaf)
       for traced in _traced(program, target, request.robust_draws):
         for constant in reach.constants(traced.jaxpr):
           _add(constants, constant)
         text.update(traced.lower().as_text().encode())
-    found[_place(boxed)] = LayerDigests(constants.hexdigest(), text.hexdigest())
+    found.constants[_place(boxed)] = constants.hexdigest()
+    found.program[_place(boxed)] = text.hexdigest()
   return found
 
 
@@ -164,10 +200,8 @@ def known(workdir: str, layer: str) -> bool:
   return layer in there.get('program', {})
 
 
-def compare(
-  workdir: str, layer: str, found: Mapping[str, LayerDigests]
-) -> None:
-  """Refuses to go on with a layer that other programs made.
+def compare(workdir: str, layer: str, found: LayerDigests) -> None:
+  """Refuses to go on with a layer that other programs made, or of other data.
 
   Args:
     workdir: where.
@@ -178,17 +212,19 @@ def compare(
     UserError: it names the digest that differs.
   """
   there = store.read_config(workdir).get('digests', {})
-  for place, digests in found.items():
-    for name, digest in digests._asdict().items():
-      if there.get(name, {}).get(layer, {}).get(place, digest) != digest:
+  for name, digests in found._asdict().items():
+    of_layer = there.get(name, {}).get(layer, {})
+    for place, digest in digests.items():
+      if place in of_layer and not _same(of_layer[place], digest):
         made_by, why = _CAUSES[name]
         raise UserError(
           f'layer {layer!r} of workdir {workdir!r} was made by {made_by} '
-          f'(digest {name!r}): {why}; type --workdir=ANOTHER, a new folder'
+          f'(digest {name!r}): {why.format(place)}; type '
+          '--workdir=ANOTHER, a new folder'
         )
 
 
-def keep(workdir: str, layer: str, found: Mapping[str, LayerDigests]) -> None:
+def keep(workdir: str, layer: str, found: LayerDigests) -> None:
   """Writes the digests of a layer into config.json, where it lacks them.
 
   Raises:
@@ -197,19 +233,43 @@ def keep(workdir: str, layer: str, found: Mapping[str, LayerDigests]) -> None:
 
   def edit(content):
     there = json.loads(content)
-    for place, digests in found.items():
-      for name, digest in digests._asdict().items():
-        of_layer = there['digests'][name].setdefault(layer, {})
-        of_layer.setdefault(place, digest)
+    for name, digests in found._asdict().items():
+      of_layer = there['digests'].setdefault(name, {}).setdefault(layer, {})
+      of_layer.update({**digests, **of_layer})
     return (json.dumps(there, indent=2) + '\n').encode()
 
   there = store.read_config(workdir)
   if store.format_of(there) == 1:
     return
-  if not found.keys() <= there['digests']['program'].get(layer, {}).keys():
+  known = there['digests'].get('program', {}).get(layer, {})
+  if not found.program.keys() <= known.keys():
     folders.change(folders.File(workdir, store.CONFIG), edit)
   # Another process may have been quicker.
   compare(workdir, layer, found)
+
+
+def _same(there: str | list[float], found: str | list[float]) -> bool:
+  if isinstance(there, str) or isinstance(found, str):
+    return there == found
+  if len(there) != len(found):
+    return False
+  n = len(there) - store.SKETCH
+  near = _TOLERANCE * abs(there[n])
+  alike = np.allclose(there[n:], found[n:], rtol=0, atol=near)
+  return bool(alike) and there[:n] == found[:n]
+
+
+def _sketches(
+  boxed: bool, stage: int, target: core.Target
+) -> Iterator[tuple[str, list[float]]]:
+  """Yields the name and the sketch of every array of a run's data."""
+  data = {n: v for n, v in target.items() if n not in ('unit', 'sign')}
+  kind = 'boxed' if boxed else 'whole'
+  for path, leaf in jax.tree_util.tree_leaves_with_path(data):
+    # What a stage is given by the stage before is no data.
+    if not isinstance(leaf, jax.ShapeDtypeStruct):
+      name = jax.tree_util.keystr(path, simple=True, separator='/')
+      yield f'{name}, {kind}, size {stage}', sketch(leaf)
 
 
 def _place(boxed: bool) -> str:

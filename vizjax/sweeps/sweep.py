@@ -126,10 +126,11 @@ def check(plan: Plan, workdir: str, *, allow_versions: bool = False) -> None:
   plan = _as_begun(plan, workdir)
   rules = _rules(plan, allow_versions)
   store.check(workdir, _made_by(plan, ''), rules)
-  for p in plan.layers:
+  begun = _begun(plan, workdir)
+  for p in begun:
     # Programs are traced only where there is something to compare them with.
-    unfinished = _unfinished(plan.request, workdir, p)
-    if unfinished and digests.known(workdir, p.layer):
+    wanted = p is begun[0] or _unfinished(plan.request, workdir, p)
+    if wanted and digests.known(workdir, p.layer):
       digests.compare(workdir, p.layer, _programs(plan.request, p))
 
 
@@ -347,14 +348,13 @@ def _opened(
 
 def _grow(plan: Plan, workdir: str, made_by: dict[str, Any]) -> None:
   """Makes the arrays and the rows that a workdir lacks."""
-  begun = [
-    p for p in plan.layers if store.begun(store.directory(workdir, p.layer))
-  ]
+  begun = _begun(plan, workdir)
   more = [p for p in plan.layers if growth.lacks(workdir, p.layer, p.preset)]
   # Other programs are refused before anything is written: those of the layers
-  # that get rows and, for what all layers share, that of the first one.
+  # that get rows and, for what all layers share, that of the first one, also
+  # where nothing is missing.
   for p in begun:
-    if more and (p is begun[0] or p in more):
+    if p is begun[0] or p in more:
       digests.compare(workdir, p.layer, _programs(plan.request, p))
   growth.record(workdir, made_by, {p.layer: p.preset for p in plan.layers})
   format_ = store.format_of(store.read_config(workdir))
@@ -370,10 +370,8 @@ def _grow(plan: Plan, workdir: str, made_by: dict[str, Any]) -> None:
     growth.rows(path, p.preset, p.array_specs)
 
 
-def _programs(
-  request: build.Request, p: LayerPlan
-) -> dict[str, digests.LayerDigests]:
-  """Returns the digests of the programs of a layer."""
+def _programs(request: build.Request, p: LayerPlan) -> digests.LayerDigests:
+  """Returns the digests of a layer."""
   return digests.of_layer(request, p.stages, p.runs)
 
 
@@ -388,6 +386,7 @@ def _made_by(plan: Plan, source: str) -> dict[str, Any]:
       **plan.digests,
       'constants': {},  # of each layer, once it is begun
       'program': {},
+      'arrays': {},
     },
     'makers': [made_by['versions']],
     'layers': [p.layer for p in plan.layers],
@@ -459,10 +458,14 @@ def _job(request, workdir: str, p: LayerPlan) -> _Job:
   return _Job(p, workdir, layer_store, missing, tried)
 
 
+def _begun(plan: Plan, workdir: str) -> list[LayerPlan]:
+  """Returns the layers that a workdir holds arrays of."""
+  paths = {p.layer: store.directory(workdir, p.layer) for p in plan.layers}
+  return [p for p in plan.layers if store.begun(paths[p.layer])]
+
+
 def _unfinished(request, workdir: str, p: LayerPlan) -> bool:
   """Returns whether a layer that is begun lacks a row, or a row its image."""
-  if not store.begun(store.directory(workdir, p.layer)):
-    return False
   if growth.lacks(workdir, p.layer, p.preset):
     return True
   return bool(_job(request, workdir, p).missing)

@@ -47,6 +47,7 @@ WHOLE = 'network:'  # before the hash of all weights; older ones are of layers
 
 # Digests of a whole workdir; those of a layer are in `sweeps/digests.py`.
 DIGESTS = ('request', 'weights', 'data')
+SKETCH = 4  # numbers of an array besides its shape
 
 # Packages whose version decides which image is made: optax makes the updates.
 PINNED = ('vizjax', 'jax', 'jaxlib', 'optax')
@@ -69,7 +70,7 @@ _CAUSES = {
 }
 
 
-def _lists(kind: type) -> Callable[[Any], bool]:
+def _lists(kind: type | tuple[type, ...]) -> Callable[[Any], bool]:
   """Returns the check of a list whose items are of a type."""
   return lambda value: (
     isinstance(value, list) and all(isinstance(item, kind) for item in value)
@@ -78,15 +79,20 @@ def _lists(kind: type) -> Callable[[Any], bool]:
 
 def _digests(value: Any) -> bool:
   """Whether a value is what config.json holds under 'digests'."""
-  kinds = dict.fromkeys(DIGESTS, str) | {'constants': dict, 'program': dict}
+  numbers = _lists((int, float))
+  kinds = {
+    'constants': lambda digest: isinstance(digest, str),
+    'program': lambda digest: isinstance(digest, str),
+    'arrays': lambda sketch: numbers(sketch) and len(sketch) >= SKETCH,
+  }
   return (
     isinstance(value, dict)
-    and all(isinstance(value.get(name), kind) for name, kind in kinds.items())
+    and all(isinstance(value.get(name), str) for name in DIGESTS)
+    and all(isinstance(value.get(name, {}), dict) for name in kinds)
     and all(
-      isinstance(places, dict)
-      and all(isinstance(d, str) for d in places.values())
-      for name in ('constants', 'program')
-      for places in value[name].values()
+      isinstance(places, dict) and all(map(right, places.values()))
+      for name, right in kinds.items()
+      for places in value.get(name, {}).values()
     )
   )
 
