@@ -7,6 +7,8 @@ import pathlib
 
 import pytest
 
+import vizjax
+
 ROOT = pathlib.Path(__file__).parent.parent
 PACKAGE = ROOT / 'vizjax'
 MODULES = sorted(str(path.relative_to(ROOT)) for path in PACKAGE.rglob('*.py'))
@@ -18,6 +20,8 @@ PACKAGES = sorted(
 
 # From the top down: a package imports packages of lower floors alone.
 FLOORS = (
+  ('__main__',),
+  ('cli',),
   ('atlas', 'benchmark', 'export', 'training'),
   ('examples',),
   ('sweeps',),
@@ -32,7 +36,7 @@ FLOORS = (
   ('parameterizations', 'projections', 'transforms'),
   ('reading',),
   ('formula',),
-  ('core', 'files', 'listing'),
+  ('core', 'files', 'listing', 'progress', 'recipes'),
   ('errors',),
 )
 FLOOR = {name: i for i, names in enumerate(FLOORS) for name in names}
@@ -40,14 +44,17 @@ FLOOR = {name: i for i, names in enumerate(FLOORS) for name in names}
 # Files, clocks and the like are touched here and nowhere else.
 WORLD = {'os', 'time', 'logging', 'shutil', 'pathlib', 'subprocess', 'random'}
 MAY_TOUCH_IT = {
+  'vizjax.__main__',
   'vizjax.atlas',
   'vizjax.benchmark',
+  'vizjax.cli',
   'vizjax.errors',
   'vizjax.export',
   'vizjax.files',
   'vizjax.generators',
   'vizjax.models',
   'vizjax.photographs',
+  'vizjax.recipes',
   'vizjax.sweeps',
   'vizjax.targets',
   'vizjax.training',
@@ -137,6 +144,21 @@ def test_a_package_has_a_manual_that_names_its_modules(name):
   assert len((ROOT / path).read_text().splitlines()) < 40
 
 
+def test_the_names_at_the_door_are_the_ones_that_type_checkers_see():
+  homes = {
+    name.rpartition('.')[2]: name.rpartition('.')[0].removeprefix('vizjax.')
+    for name in imports('vizjax/__init__.py')
+    if name.startswith('vizjax.')
+  }
+  assert homes | vizjax._HOMES == homes
+  assert sorted(homes) == sorted(vizjax.__all__)
+  for name in vizjax.__all__:
+    assert getattr(vizjax, name) is not None
+  assert {*vizjax.__all__} <= {*dir(vizjax)}
+  with pytest.raises(AttributeError, match="'vizjax' has no attribute 'lode'"):
+    vizjax.lode  # noqa: B018
+
+
 def test_every_file_of_tests_is_collected(request):
   """pytest passes over folders of some names, such as build."""
   left_out = request.config.getini('norecursedirs')
@@ -145,4 +167,4 @@ def test_every_file_of_tests_is_collected(request):
 
 
 def test_the_door_has_few_rooms():
-  assert len([*PACKAGE.glob('*.py')]) <= 16
+  assert len([*PACKAGE.glob('[!_]*.py')]) <= 16

@@ -1,11 +1,14 @@
-"""A plan in words, before anything is made, and its outcome afterwards.
+"""A plan in words, the progress while it is executed, and its outcome.
 
 plan = sweep.plan(build.request(config))
 print(description.plan(plan))
-sweep.execute(plan, workdir)
+with description.progress(plan) as report:
+  sweep.execute(plan, workdir, report)
 print(*description.outcome(plan, workdir), sep='\n')
 """
 
+from collections.abc import Callable, Iterator
+import contextlib
 import math
 import shlex
 from typing import NamedTuple
@@ -13,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vizjax import build
+from vizjax import progress as progress_
 from vizjax.models import finite
 from vizjax.sweeps import capacity
 from vizjax.sweeps import results
@@ -37,6 +41,9 @@ _METHOD = (
 )
 # Knobs that a plan leaves out where they are empty.
 _RARE = ('prior', 'each', 'data', 'procedure', 'scales')
+
+
+_LINE = '{desc}{postfix}, {percentage:.0f}%, {rate_fmt}, {remaining} left'
 
 
 class _Made(NamedTuple):
@@ -87,6 +94,40 @@ def notes(plan: sweep.Plan) -> list[str]:
         f'another place type --config.units={p.runs.channel[0]}@0x0'
       )
   return lines
+
+
+@contextlib.contextmanager
+def progress(
+  plan: sweep.Plan, *, quiet: bool = False
+) -> Iterator[Callable[[sweep.Progress], None]]:
+  """Gives a function that shows how far `sweep.execute` is.
+
+  One bar is of the layer and, where there are several layers, one of the whole
+  sweep; a line says that a layer is compiled.
+
+  Args:
+    plan: from `sweep.plan`, about to be executed.
+    quiet: whether nothing is shown.
+  """
+  steps = {p.layer: sweep.steps(plan.request, p) for p in plan.layers}
+  told = set()  # layers of which a line has said that they are compiled
+  with progress_.Bars(_LINE, quiet=quiet, unit=' image steps') as bars:
+
+    def report(now):
+      if len(steps) > 1:
+        bars.whole('all layers', total=now.total).update(now.steps)
+      if now.compiling:
+        if now.layer not in told:
+          bars.say(f'compiling {now.layer} ...')
+        told.add(now.layer)
+        return
+      postfix = f'{now.runs}/{now.count} images'
+      done, count = (steps[now.layer] * runs for runs in (now.runs, now.count))
+      bar = bars.of(now.layer, total=count, initial=done, postfix=postfix)
+      bar.set_postfix_str(postfix, refresh=False)
+      bar.update(now.steps)
+
+    yield report
 
 
 def outcome(plan: sweep.Plan, workdir: str) -> list[str]:

@@ -81,6 +81,9 @@ class Progress(NamedTuple):
   count: int  # finished runs of it once this process has done its share
   steps: int  # steps of single runs made by the last call
   compiling: bool = False  # whether the layer's programs are being compiled
+  total: int = (
+    0  # steps of single runs that this execution makes, of all layers
+  )
 
 
 class _Job(NamedTuple):
@@ -167,6 +170,11 @@ def execute(
   request = plan.request
   new, opened = _opened(plan, workdir, source, here, allow_versions)
   jobs = _jobs(opened, here)
+  total = sum(_steps(request, job) for job in jobs)
+
+  def tell(progress):
+    report(progress._replace(total=total))
+
   hosts.leave(here)
   mesh = parallel.local_mesh()
   ahead = futures.ThreadPoolExecutor(1)  # compiles the next layer meanwhile
@@ -178,11 +186,11 @@ def execute(
     written = []
     try:
       for i, job in enumerate(jobs):
-        _wait(following, job, report)
+        _wait(following, job, tell)
         work = _fitted(request, job, following, prepare)
         if i + 1 < len(jobs):
           following = ahead.submit(prepare, jobs[i + 1])
-        for rows, arrays in _batches(request, job, work, mesh, report, watch):
+        for rows, arrays in _batches(request, job, work, mesh, tell, watch):
           # One batch is written while the next is computed.
           for each in written:
             each.result()
@@ -482,6 +490,11 @@ def _jobs(jobs: list[_Job], here: hosts.Hosts) -> list[_Job]:
     for i, job in enumerate(jobs)
     if any(k == i for k, _ in own)
   ]
+
+
+def _steps(request: build.Request, job: _Job) -> int:
+  """Counts the steps of single runs that a job makes, without retries."""
+  return steps(request, job.plan) * sum(map(len, job.missing.values()))
 
 
 def _cost(p: LayerPlan) -> int:
