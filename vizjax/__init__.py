@@ -31,6 +31,7 @@ if TYPE_CHECKING:
   from vizjax import parameterizations
   from vizjax import projections
   from vizjax import transforms
+  from vizjax.build import Method
   from vizjax.core import init
   from vizjax.core import Model
   from vizjax.core import optimize
@@ -42,6 +43,11 @@ if TYPE_CHECKING:
   from vizjax.core import Term
   from vizjax.core import Unit
   from vizjax.errors import UserError
+  from vizjax.front import Images
+  from vizjax.front import open
+  from vizjax.front import Results
+  from vizjax.front import sweep
+  from vizjax.front import visualize
   from vizjax.models import load
 
 # Each change that alters a program, and so the images, raises the version: a
@@ -49,9 +55,12 @@ if TYPE_CHECKING:
 __version__ = '0.2.0'
 
 __all__ = [
+  'Images',
+  'Method',
   'Model',
   'Parameterization',
   'Recipe',
+  'Results',
   'State',
   'Term',
   'Unit',
@@ -60,29 +69,38 @@ __all__ = [
   'load',
   'models',
   'objectives',
+  'open',
   'optimize',
   'optimizers',
   'parameterizations',
   'projections',
   'score',
   'step',
+  'sweep',
   'transforms',
+  'visualize',
 ]
 
 # The modules of the names that are no modules themselves.
 _HOMES = {
+  'Images': 'front',
+  'Method': 'build',
   'Model': 'core',
   'Parameterization': 'core',
   'Recipe': 'core',
+  'Results': 'front',
   'State': 'core',
   'Term': 'core',
   'Unit': 'core',
   'UserError': 'errors',
   'init': 'core',
   'load': 'models',
+  'open': 'front',
   'optimize': 'core',
   'score': 'core',
   'step': 'core',
+  'sweep': 'front',
+  'visualize': 'front',
 }
 
 

@@ -172,12 +172,28 @@ def combined(operation: Callable, left: Any, right: Any) -> Any:
   return Term(value) if any(isinstance(s, Term) for s in sides) else value
 
 
+@jax.tree_util.register_static
+@dataclasses.dataclass(frozen=True)
+class Centre:
+  """The row or the column in the middle of a map: its size // 2."""
+
+  def __repr__(self) -> str:
+    # Of the error where a term takes it for a number.
+    return 'the centre of the map: type vizjax.Unit(channel, y, x)'
+
+
+CENTRE = Centre()
+
+
 class Unit(NamedTuple):
-  """Which unit: traced integers, so that one compilation serves a layer."""
+  """Which unit: traced integers, so that one compilation serves a layer.
+
+  Without a row and a column it is the unit at the centre of the map.
+  """
 
   channel: Int[Array, '']
-  y: Int[Array, '']  # row; 0 for a fully connected layer
-  x: Int[Array, '']  # column
+  y: Int[Array, ''] | Centre = CENTRE  # row; 0 for a fully connected layer
+  x: Int[Array, ''] | Centre = CENTRE  # column
 
 
 class LayerInfo(NamedTuple):
@@ -225,6 +241,18 @@ class Model:
   def __call__(self, image: Float[Array, 'h w c']) -> dict[str, Array]:
     """Activations of an image [h, w, c] in the network's order and range."""
     return apply_centered(self, center(self, image))
+
+  def __repr__(self) -> str:
+    names = [info.name for info in self.layers]
+    named = ', '.join(
+      names if len(names) < 9 else [*names[:6], '...', names[-1]]
+    )
+    count = sum(map(np.size, jax.tree.leaves(self.params)))
+    return (
+      f'Model(input_shape={self.input_shape}, range={self.range}, '
+      f'{count} parameters, {len(self.labels)} labels, '
+      f'{len(names)} layers: {named or "not listed"})'
+    )
 
 
 class Parameterization(NamedTuple):
@@ -435,9 +463,24 @@ def init(recipe: 'Recipe', target: Target, key: Key[Array, '']) -> State:
   """
   params = recipe.parameterization.init(key, target)
   if not any(isinstance(n, jax.core.Tracer) for n in jax.tree.leaves(target)):
+    for part, number in _numbers_of_unit(target).items():
+      if jnp.ndim(number):
+        raise UserError(
+          f'the unit has {part} of shape {jnp.shape(number)}, expected one '
+          'number: type jax.vmap(vizjax.init, (None, 0, 0)) for several units, '
+          'or vizjax.visualize(model, layer, units=...)'
+        )
     # Computes nothing: the terms check the unit while its numbers are known.
     draw = Draw(key, jnp.array(0), target)
-    jax.eval_shape(lambda params: score(recipe, params, draw), params)
+    try:
+      jax.eval_shape(lambda params: score(recipe, params, draw), params)
+    except KeyError as error:
+      if error.args != ('unit',) or 'unit' in target:
+        raise
+      raise UserError(
+        'the objective reads a unit, but the target has none: type '
+        "target = {'unit': vizjax.Unit(9)}"
+      ) from None
   none = unevaluated(params)
   with jax.default_prng_impl('threefry2x32'):  # of optax.add_noise, see `key`
     optimizer = recipe.optimizer.init(params)
@@ -450,6 +493,12 @@ def init(recipe: 'Recipe', target: Target, key: Key[Array, '']) -> State:
     recipe.procedure.extra(recipe, params, target),
     jnp.array(False),
   )
+
+
+def _numbers_of_unit(target: Target) -> dict[str, Any]:
+  unit = target.get('unit')
+  parts = unit._asdict() if isinstance(unit, Unit) else {}
+  return {n: part for n, part in parts.items() if not isinstance(part, Centre)}
 
 
 def unevaluated(params: Params) -> Snapshot:
@@ -711,8 +760,35 @@ class Recipe:
         f'objective= is the function {name}, which makes a term, expected a '
         f"term: call it, as {name}('conv5')"
       )
+    if isinstance(self.model, str):
+      raise UserError(
+        f'model= is {self.model!r:.60}, expected a vizjax.Model: type '
+        f'model=vizjax.load({self.model!r:.60})'
+      )
+    if not callable(self.objective):
+      raise UserError(
+        f'objective= is {self.objective!r:.60}, expected a term: type '
+        "objective=vizjax.objectives.neuron('conv5'); formulas in quotes are "
+        'for configs'
+      )
+    if inspect.isfunction(self.parameterization):
+      name = self.parameterization.__name__
+      raise UserError(
+        f'parameterization= is the function {name}, expected what it returns: '
+        f'call it, as {name}(model)'
+      )
+    if not hasattr(self.optimizer, 'update'):
+      raise UserError(
+        f'optimizer= is {self.optimizer!r:.60}, expected one of optax or of '
+        'vizjax.optimizers: type optimizer=optax.adam(0.05)'
+      )
     for name in ('transforms', 'projections'):
       links = getattr(self, name)
+      if isinstance(links, str):
+        raise UserError(
+          f'{name}= is {links!r:.60}, expected a tuple of functions: type '
+          f'{name}=(function,); formulas in quotes are for configs'
+        )
       if isinstance(links, (Partial, Term)) or inspect.isfunction(links):
         raise UserError(
           f'{name}= is one function, expected a tuple of functions: type '
@@ -724,6 +800,29 @@ class Recipe:
     if isinstance(verb, Parameterization):
       verb = Parameterization(*map(as_data, verb))
       object.__setattr__(self, 'parameterization', verb)
+
+  def __repr__(self) -> str:
+    verbs = {
+      'parameterization': [getattr(self.parameterization, 'render', None)],
+      'transforms': self.transforms,
+      'objective': [self.objective],
+      'optimizer': [self.optimizer.update],
+      'projections': self.projections,
+    }
+    lines = [
+      f'  {verb}: {", ".join(map(_called, functions)) or "none"}'
+      for verb, functions in verbs.items()
+    ]
+    return '\n'.join(['Recipe(', f'  model: {self.model!r}', *lines, ')'])
+
+
+def _called(function: Any) -> str:
+  """Returns the name of a function, or of the function that made it."""
+  while isinstance(function, Term):
+    function = function.function
+  function = getattr(function, 'func', function)  # of a Partial
+  name = getattr(function, '__qualname__', type(function).__name__)
+  return name.split('.<locals>')[0]
 
 
 def advance(

@@ -57,6 +57,7 @@ def unit(act: Array, unit: core.Unit, name: str) -> Float[Array, '']:
   """
   if act.ndim == 1:
     return channel(act, unit, name)
+  unit = placed(act, unit)
   _check(act, unit, name, ('channel', 'y', 'x'))
   return _get(act, (unit.y, unit.x, unit.channel))
 
@@ -77,8 +78,23 @@ def position(act: Array, unit: core.Unit, name: str) -> Float[Array, 'c']:
   """
   if act.ndim == 1:
     return act
+  unit = placed(act, unit)
   _check(act, unit, name, ('y', 'x'))
   return _get(act, (unit.y, unit.x))
+
+
+def placed(act: Array, unit: core.Unit) -> core.Unit:
+  """Returns the unit with the row and the column of the centre, if it has none.
+
+  Args:
+    act: of the layer, [h, w, c].
+    unit: its channel, row and column.
+  """
+  y, x = (
+    size // 2 if isinstance(number, core.Centre) else number
+    for size, number in zip(act.shape, (unit.y, unit.x), strict=False)
+  )
+  return unit._replace(y=y, x=x)
 
 
 def _get(act: Array, index: tuple) -> Array:

@@ -22,12 +22,13 @@ from vizjax.build.assemble import check
 from vizjax.build.assemble import config
 from vizjax.build.assemble import layers
 from vizjax.build.assemble import model
+from vizjax.build.assemble import named
 from vizjax.build.assemble import recipe
 from vizjax.build.assemble import request
 from vizjax.build.requests import Method
 from vizjax.build.requests import Request
 
 __all__ = [
-  'Method', 'Request', 'check', 'config', 'layers', 'model', 'recipe',
-  'request',
+  'Method', 'Request', 'check', 'config', 'layers', 'model', 'named',
+  'recipe', 'request',
 ]  # fmt: skip

@@ -189,11 +189,22 @@ def model(config: config_dict.ConfigDict) -> core.Model:
 
 def layers(config: config_dict.ConfigDict, net: core.Model) -> tuple[str, ...]:
   """The layers that config.layer names, in the network's order."""
+  return named(config.layer, net)
+
+
+def named(text: str, net: core.Model) -> tuple[str, ...]:
+  """Returns the layers of a list such as 'conv3,conv5' or 'conv*'.
+
+  They are in the network's order.
+
+  Raises:
+    UserError: one is not in the network.
+  """
   known = [info.name for info in net.layers] or list(
     geometry.activation_shapes(net)
   )
   weighted = [info.name for info in net.layers if info.weighted] or known
-  chosen, unknown = listing.matching(config.layer, known, weighted)
+  chosen, unknown = listing.matching(text, known, weighted)
   if unknown is not None:
     hint = errors.hint(unknown, known)
     raise UserError(
@@ -281,8 +292,8 @@ class _Method:
       activation,
       vocabulary.measured(config, knobs),
       vocabulary.links(config, 'robust', knobs),
-      functools.partial(inputs.arrays, config, knobs),
-      functools.partial(inputs.stacks, config),
+      arrays=functools.partial(inputs.arrays, config, knobs),
+      stacks=functools.partial(inputs.stacks, config),
     )
 
 

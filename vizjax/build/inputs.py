@@ -9,7 +9,7 @@ that goes through the same draws: instead of the photograph's activations,
 target['photographs'] holds the photograph.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 import functools
 from typing import Any
 
@@ -65,15 +65,85 @@ def arrays(
     return _makers(config, canvas, act, knobs.replaced(own))
 
   first = makers(combinations[0] if combinations else {})
+  # With config.each a run's channel is the number of its combination.
+  return _make(
+    lambda channel: makers(combinations[channel]) if combinations else first,
+    dtype,
+  )
+
+
+def of_data(
+  data: Mapping[str, Any],
+  draws: bool,
+  canvas: tuple[int, int, int],
+  act: tuple[int, ...],
+  dtype: Any,
+) -> Callable:
+  """Returns `make`, as `arrays` does, of values that were made in Python.
+
+  Args:
+    data: {name: array, pytree of arrays, or `targets.Maker`}. Of 'start',
+      'direction' and 'mask' an array may have an axis in front: one for each
+      run.
+    draws: whether an image goes through transforms.
+    canvas: (h, w, c) of the image.
+    act: shape of the layer.
+    dtype: of all arrays but whole numbers.
+
+  Raises:
+    UserError: an array has another shape.
+  """
+  shapes = dict(zip(_KNOBS, (canvas, act[-1:], act), strict=True))
+  values = {n: v for n, v in data.items() if callable(v) and n not in shapes}
+  makers = _by_name(values, draws, canvas)
+  for name, value in data.items():
+    if name in values:
+      continue
+    if name not in shapes:
+      value = jax.tree.map(np.asarray, value)
+      makers[name] = lambda row, seed, value=value: value
+    elif callable(value):
+      shape = shapes[name]
+      makers[name] = lambda row, seed, value=value, shape=shape: np.asarray(
+        value(shape, seed)
+      )
+    else:
+      array = np.asarray(value)
+      makers[name] = _of_row(f'data={{{name!r}: ...}}', array, shapes[name])
+  return _make(lambda channel: makers, dtype)
+
+
+def stacked(data: Mapping[str, Any], act: tuple[int, ...]) -> list[int]:
+  """Returns the numbers of runs that the arrays of `of_data` are for.
+
+  Args:
+    data: as of `of_data`.
+    act: shape of the layer.
+  """
+  counts = []
+  for name, ndim in (('direction', 1), ('mask', len(act))):
+    value = data.get(name)
+    if value is not None and not callable(value) and np.ndim(value) == ndim + 1:
+      counts.append(len(value))
+  return counts
+
+
+def _make(
+  makers: Callable[[int], Mapping[str, Callable]], dtype: Any
+) -> Callable:
+  """Returns `make` of `arrays`.
+
+  Args:
+    makers: the channel of a run -> {name: (row, seed) -> array}.
+    dtype: of the arrays.
+  """
 
   # A plan asks for the shapes of the first run's arrays more than once.
   @functools.lru_cache(maxsize=2)
   def arrays_of_run(channel, seed, given):
-    # With config.each a run's channel is the number of its combination.
-    own = makers(combinations[channel]) if combinations else first
     return {
       name: maker(channel, seed)
-      for name, maker in own.items()
+      for name, maker in makers(channel).items()
       if name not in given
     }
 
@@ -126,8 +196,15 @@ def _makers(
     if config[name]
   }
   draws = bool(config.transforms.strip() or config.robust.strip())
-  photographs = {}
-  for name, maker in vocabulary.data(config, knobs).items():
+  return makers | _by_name(vocabulary.data(config, knobs), draws, canvas)
+
+
+def _by_name(
+  data: Mapping[str, Callable], draws: bool, canvas: tuple[int, int, int]
+) -> dict[str, Callable]:
+  """Returns {name: (row, seed) -> array} of further makers."""
+  makers, photographs = {}, {}
+  for name, maker in data.items():
     if draws and isinstance(maker, features.PhotographLayers):
       photographs[name] = maker
     else:
@@ -151,14 +228,24 @@ def _maker(
     maker = vocabulary.link(config, name, knobs)
     return lambda row, seed: maker(shape, seed)
   knobs.strings.add(text)
-  array = means.load_npy(text)
-  stacked = array.ndim == len(shape) + 1
-  if array.shape[stacked:] != shape:
+  return _of_row(f'config.{name}: {text!r}', means.load_npy(text), shape)
+
+
+def _of_row(
+  name: str, array: np.ndarray, shape: tuple[int, ...]
+) -> Callable[[int, int], np.ndarray]:
+  """Returns the maker of an array for all runs, or of one for each.
+
+  Raises:
+    UserError: the array has another shape.
+  """
+  several = array.ndim == len(shape) + 1
+  if array.shape[several:] != shape:
     raise UserError(
-      f'config.{name}: {text!r} holds {array.shape}, expected {shape}, '
-      f'or one for each run: (n, {", ".join(map(str, shape))})'
+      f'{name} holds {array.shape}, expected {shape}, or one for each run: '
+      f'(n, {", ".join(map(str, shape))})'
     )
-  return lambda row, seed: array[row] if stacked else array
+  return lambda row, seed: array[row] if several else array
 
 
 def _stacked(name: str, arrays: Sequence[ArrayLike], dtype: Any) -> np.ndarray:

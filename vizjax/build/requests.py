@@ -17,14 +17,10 @@ from vizjax import formula
 from vizjax import models
 from vizjax import scales as scales_
 from vizjax.build import geometry
+from vizjax.build import inputs
+from vizjax.errors import UserError
 
 SIGNS = {'max': (1,), 'min': (-1,), 'both': (1, -1)}
-
-
-def no_arrays(canvas, act, dtype) -> Callable[..., dict[str, Any]]:
-  """Returns the `make` of a method whose runs differ in their units alone."""
-  del canvas, act, dtype
-  return lambda runs, rows, given=(): {}
 
 
 class Method(NamedTuple):
@@ -36,17 +32,23 @@ class Method(NamedTuple):
       objective.
     metrics: further terms that are measured of it, by name.
     robust: transforms under which the final image is measured again.
+    data: what else terms, transforms and the start read of their target, by
+      name: arrays, or makers (shape, seed) -> array such as those of
+      `vizjax.targets` and `vizjax.features`. 'start', 'direction' and 'mask'
+      may hold one array for each run.
     arrays: (canvas, shape of the layer, dtype) -> make(runs, rows, given), the
-      arrays that differ between runs; see `inputs.arrays`.
-    stacks: (shape of the layer) -> numbers of runs that arrays are for.
+      arrays that differ between runs; see `inputs.arrays`. None: of `data`.
+    stacks: (shape of the layer) -> numbers of runs that arrays are for. None:
+      of `data`.
   """
 
   recipe: core.Recipe
   activation: core.TermLike | None = None
-  metrics: tuple[tuple[str, core.TermLike], ...] = ()
+  metrics: Mapping[str, core.TermLike] | tuple = ()
   robust: tuple[core.Transform, ...] = ()
-  arrays: Callable[..., Callable] = no_arrays
-  stacks: Callable[[tuple[int, ...]], list[int]] = lambda act: []
+  data: Mapping[str, Any] = {}
+  arrays: Callable[..., Callable] | None = None
+  stacks: Callable[[tuple[int, ...]], list[int]] | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -124,6 +126,26 @@ class Request:
 
 
 def method(request: Request, model: core.Model, layer: str) -> Method:
-  """Returns how images of a layer are made by this network."""
+  """Returns how images of a layer are made by this network.
+
+  Raises:
+    UserError: the request's method returns something else.
+  """
   made = request.method(model, layer)
-  return Method(made) if isinstance(made, core.Recipe) else made
+  if isinstance(made, core.Recipe):
+    made = Method(made)
+  if not isinstance(made, Method):
+    raise UserError(
+      f'the recipe function gives {made!r:.60}, expected a vizjax.Recipe or a '
+      'vizjax.Method: does it return its value?'
+    )
+  draws = bool(made.recipe.transforms or made.robust)
+  metrics = made.metrics
+  items = metrics.items() if isinstance(metrics, Mapping) else metrics
+  made = made._replace(metrics=tuple(items))
+  if made.arrays is None:
+    made = made._replace(
+      arrays=functools.partial(inputs.of_data, made.data, draws),
+      stacks=functools.partial(inputs.stacked, made.data),
+    )
+  return made

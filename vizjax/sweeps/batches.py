@@ -2,7 +2,8 @@
 
 A batch is made at one size after the other where its plan has several. After
 every few steps `report` is called; if it raises KeyboardInterrupt, what is
-made so far is kept in a file, and the next `run` of the same rows goes on.
+made so far is kept in a file, and the next `run` of the same rows goes on. If
+it raises `Enough` at the last size, the batch ends there.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -29,6 +30,10 @@ from vizjax.workdir import folders
 # A batch of several sizes is also kept as it comes to a new one, but no sooner
 # than so many seconds after the last time.
 _BETWEEN = 60
+
+
+class Enough(Exception):
+  """Asks for the images as they are after this step."""
 
 
 class Status(NamedTuple):
@@ -156,6 +161,10 @@ def _worked(
       report(batch.count * steps)
       if watch is not None and now.step % request.every == 0:
         watch(_status(batch, now, work, state))
+    except Enough:
+      if now.stage < len(batch.stages.programs) - 1:
+        raise  # images of a smaller size
+      break
     except KeyboardInterrupt:
       _write(batch, now._replace(state=jax.tree.leaves(state)))
       if watch is not None:

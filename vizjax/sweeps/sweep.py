@@ -146,6 +146,7 @@ def execute(
   here: hosts.Hosts = hosts.ALONE,
   *,
   allow_versions: bool = False,
+  goes_on: bool = True,
 ) -> None:
   """Makes the missing runs of a workdir, or this process's share of them.
 
@@ -154,14 +155,18 @@ def execute(
     workdir: a new directory, or one of an earlier run of the same plan.
     report: is called after every few steps, and while programs are compiled.
       If `report` raises KeyboardInterrupt, the current batch is kept as it is,
-      and the next execution resumes it.
+      and the next execution resumes it. If it raises `batches.Enough`, the
+      current batch ends with the step at hand, and no other one begins.
     source: text of the configuration's file, to be kept.
     watch: is called with the state of a batch every request.every steps.
     here: which process this is; all processes execute the same plans.
     allow_versions: go on in a workdir that other versions of `store.PINNED`
       made. The array `maker` tells the rows of different versions apart.
+    goes_on: whether the workdir keeps digests of the programs, which a later
+      execution compares: about a second for each layer.
 
   Raises:
+    batches.Enough: `report` has raised it, and what was made is written.
     UserError: the workdir belongs to another run, or an image is too large for
       the free memory.
     OSError: the workdir cannot be written.
@@ -179,7 +184,7 @@ def execute(
   mesh = parallel.local_mesh()
   ahead = futures.ThreadPoolExecutor(1)  # compiles the next layer meanwhile
   prepare = compilation.with_same_dtypes(
-    functools.partial(_prepared, request, mesh=mesh)
+    functools.partial(_prepared, request, mesh=mesh, goes_on=goes_on)
   )
   following = ahead.submit(prepare, jobs[0]) if jobs else None
   with futures.ThreadPoolExecutor(1) as writer:
@@ -507,13 +512,16 @@ def _cost(p: LayerPlan) -> int:
   )
 
 
-def _prepared(request, job: _Job, mesh) -> dict[bool, capacity.Work]:
+def _prepared(
+  request, job: _Job, mesh, goes_on: bool
+) -> dict[bool, capacity.Work]:
   """Returns the compiled programs of a job, by whether runs are boxed.
 
   Raises:
     UserError: other programs made the rows of the layer that are finished.
   """
-  digests.keep(job.workdir, job.plan.layer, _programs(request, job.plan))
+  if goes_on:
+    digests.keep(job.workdir, job.plan.layer, _programs(request, job.plan))
   rows = np.concatenate(list(job.missing.values()))
   boxed = job.plan.runs.boxed[rows]
   return {
