@@ -24,10 +24,11 @@ from vizjax.build.assemble import layers
 from vizjax.build.assemble import model
 from vizjax.build.assemble import recipe
 from vizjax.build.assemble import request
+from vizjax.build.assemble import restored
 from vizjax.build.requests import Method
 from vizjax.build.requests import Request
 
 __all__ = [
   'Method', 'Request', 'check', 'config', 'layers', 'model', 'recipe',
-  'request',
+  'request', 'restored',
 ]  # fmt: skip
