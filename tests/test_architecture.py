@@ -61,6 +61,16 @@ MAY_TOUCH_IT = {
   'vizjax.workdir',
 }
 
+# A ConfigDict is what commands change and what formulas are read from. Other
+# modules read the config of a workdir, which is a plain mapping.
+MAY_HOLD_A_CONFIG_DICT = (
+  'vizjax/benchmark/store.py',
+  'vizjax/build/',
+  'vizjax/cli/',
+  'vizjax/front/',
+  'vizjax/training/',
+)
+
 
 def tree(name):
   return ast.parse((ROOT / name).read_text())
@@ -120,6 +130,12 @@ def test_nothing_but_the_named_packages_touches_the_world(name):
   # Starts as the programs draw them.
   legacy = ('benchmark', 'generators', 'programs', 'targets')
   assert not drawn or room(name) in legacy
+
+
+@pytest.mark.parametrize('name', MODULES)
+def test_a_config_dict_is_held_by_the_named_modules_alone(name):
+  held = {i for i in imports(name) if i.split('.')[0] == 'ml_collections'}
+  assert not held or name.startswith(MAY_HOLD_A_CONFIG_DICT)
 
 
 @pytest.mark.parametrize('name', MODULES)

@@ -1,6 +1,7 @@
 """What a configuration becomes, and everything that it can get wrong."""
 
 import dataclasses
+import json
 
 import jax
 import jax.numpy as jnp
@@ -732,3 +733,23 @@ def test_a_knob_that_a_file_gave_another_type_is_refused(knob, value, expected):
   match = f'config.{knob} is {value!r}, expected {expected}'
   with pytest.raises(UserError, match=match):
     assemble.check(config)
+
+
+def test_a_restored_config_is_the_one_that_a_workdir_keeps():
+  c = config(units='0:2', batch=None, robust_draws=3)
+  kept = json.loads(json.dumps(c.to_dict()))
+  restored = assemble.restored(kept)
+  assert restored.to_dict() == c.to_dict()
+  np.testing.assert_array_equal(
+    assemble.model(restored).mean, assemble.model(c).mean
+  )
+  restored.units = '5'
+  assert kept['units'] == '0:2'
+
+
+def test_a_restored_config_has_defaults_for_missing_knobs():
+  kept = config(retries=2).to_dict()
+  del kept['retries'], kept['scales']
+  restored = assemble.restored(kept)
+  assert restored.to_dict() == kept | {'retries': 0, 'scales': ''}
+  assemble.check(restored)

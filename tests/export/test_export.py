@@ -270,8 +270,7 @@ def test_a_plot_is_titled_by_what_its_run_is_of(tmp_path, subject, title):
   (layer,) = selecting.select(str(tmp_path / 'w')).layers
   assert plots._title(layer, 1) == title
   scores = [np.arange(3.0), np.arange(3.0)]
-  config = selecting.select(str(tmp_path / 'w')).config
-  legend = plots._overview(scores, layer, config).axes[0].get_legend()
+  legend = plots._overview(scores, layer).axes[0].get_legend()
   assert legend.get_title().get_text() == (subject or 'unit')
 
 
@@ -426,26 +425,30 @@ def test_without_frames_there_is_no_film(workdir, tmp_path, name):
   assert not (tmp_path / 'out').exists()
 
 
-def test_a_plot_has_the_traces_and_their_units():
+@pytest.mark.parametrize(
+  'parameterization', ['pixels(model)', 'fourier(model)']
+)
+def test_a_plot_has_the_traces_and_their_units(parameterization):
   draw = np.random.RandomState(0)
   traces = {
     f'trace/{name}': draw.uniform(1, 2, 5)
     for name in ('score', 'norm', 'gradient_norm')
   }
-  config = build.config().to_dict()
+  config = build.config().to_dict() | {'parameterization': parameterization}
   figure = plots._run(traces, 4, 'conv2, unit 2', config)
   assert len(figure.axes) == 3
   for axes, trace in zip(figure.axes, traces.values(), strict=True):
     np.testing.assert_array_equal(axes.get_lines()[0].get_ydata(), trace)
   labels = [axes.get_ylabel() for axes in figure.axes]
-  assert labels[1] == 'norm\n(grey levels)'
-  assert labels[2] == 'gradient norm\n(score per grey level)'
+  assert labels == [
+    'score\n(units of the activation)',
+    'norm',
+    'gradient norm\n(score per unit of params)',
+  ]
   assert figure.axes[2].get_xlabel() == 'step'
   dot = figure.axes[0].get_lines()[1]
   assert dot.get_xdata()[0] == 4
   assert dot.get_ydata()[0] == traces['trace/score'][4]
-  labels = plots._labels(config | {'parameterization': 'fourier(model)'})
-  assert 'score per unit of params' in labels['trace/gradient_norm']
 
 
 @pytest.mark.parametrize('name', ['toolbox', 'cnnpref', 'synthesizing'])

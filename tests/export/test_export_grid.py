@@ -110,6 +110,9 @@ def test_other_runs_are_refused(workdir, tmp_path):
   alone = selection._replace(config=selection.config | {'each': ''})
   with pytest.raises(UserError, match='config.each is blank'):
     list(grid.grid(alone, tmp_path / 'out'))
+  del alone.config['each']  # as an older version kept its knobs
+  with pytest.raises(UserError, match='config.each is blank'):
+    list(grid.grid(alone, tmp_path / 'out'))
   other = selection._replace(config=selection.config | {'each': 'content'})
   with pytest.raises(UserError, match='--config=configs/gatys2016.py'):
     list(grid.neural_style(other, tmp_path / 'out'))

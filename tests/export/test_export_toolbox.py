@@ -180,7 +180,7 @@ def item(**changes):
 
 
 def results_of(**changes):
-  config = test_configs.load('yosinski2015', '3')
+  config = test_configs.load('yosinski2015', '3').to_dict()
   mean = np.zeros((2, 2, 3), np.float32)
   return toolbox._results(item(**changes), config, mean)
 
@@ -220,9 +220,8 @@ def test_a_score_that_was_never_a_number_has_no_best_image():
   ('adam(rate)', 'adam(rate)', {}),
 ])  # fmt: skip
 def test_the_toolbox_policies(optimizer, policy, rates):
-  config = test_configs.load('yosinski2015', '3')
-  with config.unlocked():
-    config.optimizer = optimizer
+  config = test_configs.load('yosinski2015', '3').to_dict()
+  config['optimizer'] = optimizer
   assert toolbox._policy(config) == (policy, rates)
 
 

@@ -25,10 +25,11 @@ from vizjax.build.assemble import model
 from vizjax.build.assemble import named
 from vizjax.build.assemble import recipe
 from vizjax.build.assemble import request
+from vizjax.build.assemble import restored
 from vizjax.build.requests import Method
 from vizjax.build.requests import Request
 
 __all__ = [
   'Method', 'Request', 'check', 'config', 'layers', 'model', 'named',
-  'recipe', 'request',
+  'recipe', 'request', 'restored',
 ]  # fmt: skip

@@ -8,9 +8,11 @@ What a configuration can get wrong is found here, or in `program`, before an
 image is computed. Errors are UserError, or OSError for files.
 """
 
+from collections.abc import Mapping
 import dataclasses
 import functools
 import math
+from typing import Any
 
 import jax.numpy as jnp
 from ml_collections import config_dict
@@ -105,6 +107,18 @@ def config() -> config_dict.ConfigDict:
   c.every = placeholder(int)  # show how far it is every so many steps
   c.show = 'print+save'  # and how: print, save, show, plot_pix
   return c
+
+
+def restored(values: Mapping[str, Any]) -> config_dict.ConfigDict:
+  """Returns the configuration that a workdir was made with.
+
+    net = build.model(build.restored(store.read_config('DIR')['config']))
+
+  Args:
+    values: the knobs of config.json. A knob that is missing gets its default,
+      because an older version may have written the file.
+  """
+  return config_dict.ConfigDict({**config().to_dict(), **values})
 
 
 def _neutral() -> config_dict.ConfigDict:

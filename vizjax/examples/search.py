@@ -22,7 +22,6 @@ import shlex
 from typing import Any, NamedTuple
 
 import jax
-from ml_collections import config_dict
 import numpy as np
 
 from vizjax import build
@@ -142,8 +141,8 @@ def plan(
   chosen = _chosen(workdir, made_by.get('layers', []), layer)
   names, left_out = _of_units(chosen, made_by, layer)
   data = datasets.open(dataset.removeprefix('folder:'))
-  config = {**build.config().to_dict(), **made_by['config']}
-  model = models.cut(build.model(config_dict.ConfigDict(config)), names)
+  config = build.restored(made_by['config'])
+  model = models.cut(build.model(config), names)
   layers, size = _shapes(model, names)
   how = preprocessing.own(model, size) if how is None else how
   preprocessing.check(how, size)

@@ -9,10 +9,10 @@ import pathlib
 from typing import Any, NamedTuple
 
 import jinja2
-from ml_collections import config_dict
 import numpy as np
 from PIL import Image
 
+from vizjax import build
 from vizjax import files
 from vizjax.build import vocabulary
 from vizjax.errors import UserError
@@ -173,7 +173,7 @@ def _combinations(
   Raises:
     UserError: config.each is blank.
   """
-  combinations = vocabulary.each(config_dict.ConfigDict(selection.config))
+  combinations = vocabulary.each(build.restored(selection.config))
   if not combinations:
     raise UserError(
       'this format is of runs of photographs, but config.each is blank: make '

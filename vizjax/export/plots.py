@@ -14,6 +14,15 @@ FORMATS = ('png', 'svg', 'pdf')
 # Curves that a legend can tell apart.
 _NAMED = 10
 
+# The labels are true of every parameterization; the parameters of pixels are
+# grey levels. The norm has no unit here: its term may be of the image, of its
+# parameters or of a layer.
+_LABELS = {
+  'trace/score': 'score\n(units of the activation)',
+  'trace/norm': 'norm',
+  'trace/gradient_norm': 'gradient norm\n(score per unit of params)',
+}
+
 
 def plots(
   selection: selecting.Selection,
@@ -50,7 +59,7 @@ def plots(
       yield _written(figure, out, layer.stems[i], plots_format)
       scores.append(item['trace/score'])
     if scores:
-      figure = _overview(scores, layer, selection.config)
+      figure = _overview(scores, layer)
       stem = f'{layer.store.name}_scores'
       yield _written(figure, out, stem, plots_format)
 
@@ -61,11 +70,10 @@ def _run(
   title: str,
   config: dict[str, Any],
 ):
-  labels = _labels(config)
   figure, panels = _figure(len(traces), 1 + 2 * len(traces))
   for axes, (name, trace) in zip(panels, traces.items(), strict=True):
     axes.plot(trace, marker=None if len(trace) > 30 else '.', linewidth=1)
-    axes.set_ylabel(labels[name])
+    axes.set_ylabel(_LABELS[name])
     spread = trace[np.isfinite(trace) & (trace > 0)]
     if name == 'trace/gradient_norm' and len(spread):
       wide = spread.max() > 100 * spread.min()
@@ -80,16 +88,14 @@ def _run(
   return figure
 
 
-def _overview(
-  scores: list[np.ndarray], layer: selecting.Layer, config: dict[str, Any]
-):
+def _overview(scores: list[np.ndarray], layer: selecting.Layer):
   figure, (axes,) = _figure(1, 5)
   few = len(scores) <= _NAMED
   for score, caption in zip(scores, layer.captions, strict=True):
     axes.plot(score, linewidth=1 if few else 0.5, label=caption)
   axes.set_title(f'{layer.name}, {len(scores)} images')
   axes.set_xlabel('step')
-  axes.set_ylabel(_labels(config)['trace/score'])
+  axes.set_ylabel(_LABELS['trace/score'])
   if few:
     axes.legend(title=layer.subject)
   return figure
@@ -100,18 +106,6 @@ def _title(layer: selecting.Layer, place: int) -> str:
   if layer.subject == 'layer':
     return caption
   return f'{layer.name}, {"unit " * (layer.subject == "unit")}{caption}'
-
-
-def _labels(config: dict[str, Any]) -> dict[str, str]:
-  pixels = config['parameterization'].startswith('pixels')
-  image = pixels or "'params'" not in config['trace']
-  return {
-    'trace/score': 'score\n(units of the activation)',
-    'trace/norm': 'norm\n'
-    + ('(grey levels)' if image else '(units of the parameters)'),
-    'trace/gradient_norm': 'gradient norm\n'
-    + ('(score per grey level)' if pixels else '(score per unit of params)'),
-  }
 
 
 def _figure(panels: int, height: int):

@@ -10,12 +10,11 @@ that are not made yet are left out. Files of the same name are replaced, unless
 a format says else.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 import pathlib
 import types
 from typing import Any, NamedTuple
 
-from ml_collections import config_dict
 import numpy as np
 from PIL import ImageFont
 
@@ -99,9 +98,9 @@ def select(
   return Selection(workdir, provenance['config'], provenance['versions'], found)
 
 
-def seeds(layer: Layer, config: config_dict.ConfigDict) -> list[int]:
+def seeds(layer: Layer, config: Mapping[str, Any]) -> list[int]:
   """What NumPy's random numbers of each run begin with."""
-  first = store.read_or(layer.store, 'seed', config.seed)
+  first = store.read_or(layer.store, 'seed', config['seed'])
   found = first + store.read(layer.store, 'replicate')
   return found[layer.rows].tolist()
 
@@ -155,17 +154,15 @@ def items(layer: Layer, *names: str) -> Iterator[tuple[int, dict[str, Any]]]:
       yield int(place), values
 
 
-def mean(
-  config: config_dict.ConfigDict, shape: tuple[int, int, int]
-) -> np.ndarray:
+def mean(config: Mapping[str, Any], shape: tuple[int, int, int]) -> np.ndarray:
   """The network's mean for an image [h, w, c], float32.
 
   The network is loaded where the config does not tell it.
   """
-  if config.mean is None:
-    found = np.asarray(build.model(config).mean)
+  if config['mean'] is None:
+    found = np.asarray(build.model(build.restored(config)).mean)
   else:
-    found = means.mean(config.mean, shape)
+    found = means.mean(config['mean'], shape)
   return np.broadcast_to(found, shape).astype(np.float32)
 
 

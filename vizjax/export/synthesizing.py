@@ -21,12 +21,11 @@ were made; names go on with _y<row>x<column> where the config named several
 positions, and a / in the name of a layer is --.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 import math
 import pathlib
 from typing import Any
 
-from ml_collections import config_dict
 import numpy as np
 from PIL import Image
 from PIL import ImageDraw
@@ -70,11 +69,11 @@ def synthesizing(
   """
   if not trust:
     vocabulary.check_trust(selection.workdir, selection.config)
-  config = config_dict.ConfigDict(selection.config)
+  config = selection.config
   _check(config)
   selecting.floats(selection)
   names = ['image', 'size', 'seen', 'unit']
-  if config.save_every is not None:
+  if config['save_every'] is not None:
     names += ['frames', 'trace/score']
   mean = None
   for layer in selection.layers:
@@ -92,8 +91,8 @@ def synthesizing(
       tiles.append(captioned(part, caption(int(item['unit'][0]), labels)))
       folder = selecting.made(out / 'captioned')
       yield _written(folder / f'{stem}.jpg', tiles[-1])
-      if config.save_every is not None:
-        sheet = _frames(item, mean, config.save_every, shown)
+      if config['save_every'] is not None:
+        sheet = _frames(item, mean, config['save_every'], shown)
         yield _written(out / f'{stem}_frames.jpg', sheet)
     if tiles:
       path = out / f'example_{layer.store.name}.jpg'
@@ -142,7 +141,7 @@ def captioned(image: np.ndarray, text: str) -> np.ndarray:
   return np.asarray(tile)
 
 
-def _check(config: config_dict.ConfigDict) -> None:
+def _check(config: Mapping[str, Any]) -> None:
   missing = [name for name in _KNOBS if name not in config]
   if missing:
     raise UserError(
@@ -154,19 +153,20 @@ def _check(config: config_dict.ConfigDict) -> None:
 def _stem(
   layer: selecting.Layer,
   item: dict[str, Any],
-  config: config_dict.ConfigDict,
+  config: Mapping[str, Any],
   seed: int,
 ) -> str:
   """The name of a run's file, numbers as Python 2 prints them."""
   channel, y, x = item['unit']
-  parts = (config.units or '').split(',')
+  parts = (config['units'] or '').split(',')
   placed = len({part.partition('@')[2].strip() for part in parts}) > 1
-  numbers = (float(f'{n:.12g}') for n in (1 - config.decay, config.rate_start))
+  knobs = 1 - config['decay'], config['rate_start']
+  numbers = (float(f'{n:.12g}') for n in knobs)
   return '_'.join(
     [
       layer.store.name,
       f'{channel:04d}',
-      f'{config.steps:02d}',
+      f'{config["steps"]:02d}',
       *map(str, numbers),
       '',
       str(seed),

@@ -21,7 +21,7 @@ layer is --.
 """
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 import inspect
 import io
 import pathlib
@@ -29,11 +29,11 @@ import pickle
 from typing import Any
 
 import jax.numpy as jnp
-from ml_collections import config_dict
 import numpy as np
 import optax
 from PIL import Image
 
+from vizjax import build
 from vizjax import core
 from vizjax import formula
 from vizjax import optimizers
@@ -111,7 +111,7 @@ def toolbox(
   """
   if not trust:
     vocabulary.check_trust(selection.workdir, selection.config)
-  config = config_dict.ConfigDict(selection.config)
+  config = selection.config
   selecting.floats(selection)
   arrays = [f'trace/{record}' for record in (*_RECORDS, 'gradient_norm')]
   for name in _SNAPSHOTS:
@@ -175,18 +175,16 @@ def stretched(image: np.ndarray) -> np.ndarray:
   return image / (image.max() + 1e-10)
 
 
-def _snapshot(name: str, config: config_dict.ConfigDict) -> list[str]:
+def _snapshot(name: str, config: Mapping[str, Any]) -> list[str]:
   """The image and the step of 'best', 'last' or 'majority' in the store."""
-  prefix = '' if config.result == name else f'{name}/'
+  prefix = '' if config['result'] == name else f'{name}/'
   return [f'{prefix}image', f'{prefix}step']
 
 
-def _prefixes(
-  layer: selecting.Layer, config: config_dict.ConfigDict
-) -> list[str]:
+def _prefixes(layer: selecting.Layer, config: Mapping[str, Any]) -> list[str]:
   units = store.read(layer.store, 'unit', layer.rows)
   seeds = selecting.seeds(layer, config)
-  placed = '@' in (config.units or '')
+  placed = '@' in (config['units'] or '')
   return [
     f'opt_{layer.store.name}_{channel:04d}_{seed}_' + f'y{y}x{x}_' * placed
     for (channel, y, x), seed in zip(units, seeds, strict=True)
@@ -196,19 +194,19 @@ def _prefixes(
 def _start(
   layer: str,
   item: dict[str, Any],
-  config: config_dict.ConfigDict,
+  config: Mapping[str, Any],
   mean: np.ndarray,
 ) -> np.ndarray | None:
   """The image before the first step, less the mean, not clipped."""
-  if not config.start:
+  if not config['start']:
     return None
-  config = config_dict.ConfigDict(config.to_dict())
-  config.update({'direction': '', 'mask': '', 'data': ''})
   # A start asks a network for nothing but its mean.
   model = core.Model({}, jnp.asarray(mean), lambda *_: {}, mean.shape)
-  knobs = {**dict(config.items()), 'model': model, 'layer': layer}
-  knobs = formula.Noted(knobs)
-  make = inputs.arrays(config, knobs, mean.shape, (1,), np.float32)
+  knobs = formula.Noted({**config, 'model': model, 'layer': layer})
+  # Only the start is made, not the other arrays of the run.
+  others = dict.fromkeys(('direction', 'mask', 'data'), '')
+  alone = build.restored({**config, **others})
+  make = inputs.arrays(alone, knobs, mean.shape, (1,), np.float32)
   table = runs.of_units(
     layer,
     [tuple(item['unit'].tolist())],
@@ -221,10 +219,11 @@ def _start(
 
 
 def _params(
-  layer: str, item: dict[str, Any], config: config_dict.ConfigDict
+  layer: str, item: dict[str, Any], config: Mapping[str, Any]
 ) -> dict[str, Any]:
   """What the program calls its parameters."""
   channel, y, x = map(int, item['unit'])
+  start = config['start']
   policy, rates = _policy(config)
   return {
     **{key: config.get(knob, 0) for key, knob in _PARAMS.items()},
@@ -235,21 +234,21 @@ def _params(
     'push_spatial': (y, x),
     'push_unit': (channel, y, x),
     'rand_seed': item['seed'],
-    'start_at': _STARTS.get(config.start.partition('(')[0], config.start),
+    'start_at': _STARTS.get(start.partition('(')[0], start),
   }
 
 
-def _policy(config: config_dict.ConfigDict) -> tuple[str, dict[str, Any]]:
+def _policy(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
   """lr_policy and lr_params; the formula itself where it is none of theirs."""
-  call = ast.parse(config.optimizer.strip(), mode='eval').body
+  optimizer = config['optimizer']
+  call = ast.parse(optimizer.strip(), mode='eval').body
   name = ast.unparse(call.func) if isinstance(call, ast.Call) else ''
   if name not in _POLICIES:
-    return config.optimizer, {}
+    return optimizer, {}
   function, policy, names = _POLICIES[name]
-  knobs = dict(config.items())
 
   def value(node):
-    return formula.evaluate(ast.unparse(node), (), knobs)
+    return formula.evaluate(ast.unparse(node), (), config)
 
   given = inspect.signature(function).bind(
     *map(value, call.args), **{k.arg: value(k.value) for k in call.keywords}
@@ -258,7 +257,7 @@ def _policy(config: config_dict.ConfigDict) -> tuple[str, dict[str, Any]]:
 
 
 def _results(
-  item: dict[str, Any], config: config_dict.ConfigDict, mean: np.ndarray
+  item: dict[str, Any], config: Mapping[str, Any], mean: np.ndarray
 ) -> dict[str, Any]:
   """What the program calls its results, all but x0."""
   _, last = _snapshot('last', config)

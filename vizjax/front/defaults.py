@@ -48,7 +48,7 @@ def recipe(
 
 
 def _is_term(function: Callable) -> bool:
-  """Whether a function is a term, of (acts, target), or makes one of a layer."""
+  """Whether a function is a term, of (acts, target), or makes one."""
   if isinstance(function, core.Term):
     return True
   parameters = inspect.signature(function).parameters.values()
@@ -57,7 +57,7 @@ def _is_term(function: Callable) -> bool:
 
 
 def _shift(size: tuple[int, int]) -> int:
-  """Returns pixels of jitter, so that the canvas has a fast Fourier transform."""
+  """Returns pixels of jitter that give a fast Fourier transform."""
   longer = max(size)
   canvas = math.ceil(longer * (1 + _JITTER))
   while _rough(canvas) > 1:

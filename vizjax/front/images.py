@@ -242,7 +242,9 @@ class Images:
     """
     pandas = files.library('pandas', 'notebook', 'a table is made by')
     columns = {'layer': [self.layer] * len(self), 'caption': self.captions}
-    columns |= dict(zip(('channel', 'y', 'x'), np.asarray(self.unit).T))
+    columns |= dict(
+      zip(('channel', 'y', 'x'), np.asarray(self.unit).T, strict=True)
+    )
     for name, array in self.arrays.items():
       if len(array.shape) == 1:
         columns[name] = np.asarray(array)

@@ -39,12 +39,12 @@ def visualize(
       vizjax.Unit(3, 6, 6), names of classes, or a list of these.
     recipe: how they are made: None for Fourier images under jitter, on what
       each unit sees; the name of a recipe, as 'olah2017' or 'yosinski2015:3'; a
-      config; or a function (model, layer) -> `vizjax.Recipe` or `vizjax.Method`.
+      config; or a function (model, layer) -> vizjax.Recipe or vizjax.Method.
     quiet: whether no progress is shown.
     knobs: of the recipe, as steps=256. Without a recipe, or with a function:
-      attributes of `build.Request` such as steps, sign, replicates, seed, shape,
-      box, batch; without a recipe also objective=, a term or a function that
-      makes one for a layer.
+      attributes of `build.Request` such as steps, sign, replicates, seed,
+      shape, box, batch; without a recipe also objective=, a term or a function
+      that makes one for a layer.
 
   Raises:
     UserError: an argument is of another kind, or does not suit another.
