@@ -145,6 +145,46 @@ def called(
   return {name: evaluator.known(name) for name in names}
 
 
+def imported(
+  name: str, error: Callable[[str], UserError] = UserError
+) -> Callable[..., Any]:
+  """Returns the function that an import path names, as 'my_lab.terms.symmetry'.
+
+  Args:
+    name: the path.
+    error: makes the error of a message.
+
+  Raises:
+    UserError: there is no such function, or its module cannot be imported.
+    Exception: whatever else the module of the user's raises.
+  """
+  head, _, last = name.rpartition('.')
+  top = head.split('.')[0]
+  if top in sys.stdlib_module_names:
+    raise error(f'{name!r} is of the standard library')
+  try:
+    module = importlib.import_module(head)
+  except SystemExit as stop:
+    raise error(
+      f'{name!r} cannot be imported: {head} calls sys.exit({stop.code!r}); '
+      'remove that call'
+    ) from stop
+  except SyntaxError as wrong:
+    raise error(
+      f'{name!r} cannot be imported: {wrong.filename}:{wrong.lineno}: '
+      f'{wrong.msg}'
+    ) from wrong
+  except ImportError as missing:
+    if errors.place(missing):
+      raise
+    raise error(f'{name!r} cannot be imported: {missing}') from missing
+  function = getattr(module, last, None)
+  if not _callable(function, top):
+    near = _nearest(last, _functions(module)) or 'expected a function'
+    raise error(f'{name!r} is no function of {head}; {near}')
+  return function
+
+
 def _place(error: BaseException) -> str:
   """FILE:LINE where an error was raised."""
   frame = traceback.extract_tb(error.__traceback__)[-1]
@@ -328,7 +368,7 @@ class _Evaluator:
     if function is not None:
       return function
     if head:
-      return self._imported(name, head, last)
+      return imported(name, self._error)
     known = sorted(set().union(*map(_functions, self.modules)))
     raise self._error(
       f'no function {name!r}; {_nearest(name, known) or _list(known)}'
@@ -362,32 +402,6 @@ class _Evaluator:
         return None
       module = inner
     return module
-
-  def _imported(self, name: str, head: str, last: str) -> Callable:
-    top = head.split('.')[0]
-    if top in sys.stdlib_module_names:
-      raise self._error(f'{name!r} is of the standard library')
-    try:
-      module = importlib.import_module(head)
-    except SystemExit as error:
-      raise self._error(
-        f'{name!r} cannot be imported: {head} calls sys.exit({error.code!r}); '
-        'remove that call'
-      ) from error
-    except SyntaxError as error:
-      raise self._error(
-        f'{name!r} cannot be imported: {error.filename}:{error.lineno}: '
-        f'{error.msg}'
-      ) from error
-    except ImportError as error:
-      if errors.place(error):
-        raise
-      raise self._error(f'{name!r} cannot be imported: {error}') from error
-    function = getattr(module, last, None)
-    if not _callable(function, top):
-      near = _nearest(last, _functions(module)) or 'expected a function'
-      raise self._error(f'{name!r} is no function of {head}; {near}')
-    return function
 
   def _combine(self, function: Callable, left: Any, right: Any) -> Any:
     try:

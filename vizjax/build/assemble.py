@@ -38,7 +38,7 @@ _VIEWS = {'mean': jnp.mean, 'sum': jnp.sum}
 _CHOICES = {
   'sign': tuple(requests.SIGNS),
   'views': tuple(_VIEWS),
-  'image_dtype': ('float32', 'float16', 'uint8'),
+  'image_dtype': requests.IMAGE_DTYPES,
 }
 _KINDS = {
   str: "a text, such as a formula in quotes: '...'",

@@ -13,6 +13,7 @@ import functools
 from typing import Any, NamedTuple
 
 from vizjax import core
+from vizjax import errors
 from vizjax import formula
 from vizjax import models
 from vizjax import scales as scales_
@@ -21,6 +22,7 @@ from vizjax.build import inputs
 from vizjax.errors import UserError
 
 SIGNS = {'max': (1,), 'min': (-1,), 'both': (1, -1)}
+IMAGE_DTYPES = ('float32', 'float16', 'uint8')
 
 
 class Method(NamedTuple):
@@ -120,9 +122,70 @@ class Request:
   fitting: Callable[[int, int], tuple[core.Model, dict]] | None = None
 
   def __post_init__(self):
+    """Checks what a caller in Python may get wrong.
+
+    Raises:
+      UserError: an attribute is of another kind.
+    """
+    _check(self)
     if self.fitting is None:
       fitting = functools.cache(functools.partial(models.fitting, self.model))
       object.__setattr__(self, 'fitting', fitting)
+
+
+# Counts that an attribute may be, from 1; those that may be None come last.
+_COUNTS = ('steps', 'replicates', 'robust_draws')
+_OPTIONAL = ('save_every', 'tile_batch', 'batch', 'every')
+
+
+def _check(request: Request) -> None:
+  if not isinstance(request.model, core.Model):
+    raise UserError(
+      f'model= is {type(request.model).__name__}, expected a vizjax.Model: '
+      "type vizjax.load('alexnet_features')"
+    )
+  given = [name for name in _OPTIONAL if getattr(request, name) is not None]
+  for name in (*_COUNTS, *given):
+    value = getattr(request, name)
+    errors.whole(f'{name}=', value, 1, core.LARGEST_STEP)
+  errors.whole('retries=', request.retries, 0)
+  errors.whole('seed=', request.seed, 0, core.LARGEST_SEED)
+  for name, known in (('sign', SIGNS), ('image_dtype', IMAGE_DTYPES)):
+    value = getattr(request, name)
+    if not isinstance(value, str) or value not in known:
+      raise UserError(
+        f'{name}= is {value!r:.60}, expected one of {", ".join(known)}: type '
+        f'{name}={next(iter(known))!r}'
+      )
+  shape, layers, units = request.shape, request.layers, request.units
+  if shape is not None and not (
+    isinstance(shape, tuple)
+    and len(shape) == 2
+    and all(errors.is_whole(n, 1) for n in shape)
+  ):
+    raise UserError(
+      f'shape= is {shape!r:.60}, expected the height and the width of the '
+      'image, or None: type shape=(224, 224)'
+    )
+  if (
+    not isinstance(layers, tuple)
+    or not layers
+    or not all(isinstance(name, str) for name in layers)
+  ):
+    raise UserError(
+      f'layers= is {layers!r:.60}, expected a tuple of names: type '
+      "layers=('conv5',)"
+    )
+  if not isinstance(units, str | None):
+    raise UserError(
+      f"units= is {units!r:.60}, expected a text, as '0:64', or None for all: "
+      "type units='0:64'"
+    )
+  if not isinstance(request.keep, tuple):
+    raise UserError(
+      f'keep= is {request.keep!r:.60}, expected a tuple of snapshots: type '
+      "keep=('last',)"
+    )
 
 
 def method(request: Request, model: core.Model, layer: str) -> Method:

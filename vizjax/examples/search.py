@@ -39,6 +39,7 @@ from vizjax.photographs import classifiers
 from vizjax.photographs import datasets
 from vizjax.photographs import preprocessing
 from vizjax.sweeps import capacity
+from vizjax.sweeps import digests
 from vizjax.sweeps import provenance as provenance_
 from vizjax.workdir import folders
 from vizjax.workdir import store
@@ -108,19 +109,21 @@ class Found(NamedTuple):
 
 def plan(
   workdir: str,
-  dataset: str,
+  dataset: str | datasets.Dataset,
   *,
   k: int = 9,
   layer: str | None = None,
   preprocess: str | None = None,
   limit: int | None = None,
   trust: bool = False,
+  model: core.Model | None = None,
 ) -> Plan:
   """What is to be searched, checked before anything is written.
 
   Args:
     workdir: of `sweep.execute`, finished or not.
-    dataset: a folder, with or without 'folder:', or 'tfds:NAME[:SPLIT]'.
+    dataset: a folder, with or without 'folder:', 'tfds:NAME[:SPLIT]', or an
+      open one.
     k: photographs of each channel.
     layer: 'conv3,conv5', or globs; None for all of the workdir. Layers whose
       images are of no unit are left out.
@@ -128,6 +131,8 @@ def plan(
     limit: only so many photographs, the first; None for all.
     trust: whether the formulas of the workdir may call any function; else only
       those of vizjax and optax.
+    model: the network that the images are of; None for the one that the workdir
+      names.
 
   Raises:
     UserError: one of these is wrong: what to type.
@@ -136,13 +141,16 @@ def plan(
   errors.whole('k', k, 1, MOST, advice=': type --k=9')
   how = None if preprocess is None else preprocessing.parse(preprocess)
   made_by = store.read_config(workdir)
-  if not trust:
+  if model is None and not trust:
     vocabulary.check_trust(workdir, made_by['config'])
   chosen = _chosen(workdir, made_by.get('layers', []), layer)
   names, left_out = _of_units(chosen, made_by, layer)
-  data = datasets.open(dataset.removeprefix('folder:'))
-  config = build.restored(made_by['config'])
-  model = models.cut(build.model(config), names)
+  data = (
+    datasets.open(dataset.removeprefix('folder:'))
+    if isinstance(dataset, str)
+    else dataset
+  )
+  model = models.cut(_network(workdir, made_by, model), names)
   layers, size = _shapes(model, names)
   how = preprocessing.own(model, size) if how is None else how
   preprocessing.check(how, size)
@@ -159,6 +167,37 @@ def plan(
   scan = passes.Scan(model, layers, size, data, how, count, k)
   of_layers = {name: fields.get(name) for name in names}
   return Plan(workdir, scan, of_layers, facts, left_out)
+
+
+def _network(
+  workdir: str, made_by: Mapping[str, Any], given: core.Model | None
+) -> core.Model:
+  """Returns the network of a workdir, on images of 0-255.
+
+  Raises:
+    UserError: the workdir names none and none is given, or the one that is
+      given has other weights.
+  """
+  if given is None:
+    # A sweep from Python keeps no name of a network.
+    if made_by['config'].get('model') is None:
+      raise UserError(
+        f'workdir {workdir!r} was made in Python, with a network that has no '
+        f'name: type vizjax.open({workdir!r}).examples(photographs, '
+        'model=model) in Python'
+      )
+    return build.model(build.restored(made_by['config']))
+  given = core.in_grey_levels(given)
+  config = made_by['config']
+  alone = not config.get('prior') and not config.get('encoder')
+  kept = made_by.get('digests', {}).get('weights')
+  # Where there are further networks, the digest is of all together.
+  if alone and kept not in (None, digests.weights([given])):
+    raise UserError(
+      f'workdir {workdir!r} was made with another network than model= (digest '
+      "'weights'): the parameters, mean or scale are others"
+    )
+  return given
 
 
 def search(

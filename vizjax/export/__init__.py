@@ -1,5 +1,6 @@
 """A workdir as image files, films, plots, and files of other programs.
 
+formats       the formats, by name
 selecting     selects layers and units of a workdir; begin here
 pictures      PNG files, contact sheets, strips of frames, GIF and MP4
 plots         curves
@@ -10,6 +11,7 @@ grid          a page of photographs beside what was made of them, and the
               files of neural_style
 templates     that page
 
-FORMATS of `experiments/export.py` lists the formats: a new format has a row
-there, and here a function that yields the paths of the files that it writes.
+`formats` finds the function of a format. A new format is a function that yields
+the paths of the files that it writes: in a module of this package with a row in
+`formats.NAMES`, or anywhere, by its import path.
 """

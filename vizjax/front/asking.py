@@ -1,8 +1,10 @@
 """The arguments of `visualize` and `sweep` become a `build.Request`."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+import contextlib
 import dataclasses
 import inspect
+import re
 from typing import Any
 
 from ml_collections import config_dict
@@ -32,6 +34,33 @@ _KNOBS = tuple(
 )
 
 
+# How a message says to a caller in Python what it says to one of a command.
+_SAID = (
+  (r'--config\.shape=HxW', 'shape=(H, W)'),
+  (r'--config\.(\w+)=', r'\1='),
+  (r'\bconfig\.(?!json\b|py\b)(\w+)', r'\1='),
+  (r'--workdir=(\w+)', r"workdir='\1'"),
+  (r'--(trust|allow_versions|overwrite|brave)\b', r'\1=True'),
+  (r'--out=DIR', "out='DIR'"),
+  (r'--(\w+)=', r'\1='),
+)
+
+
+@contextlib.contextmanager
+def in_python() -> Iterator[None]:
+  """Lets a UserError speak of arguments where it speaks of flags."""
+  try:
+    yield
+  except UserError as error:
+    text = str(error)
+    for pattern, said in _SAID:
+      text = re.sub(pattern, said, text)
+    if text == str(error):
+      raise
+    raise UserError(text) from error
+
+
+@in_python()
 def request(
   model: core.Model | str,
   layers: str | Iterable[str],

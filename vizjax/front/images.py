@@ -129,7 +129,7 @@ class Images:
     """
     return [self.picture(i) for i in range(len(self))]
 
-  def picture(self, place: int) -> np.ndarray:
+  def picture(self, place: int | np.integer) -> np.ndarray:
     """Returns the picture of an image: uint8 [h, w', 3]."""
     h, w = np.asarray(self['size'])[place]
     image = np.asarray(self.image[place], np.float32)[:h, :w]

@@ -1,6 +1,7 @@
 """`visualize` and `sweep`: one engine, with and without a workdir."""
 
 from collections.abc import Iterable
+import pathlib
 import tempfile
 from typing import Any
 
@@ -15,6 +16,7 @@ from vizjax.sweeps import description
 from vizjax.sweeps import sweep as sweep_
 
 
+@asking.in_python()
 def visualize(
   model: core.Model | str,
   layer: str,
@@ -85,13 +87,14 @@ def visualize(
   return images
 
 
+@asking.in_python()
 def sweep(
   model: core.Model | str,
   layers: str | Iterable[str],
   units: Any = None,
   recipe: asking.Recipe = None,
   *,
-  workdir: str,
+  workdir: str | pathlib.Path,
   quiet: bool = False,
   allow_versions: bool = False,
   **knobs: Any,

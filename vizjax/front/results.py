@@ -6,13 +6,24 @@ from typing import Any
 
 import numpy as np
 
+from vizjax import core
 from vizjax import errors
 from vizjax import files
+from vizjax import progress
+from vizjax.atlas import site
 from vizjax.errors import UserError
+from vizjax.examples import search
+from vizjax.export import formats
+from vizjax.export import selecting
+from vizjax.front import asking
 from vizjax.front import images
+from vizjax.front import patience
+from vizjax.photographs import datasets
+from vizjax.workdir import folders
 from vizjax.workdir import store
 
 
+@asking.in_python()
 def open(workdir: str | pathlib.Path) -> 'Results':
   """Opens the results of a sweep, finished or under way.
 
@@ -104,6 +115,124 @@ class Results:
     pandas = files.library('pandas', 'notebook', 'a table is made by')
     tables = [self[name].table() for name in self]
     return pandas.concat(tables, ignore_index=True) if tables else tables
+
+  @asking.in_python()
+  def export(
+    self,
+    format: str | formats.Format = 'png',
+    layers: str | None = None,
+    units: Any = None,
+    *,
+    out: str | pathlib.Path | None = None,
+    **options: Any,
+  ) -> list[pathlib.Path]:
+    """Writes files of the images, and returns their paths.
+
+      vizjax.open('DIR').export('montage', columns=8)
+
+    Args:
+      format: a name such as 'png', 'montage', 'gif', 'plots'; or a function of
+        your own, or its import path: see `vizjax.export.formats`.
+      layers: 'conv3,conv5' or 'conv*'; all unless given.
+      units: as of `vizjax.visualize`; all unless given.
+      out: a folder; WORKDIR/export/FORMAT unless given.
+      options: of the format.
+
+    Raises:
+      UserError: the format, a layer or an option is not known, or nothing is
+        made yet.
+      OSError: a file cannot be written.
+    """
+    write = formats.find(format)
+    formats.check(write, options)
+    name = format if isinstance(format, str) else write.__name__
+    selection = selecting.select(self.workdir, layers, asking.listed(units))
+    out = None if out is None else str(out)
+    folder = folders.output(out, self.workdir, f'export/{name}', 'type out=DIR')
+    return [*write(selection, folder, **options)]
+
+  @asking.in_python()
+  def atlas(
+    self,
+    out: str | pathlib.Path | None = None,
+    *,
+    contrast: float | int = 0.5,
+  ) -> pathlib.Path:
+    """Writes the site, and returns the path of its first page.
+
+    Args:
+      out: a folder; WORKDIR/atlas unless given.
+      contrast: as of `vizjax.atlas.site.write`.
+
+    Raises:
+      UserError: the folder holds other files.
+      OSError: it cannot be written.
+    """
+    out = None if out is None else str(out)
+    return site.write(self.workdir, contrast=contrast, out=out)
+
+  @asking.in_python()
+  def examples(
+    self,
+    photographs: Any,
+    model: core.Model | None = None,
+    *,
+    k: int = 9,
+    layers: str | None = None,
+    limit: int | None = None,
+    preprocess: str | None = None,
+    batch: int = 32,
+    trust: bool = False,
+    quiet: bool = False,
+  ) -> dict[str, search.Found]:
+    """Finds the photographs that excite each unit of the sweep most.
+
+    Args:
+      photographs: a folder, 'tfds:NAME[:SPLIT]', or images [h, w, 3] of 0-255:
+        an array [n, h, w, 3] or a list.
+      model: of the sweep; unless given, the one that the workdir names.
+      k: photographs of each unit.
+      layers: 'conv3,conv5' or 'conv*'; all unless given.
+      limit: only so many photographs, the first.
+      preprocess: how they are made to fit; as the network wants unless given.
+      batch: photographs computed at a time.
+      trust: whether formulas of the workdir may call any function.
+      quiet: whether no progress is shown.
+
+    Returns:
+      What was found of each layer, by its name.
+
+    Raises:
+      KeyboardInterrupt: it was stopped; the same call goes on from there.
+      UserError: an argument does not suit, or the workdir names no network.
+      OSError: a file cannot be read or written.
+    """
+    plan = search.plan(
+      self.workdir,
+      photographs
+      if isinstance(photographs, str)
+      else datasets.of_arrays(photographs),
+      k=k,
+      layer=layers,
+      preprocess=preprocess,
+      limit=limit,
+      trust=trust,
+      model=model,
+    )
+    with (
+      patience.patient() as stopped,
+      progress.Bars(quiet=quiet, unit=' photographs') as bars,
+    ):
+
+      def report(now):
+        bar = bars.of(now.what, total=now.count, initial=now.done)
+        bar.update(now.done - bar.n)
+        if stopped():
+          raise KeyboardInterrupt
+
+      search.search(plan, batch=batch, report=report)
+    found = {name: search.read(self.workdir, name) for name in plan.scan.layers}
+    return {name: one for name, one in found.items() if one is not None}
 
   def __repr__(self) -> str:
     counts = []

@@ -15,8 +15,9 @@ and nothing is downloaded.
 `decoding` makes every image RGB of 8 bits.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import dataclasses
+import hashlib
 import io
 import operator
 import os
@@ -24,6 +25,7 @@ import pathlib
 import re
 from typing import Any, NamedTuple, SupportsIndex
 
+from jax.typing import ArrayLike
 import numpy as np
 
 from vizjax import errors
@@ -98,6 +100,39 @@ def open(spec: str) -> Dataset:
     OSError: a folder cannot be read.
   """
   return _tfds(spec) if spec.startswith('tfds:') else _folder(spec)
+
+
+def of_arrays(images: Iterable[ArrayLike]) -> Dataset:
+  """Returns a data set of images that are in memory, without classes.
+
+  Args:
+    images: of [h, w, 3], RGB of 0-255, or [h, w] or [h, w, 1], grey; an array
+      of them or a list.
+
+  Raises:
+    UserError: there is none, or one is of another form.
+  """
+  digest, found = hashlib.sha256(), []
+  for number, image in enumerate(images):
+    array = np.asarray(image)
+    array = array[..., None] if array.ndim == 2 else array
+    if array.ndim != 3 or array.shape[2] not in (1, 3) or 0 in array.shape:
+      raise UserError(
+        f'photograph {number} is {np.shape(image)}, expected [h, w, 3] of '
+        '0-255, or [h, w], grey'
+      )
+    array = np.repeat(array, 3, 2) if array.shape[2] == 1 else array
+    array = np.rint(np.clip(np.nan_to_num(array), 0, 255)).astype(np.uint8)
+    digest.update(repr(array.shape).encode() + array.tobytes())
+    found.append(array)
+  if not found:
+    raise UserError('photographs= is empty, expected images [h, w, 3] of 0-255')
+  return Dataset(
+    f'{len(found)} arrays ({digest.hexdigest()[:8]})',
+    (),
+    len(found),
+    lambda number: Example(str(number), found[number], ''),
+  )
 
 
 def _folder(spec: str) -> Dataset:
