@@ -280,7 +280,8 @@ def of(request: requests.Request, read: Read, *, boxed: bool) -> Program:
     tile_batch=request.tile_batch,
   )
   clean, robust = _measured(frame.method, recipe, frame.geometry)
-  left = {info.name for info in model.layers} or frame.acts
+  # A network may give activations that it does not list.
+  left = layers | ({info.name for info in model.layers} or {*frame.acts})
   return Program(
     recipe=recipe,
     clean=clean,

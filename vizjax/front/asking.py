@@ -170,7 +170,12 @@ def _of_function(
         f'objective= is {objective!r:.60}, expected a term or a function that '
         'makes one for a layer: type objective=vizjax.objectives.channel'
       )
-    found = lambda model, layer: defaults.recipe(model, layer, objective)
+    before = {}
+    for layer in build.named(layers, model):
+      model, before[layer] = models.unrectified(model, layer)
+    found = lambda model, layer: defaults.recipe(
+      model, layer, objective, before[layer]
+    )
     knobs = {'retries': defaults.RETRIES, 'steps': defaults.STEPS} | knobs
     knobs.setdefault('result', 'last')
   else:

@@ -10,6 +10,7 @@ import math
 
 import optax
 
+from vizjax import build
 from vizjax import core
 from vizjax import objectives
 from vizjax import parameterizations
@@ -27,24 +28,31 @@ def recipe(
   model: core.Model,
   layer: str,
   objective: Callable[[str], core.TermLike] | core.TermLike | None = None,
-) -> core.Recipe:
-  """Returns the recipe of a layer.
+  before: str | None = None,
+) -> build.Method:
+  """Returns how the images of a layer are made.
 
   Args:
     model: the network, on images of 0-255.
     layer: its name.
-    objective: a term, or a function that makes one for a layer; `neuron` unless
-      given.
+    objective: a term, or a function that makes one for a layer. Unless given,
+      the unit, before its rectifier if it has one.
+    before: the name of the layer before its rectifier.
   """
-  objective = objectives.neuron if objective is None else objective
-  term = objective if _is_term(objective) else objective(layer)
-  return core.Recipe(
+  unit = objectives.neuron(layer)
+  if objective is None:
+    term = objectives.neuron(before or layer)
+  else:
+    unit = None
+    term = objective if _is_term(objective) else objective(layer)
+  made = core.Recipe(
     model=model,
     parameterization=parameterizations.fourier(model),
     objective=term,
     optimizer=optax.adam(_RATE),
     transforms=(transforms.jitter(_shift(model.input_shape[:2])),),
   )
+  return build.Method(made, activation=unit)
 
 
 def _is_term(function: Callable) -> bool:

@@ -13,6 +13,7 @@ labels            names of classes
 means             the mean that is subtracted from images
 finite            reports weights that are NaN or infinite
 interpreter       runs a network that is described as a table of layers
+unrectified       a layer before its rectifier
 variants          truncated, cropped to one unit, unpadded, of another dtype
 receptive_fields  the part of the image that a unit sees
 """
@@ -21,11 +22,12 @@ from vizjax.models.adapters import from_function
 from vizjax.models.adapters import from_linen
 from vizjax.models.adapters import from_nnx
 from vizjax.models.named import NAMES, described, load
+from vizjax.models.unrectified import unrectified
 from vizjax.models.variants import boxed, computed_in, cut, fitting, pooled
 from vizjax.models.variants import rectifier, sized, unpadded
 
 __all__ = [
   'NAMES', 'boxed', 'computed_in', 'cut', 'described', 'fitting',
   'from_function', 'from_linen', 'from_nnx', 'load', 'pooled', 'rectifier',
-  'sized', 'unpadded',
+  'sized', 'unpadded', 'unrectified',
 ]  # fmt: skip
