@@ -20,6 +20,8 @@ from vizjax.build import geometry
 
 SIGNS = {'max': (1,), 'min': (-1,), 'both': (1, -1)}
 
+_LATER: Any = None  # the default of a field that `__post_init__` fills
+
 
 def no_arrays(canvas, act, dtype) -> Callable[..., dict[str, Any]]:
   """Returns the `make` of a method whose runs differ in their units alone."""
@@ -115,7 +117,7 @@ class Request:
   noted: formula.Noted = dataclasses.field(
     default_factory=lambda: formula.Noted({})
   )
-  fitting: Callable[[int, int], tuple[core.Model, dict]] | None = None
+  fitting: Callable[[int, int], tuple[core.Model, dict]] = _LATER
 
   def __post_init__(self):
     if self.fitting is None:

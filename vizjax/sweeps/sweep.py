@@ -178,6 +178,7 @@ def execute(
     written = []
     try:
       for i, job in enumerate(jobs):
+        assert following is not None  # it is of this job
         _wait(following, job, report)
         work = _fitted(request, job, following, prepare)
         if i + 1 < len(jobs):
@@ -295,7 +296,7 @@ def _array_specs(
   preset: dict[str, np.ndarray],
 ) -> dict[str, tuple[tuple[int, ...], Any]]:
   """Returns shape and dtype of a row of every stored array."""
-  specs = {
+  specs: dict[str, tuple[tuple[int, ...], Any]] = {
     name: (column.shape[1:], np.int32) for name, column in preset.items()
   }
   for boxed, each in stages_.items():
