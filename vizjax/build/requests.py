@@ -20,8 +20,6 @@ from vizjax.build import geometry
 
 SIGNS = {'max': (1,), 'min': (-1,), 'both': (1, -1)}
 
-_LATER: Any = None  # the default of a field that `__post_init__` fills
-
 
 def no_arrays(canvas, act, dtype) -> Callable[..., dict[str, Any]]:
   """Returns the `make` of a method whose runs differ in their units alone."""
@@ -49,6 +47,9 @@ class Method(NamedTuple):
   robust: tuple[core.Transform, ...] = ()
   arrays: Callable[..., Callable] = no_arrays
   stacks: Callable[[tuple[int, ...]], list[int]] = lambda act: []
+
+
+_LATER: Any = None  # the default of a field that `__post_init__` fills
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

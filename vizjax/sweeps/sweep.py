@@ -173,12 +173,11 @@ def execute(
   prepare = compilation.with_same_dtypes(
     functools.partial(_prepared, request, mesh=mesh)
   )
-  following = ahead.submit(prepare, jobs[0]) if jobs else None
+  following: Any = ahead.submit(prepare, jobs[0]) if jobs else None
   with futures.ThreadPoolExecutor(1) as writer:
     written = []
     try:
       for i, job in enumerate(jobs):
-        assert following is not None  # it is of this job
         _wait(following, job, report)
         work = _fitted(request, job, following, prepare)
         if i + 1 < len(jobs):
