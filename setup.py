@@ -14,7 +14,9 @@ setuptools.setup(
   long_description_content_type='text/markdown',
   license='MIT',
   packages=setuptools.find_packages(include=['vizjax', 'vizjax.*']),
-  package_data={'vizjax': ['*/templates/*', 'models/labels/*.txt']},
+  package_data={
+    'vizjax': ['py.typed', '*/templates/*', 'models/labels/*.txt'],
+  },
   python_requires='>=3.11',
   install_requires=[
     'jax>=0.10',

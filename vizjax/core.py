@@ -17,9 +17,10 @@ from collections.abc import Callable, Mapping
 import dataclasses
 import inspect
 import operator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
+import jax.core
 from jax.tree_util import Partial
 import jax.numpy as jnp
 from jax.typing import ArrayLike
@@ -37,8 +38,9 @@ SEEN = '\1'  # before the name of a layer, as `reading.seen` reads it
 Target = Mapping[str, PyTree]  # what differs between runs: always data
 # Of these numbers one is maximized, and others are recorded. Where a `Term` is
 # expected a plain function serves.
-TermLike = Callable[[Acts, Target], Float[Array, '']]
+TermLike = Callable[[Acts, Target], ArrayLike]
 Params = PyTree
+AnyArray = TypeVar('AnyArray', np.ndarray, Array)  # of NumPy stays of NumPy
 Number = int | float  # of a configuration: 2 is as good as 2.
 GREY_LEVELS = (0.0, 255.0)  # the range of images unless a model has another
 Scheduled = Number | Callable  # or a function of the step
@@ -191,9 +193,9 @@ class Unit(NamedTuple):
   Without a row and a column it is the unit at the centre of the map.
   """
 
-  channel: Int[Array, '']
-  y: Int[Array, ''] | Centre = CENTRE  # row; 0 for a fully connected layer
-  x: Int[Array, ''] | Centre = CENTRE  # column
+  channel: Int[ArrayLike, '']
+  y: Int[ArrayLike, ''] | Centre = CENTRE  # row; 0 for a fully connected layer
+  x: Int[ArrayLike, ''] | Centre = CENTRE  # column
 
 
 class LayerInfo(NamedTuple):
@@ -316,21 +318,21 @@ def apply_centered(
   return model.apply(model.params, centered)
 
 
-def grey_levels(range: tuple[float, float], image: ArrayLike) -> ArrayLike:
+def grey_levels(range: tuple[float, float], image: AnyArray) -> AnyArray:
   """Numbers of an image's range as grey levels: 0 for black, 255 for white."""
   low, high = range
   return image if range == GREY_LEVELS else (image - low) * (255 / (high - low))
 
 
-def from_grey_levels(range: tuple[float, float], image: ArrayLike) -> ArrayLike:
+def from_grey_levels(range: tuple[float, float], image: AnyArray) -> AnyArray:
   """Grey levels, 0-255, as numbers of an image's range."""
   low, high = range
   return image if range == GREY_LEVELS else image * ((high - low) / 255) + low
 
 
 def bounds(
-  range: tuple[float, float], mean: ArrayLike
-) -> tuple[ArrayLike, ArrayLike]:
+  range: tuple[float, float], mean: AnyArray
+) -> tuple[AnyArray, AnyArray]:
   """The least and the greatest of image - mean, for an image in its range."""
   low, high = range
   black = mean - low if low else mean
@@ -601,7 +603,7 @@ def _by_view_batches(
   slopes, values, records = jax.tree.map(flat, found)
   linear = lambda slope, there, here: jnp.sum(slope * (there - here))
   rest = jax.tree.map(linear, sums, shared, shared_here)
-  value = recipe.views(values) + linear(slopes, views, here)
+  value: Array = recipe.views(values) + linear(slopes, views, here)
   return sum(jax.tree.leaves(rest), value), records
 
 

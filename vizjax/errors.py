@@ -59,8 +59,9 @@ def whole(
 
 def is_whole(value: Any, least: int, most: int | float = math.inf) -> bool:
   """Whether a value is a whole number, of Python or NumPy, of a range."""
-  number = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-  return number and bool(least <= value <= most)
+  if not isinstance(value, numbers.Integral) or isinstance(value, bool):
+    return False
+  return least <= int(value) <= most
 
 
 def place(error: BaseException, *ours: str) -> str | None:

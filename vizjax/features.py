@@ -313,8 +313,8 @@ def _on_photograph(
   model: core.Model, image: np.ndarray
 ) -> tuple[core.Model, Array]:
   """The model on 0-255, and a photograph in its dtype."""
-  image = jnp.asarray(image, jnp.result_type(model.mean))
-  return core.in_grey_levels(model), image
+  photograph = jnp.asarray(image, jnp.result_type(model.mean))
+  return core.in_grey_levels(model), photograph
 
 
 def _scaled(image: np.ndarray, factor: float, width: int) -> np.ndarray:

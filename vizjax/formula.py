@@ -55,7 +55,13 @@ class Noted(Mapping):
 
   def replaced(self, knobs: Mapping[str, Any]) -> 'Noted':
     """Returns other values of some knobs, which note in the same place."""
-    other = Noted(collections.ChainMap(dict(knobs), self.knobs))
+    # typeshed expects a MutableMapping; a ChainMap writes to its first alone.
+    other = Noted(
+      collections.ChainMap(
+        dict(knobs),
+        self.knobs,  # pyright: ignore[reportArgumentType]
+      )
+    )
     other.names, other.strings = self.names, self.strings
     return other
 
@@ -112,16 +118,16 @@ def records(
   """The values of `name = formula, name = formula`; {} for a blank one."""
   if not formula.strip():
     return {}
-  call = _parse(f'record({formula})')
-  whole = isinstance(call, ast.Call) and _dotted(call.func) == 'record'
-  names = [keyword.arg for keyword in call.keywords] if whole else []
-  if not whole or call.args or None in names or len({*names}) < len(names):
-    raise UserError(
-      f'{formula!r} is not a list of records: '
-      "type name = formula, as 'norm = l2_norm(), std = std()'"
-    )
-  evaluator = _Evaluator(formula, modules, knobs)
-  return {key.arg: evaluator.value(key.value) for key in call.keywords}
+  match _parse(f'record({formula})'):
+    case ast.Call(func=ast.Name(id='record'), args=[], keywords=keywords):
+      formulas = {k.arg: k.value for k in keywords if k.arg is not None}
+      if len(formulas) == len(keywords):  # no name twice, and no **
+        evaluator = _Evaluator(formula, modules, knobs)
+        return {name: evaluator.value(node) for name, node in formulas.items()}
+  raise UserError(
+    f'{formula!r} is not a list of records: '
+    "type name = formula, as 'norm = l2_norm(), std = std()'"
+  )
 
 
 def called(
@@ -418,7 +424,7 @@ def _within(module: types.ModuleType, other: types.ModuleType) -> bool:
   return module.__name__.split('.')[0] == other.__name__.split('.')[0]
 
 
-def _callable(function: Any, package: str) -> bool:
+def _callable(function: Any, package: str) -> typing.TypeGuard[Callable]:
   """Whether it is a function that this package itself defines."""
   if not inspect.isfunction(function):
     return False

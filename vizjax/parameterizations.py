@@ -170,9 +170,10 @@ def generator(
     )
   top, left = (found[0] - size[0]) // 2, (found[1] - size[1]) // 2
   black_white = model.range
-  if offset is None:
-    offset = core.grey_levels(black_white, model.mean)
-  shift = jnp.broadcast_to(offset, size)
+  shift = jnp.broadcast_to(
+    core.grey_levels(black_white, model.mean) if offset is None else offset,
+    size,
+  )
 
   def init(prior, key, target):
     if 'start' in target:

@@ -6,6 +6,7 @@ error can be raised: a unit that is not in the layer then reads as NaN.
 """
 
 import jax
+import jax.core
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 

@@ -125,7 +125,7 @@ def rotate(
     del draw
     choose, draw_angle = jax.random.split(key)
     angle = _draw(draw_angle, -degrees, degrees, count, view.dtype)
-    if zeros:
+    if zeros and count is not None:
       turned = jax.random.randint(choose, (), 0, count + zeros) < count
       angle = jnp.where(turned, angle, 0)
     return _turn(view, angle * (math.pi / 180))

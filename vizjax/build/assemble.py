@@ -169,7 +169,9 @@ def _check_kinds(config: config_dict.ConfigDict) -> None:
 
 def _check_counts(config: config_dict.ConfigDict) -> None:
   """Refuses counts that are too small or too large, and seeds that run out."""
-  ranges = dict.fromkeys(_COUNTS, (1, core.LARGEST_STEP))
+  ranges: dict[str, tuple[int, int]] = dict.fromkeys(
+    _COUNTS, (1, core.LARGEST_STEP)
+  )
   ranges['replicates'] = 1, runs_.APART
   for name, (least, most) in ranges.items():
     if config[name] is not None and not least <= config[name] <= most:

@@ -261,5 +261,5 @@ def _stacked(name: str, arrays: Sequence[ArrayLike], dtype: Any) -> np.ndarray:
       'a batch, expected one shape (as many styles blended in each): type '
       '--config.batch=1'
     )
-  whole = arrays[0].dtype.kind in 'iu' and name not in _KNOBS
+  whole = np.asarray(arrays[0]).dtype.kind in 'iu' and name not in _KNOBS
   return np.stack(arrays).astype(np.int32 if whole else dtype)

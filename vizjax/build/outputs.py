@@ -10,6 +10,9 @@ from vizjax import core
 from vizjax import metrics
 from vizjax.build import program as program_
 
+# The recipe of a program, the clean one and the robust one.
+Recipes = tuple[core.Recipe, core.Recipe, core.Recipe | None]
+
 
 def shapes(
   program: program_.Program, target: core.Target, *, steps: int
@@ -23,7 +26,7 @@ def shapes(
   """
   recipes = hollow(program)
 
-  def run(recipes, target):
+  def run(recipes: Recipes, target):
     key, recipe = core.key(0), recipes[0]
     state = core.init(recipe, target, key)
     state, trace = core.optimize(recipe, state, target, key, steps=steps)
@@ -40,16 +43,11 @@ def shapes(
   return jax.eval_shape(alone, recipes, target)
 
 
-def hollow(
-  program: program_.Program,
-) -> tuple[core.Recipe, core.Recipe, core.Recipe | None]:
+def hollow(program: program_.Program) -> Recipes:
   """The recipes of a program, whose network is not traced layer by layer.
 
   It gives zeros of the right shapes for the layers that terms read. Of
   GoogLeNet the derivative of every convolution takes half a second.
-
-  Returns:
-    The recipe, the clean one and the robust one.
   """
 
   def apply(params, image):
@@ -61,14 +59,12 @@ def hollow(
       if name in program.layers
     }
 
-  recipes = program.recipe, program.clean, program.robust
-  return tuple(
-    one
-    and dataclasses.replace(
-      one, model=dataclasses.replace(one.model, apply=apply)
-    )
-    for one in recipes
-  )
+  def hollowed(recipe: core.Recipe) -> core.Recipe:
+    model = dataclasses.replace(recipe.model, apply=apply)
+    return dataclasses.replace(recipe, model=model)
+
+  robust = None if program.robust is None else hollowed(program.robust)
+  return hollowed(program.recipe), hollowed(program.clean), robust
 
 
 def finish(

@@ -156,9 +156,8 @@ def runs(
   count = _count(request, read, photographs)
   labels = unit_labels(request, read)
   try:
-    units = runs_.units(
-      request.units, layer, count, *(act[:-1] or (1, 1)), labels
-    )
+    h, w = act[:-1] or (1, 1)
+    units = runs_.units(request.units, layer, count, h, w, labels)
   except UserError as error:
     parts = (request.units or '').split(',')
     if labels or not net.labels or not any(map(runs_.named, parts)):
@@ -381,7 +380,7 @@ def _example(
   names = given(request, -1)
   arrays = frame.make(first, np.array([0]), names)
   target = jax.tree.map(lambda a: _like(a[0]), arrays)
-  number = jax.ShapeDtypeStruct((), jnp.int32)
+  number: Any = jax.ShapeDtypeStruct((), jnp.int32)
   target |= {
     'unit': core.Unit(number, number, number),
     'sign': jax.ShapeDtypeStruct((), dtype),

@@ -85,7 +85,7 @@ class _Noting(core.Activations):
 
   def __init__(self, acts: Mapping[str, Any]):
     super().__init__(acts)
-    self.named: set[str] = set()
+    self.named: set[Any] = set()
 
   def __getitem__(self, name: str) -> Any:
     self.named.add(name)
@@ -241,10 +241,10 @@ def _skeleton(jaxpr: jex.Jaxpr) -> list[Any]:
       for v in equation.invars
       if isinstance(v, jex.Literal)
       and np.ndim(v.val) == 0
-      and jnp.issubdtype(v.aval.dtype, jnp.floating)
+      and jnp.issubdtype(_dtype(v), jnp.floating)
     ]
     for inner in _inner(equation):
-      found += _skeleton(getattr(inner, 'jaxpr', inner))
+      found += _skeleton(_opened(inner))
   return found
 
 
@@ -256,12 +256,12 @@ def _traced(
   replicates: int,
 ) -> tuple[Reach, list[Any]]:
   """Returns what a term reads of these, and its skeleton; see `of`."""
-  named = set()
+  looked_up = set()
 
   def scored(acts, target):
     noting = _Noting(acts)
     score = term(noting, target)
-    named.update(noting.named)
+    looked_up.update(noting.named)
     return score
 
   # Before any vmap: batching rewrites what reads the other images of a unit.
@@ -273,7 +273,7 @@ def _traced(
   values = [_input(path, leaf) for path, leaf in leaves]
   labels = _union(_walk(closed.jaxpr, len(closed.consts), values))
   reach = _reach(labels, _compares(closed.jaxpr))
-  layers = (n for n in named if n in acts and n not in core.RESERVED)
+  layers = (n for n in looked_up if n in acts and n not in core.RESERVED)
   layers = (n for n in layers if not n.startswith(core.SEEN))
   named = frozenset(n.removeprefix(core.SHADOWED) for n in layers)
   return reach._replace(named=named), _skeleton(closed.jaxpr)
@@ -299,7 +299,7 @@ def of_target(
 def joined(reaches: Iterable[Reach]) -> Reach:
   """Returns what several terms read together."""
   columns = zip(Reach(), *reaches, strict=True)
-  parts = [
+  parts: list[Any] = [
     any(column) if isinstance(column[0], bool) else frozenset().union(*column)
     for column in columns
   ]
@@ -374,10 +374,8 @@ def _results(
   if own and any(argument.layer for argument in arguments):
     function = None
   if function is not None:
-    closed = isinstance(function, jex.ClosedJaxpr)
-    jaxpr = function.jaxpr if closed else function
-    count = len(function.consts) if closed else 0
-    return _walk(jaxpr, count, arguments)
+    count = len(getattr(function, 'consts', ()))
+    return _walk(_opened(function), count, arguments)
   labels = _sliced(equation, arguments)
   if labels is None:
     labels = _union(arguments)
@@ -443,13 +441,14 @@ def _numbers(
   few = all(_is_few(v.aval) for v in (*equation.invars, *equation.outvars))
   if len(equation.outvars) != 1 or not few:
     return None
-  if any(a.numbers is None for a in arguments) or equation.effects:
+  numbers = [a.numbers for a in arguments if a.numbers is not None]
+  if len(numbers) < len(arguments) or equation.effects:
     return None
   results = []
   for probe in range(len(_PROBES['y'])):
     given = [
-      jnp.asarray(a.numbers[probe], v.aval.dtype)
-      for a, v in zip(arguments, equation.invars, strict=True)
+      jnp.asarray(of_probes[probe], _dtype(v))
+      for of_probes, v in zip(numbers, equation.invars, strict=True)
     ]
     results.append(equation.primitive.bind(*given, **equation.params))
   return tuple(np.asarray(result) for result in results)
@@ -471,7 +470,7 @@ def _called(equation: jex.JaxprEqn) -> jex.ClosedJaxpr | jex.Jaxpr | None:
   if len(functions) != 1 or equation.primitive.name in _BRANCHING:
     return None
   (function,) = functions
-  jaxpr = getattr(function, 'jaxpr', function)
+  jaxpr = _opened(function)
   fits = len(jaxpr.invars) == len(equation.invars)
   return (
     function if fits and len(jaxpr.outvars) == len(equation.outvars) else None
@@ -487,6 +486,17 @@ def _inner(equation: jex.JaxprEqn) -> list[jex.ClosedJaxpr | jex.Jaxpr]:
   return [v for v in values if isinstance(v, (jex.ClosedJaxpr, jex.Jaxpr))]
 
 
+def _opened(function: jex.ClosedJaxpr | jex.Jaxpr) -> jex.Jaxpr:
+  """Returns the function without the arrays that it holds."""
+  opened: Any = getattr(function, 'jaxpr', function)
+  return opened
+
+
+def _dtype(variable: Any) -> Any:
+  """Returns the dtype of a variable of a jaxpr that is an array."""
+  return variable.aval.dtype
+
+
 def _compares(jaxpr: jex.Jaxpr) -> bool:
   """Whether a function reads the other images of a unit."""
   for equation in jaxpr.eqns:
@@ -494,8 +504,7 @@ def _compares(jaxpr: jex.Jaxpr) -> bool:
       axes = equation.params.get(name, ())
       if metrics.REPLICATE in (axes if isinstance(axes, tuple) else (axes,)):
         return True
-    inner = [getattr(f, 'jaxpr', f) for f in _inner(equation)]
-    if any(map(_compares, inner)):
+    if any(_compares(_opened(inner)) for inner in _inner(equation)):
       return True
   return False
 

@@ -53,6 +53,9 @@ class Method(NamedTuple):
   stacks: Callable[[tuple[int, ...]], list[int]] | None = None
 
 
+_LATER: Any = None  # the default of a field that `__post_init__` fills
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Request:
   """Which images are wanted, of what, and how they are made.
@@ -119,7 +122,7 @@ class Request:
   noted: formula.Noted = dataclasses.field(
     default_factory=lambda: formula.Noted({})
   )
-  fitting: Callable[[int, int], tuple[core.Model, dict]] | None = None
+  fitting: Callable[[int, int], tuple[core.Model, dict]] = _LATER
 
   def __post_init__(self):
     """Checks what a caller in Python may get wrong.

@@ -99,10 +99,18 @@ def of_units(
       receptive_field is not None and receptive_fields.inside(box, *image)
     )
     boxes.append(box if boxed[-1] else whole)
-  columns = np.array(rows, np.int32).T
-  seeds = np.full(len(rows), seed)
-  boxes = np.array(boxes, np.int32)
-  return Runs(layer, *columns, seeds, np.array(boxed), boxes)
+  channel, y, x, sign, replicate = np.array(rows, np.int32).T
+  return Runs(
+    layer,
+    channel,
+    y,
+    x,
+    sign,
+    replicate,
+    seed=np.full(len(rows), seed),
+    boxed=np.array(boxed),
+    box=np.array(boxes, np.int32),
+  )
 
 
 class UnitSpec(NamedTuple):

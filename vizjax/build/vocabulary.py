@@ -152,7 +152,14 @@ def noted(
 
   It notes what formulas read.
   """
-  return formula.Noted(collections.ChainMap(networks, dict(config)))
+  # typeshed expects a MutableMapping, but a ChainMap writes to its first alone,
+  # and nothing is written to this one.
+  return formula.Noted(
+    collections.ChainMap(
+      networks,  # pyright: ignore[reportArgumentType]
+      dict(config),
+    )
+  )
 
 
 def at(

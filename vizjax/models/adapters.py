@@ -16,7 +16,7 @@ import dataclasses
 import inspect
 from typing import Any
 
-import flax
+import flax.errors
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
@@ -362,7 +362,7 @@ def _first_line(error: Exception) -> str:
 
 def _flat(
   output: Any, path: str, rename: Callable = lambda path: path
-) -> dict[str, jax.Array]:
+) -> dict[str, Any]:
   """Arrays by their path in nested dictionaries; one alone is 'output'.
 
   None and Python's numbers, which can be no targets, are left out.

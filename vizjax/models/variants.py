@@ -50,7 +50,7 @@ def boxed(model: core.Model, name: str) -> core.Model:
   table = _table(model)
   fields = {} if table is None else tables.receptive_fields_of(table)
   field = fields.get(name)
-  if field is None or name == tables.DATA:
+  if table is None or field is None or name == tables.DATA:
     raise UserError(f'layer {name!r} has no receptive field to be boxed in')
   same = tuple(n for n, other in fields.items() if other == field)
   origin = (field.y.offset, field.x.offset)
@@ -85,7 +85,7 @@ def computed_in(model: core.Model, dtype: str) -> core.Model:
     return leaf.astype(dtype) if floating else leaf
 
   params = jax.tree.map(cast, model.params)
-  apply = dataclasses.replace(model.apply, dtype=dtype)
+  apply = dataclasses.replace(_apply(model), dtype=dtype)
   return dataclasses.replace(model, params=params, apply=apply)
 
 
@@ -105,7 +105,7 @@ def unpadded(model: core.Model) -> core.Model:
       'unpadded() reads the layer table of a network, which this one lacks: '
       "expected one of vizjax's own, as unpadded(load('alexnet_features'))"
     )
-  if model.apply.network.origin is not None:
+  if _apply(model).network.origin is not None:
     return model
   fields = [
     field for field in tables.receptive_fields_of(table).values() if field
@@ -124,7 +124,7 @@ def sized(model: core.Model, h: int, w: int) -> core.Model:
   shape = (h, w, model.input_shape[2])
   model = dataclasses.replace(model, input_shape=shape)
   table = _table(model)
-  if table is None or model.apply.network.origin is not None:
+  if table is None or _apply(model).network.origin is not None:
     return model
   return _padded(model, layers.with_own_pads(table, shape))
 
@@ -162,10 +162,10 @@ def fitting(
   if table is None:
     acts = jax.eval_shape(model.apply, params, image)
     return dataclasses.replace(model, input_shape=shape), acts
-  acts = jax.eval_shape(model.apply.fitting, params, image)
+  acts = jax.eval_shape(_apply(model).fitting, params, image)
   table = tuple(row for row in table if row.name in acts)
   model = _with_table(dataclasses.replace(model, input_shape=shape), table)
-  if model.apply.network.origin is not None:
+  if _apply(model).network.origin is not None:
     return model, acts
   return _padded(model, layers.with_pads_of(table, shape, acts)), acts
 
@@ -210,13 +210,19 @@ def _table(model: core.Model) -> tables.Table | None:
   return model.apply.network.table
 
 
+def _apply(model: core.Model) -> layers.Apply:
+  """The function of a model that has a layer table."""
+  assert isinstance(model.apply, layers.Apply)
+  return model.apply
+
+
 def _with_table(model: core.Model, table: tables.Table) -> core.Model:
   names = {row.name for row in table}
-  network = layers.Network(table, model.apply.network.origin)
+  network = layers.Network(table, _apply(model).network.origin)
   return dataclasses.replace(
     model,
     params={k: v for k, v in model.params.items() if k in names},
-    apply=dataclasses.replace(model.apply, network=network),
+    apply=dataclasses.replace(_apply(model), network=network),
     layers=tuple(info for info in model.layers if info.name in names),
   )
 
@@ -244,6 +250,6 @@ def _without_padding(
 
   return dataclasses.replace(
     model,
-    apply=dataclasses.replace(model.apply, network=network),
+    apply=dataclasses.replace(_apply(model), network=network),
     layers=tuple(moved(info) for info in model.layers),
   )

@@ -123,7 +123,11 @@ def lbfgsb(
     state, target = _advance(state, point, f, g, ends)
     return unravel(_difference(state, point, target)), state
 
-  return optax.GradientTransformationExtraArgs(init, update)
+  # optax's own types do not know keywords that an update has to be given.
+  return optax.GradientTransformationExtraArgs(
+    init,
+    update,  # pyright: ignore[reportArgumentType]
+  )
 
 
 def lbfgsb_pixels(

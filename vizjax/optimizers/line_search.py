@@ -33,9 +33,9 @@ class Search(NamedTuple):
 def start(f: Array, slope: Array, stp: Array, stpmax: Array) -> Search:
   """A search from a value and its derivative, with a first step."""
   zero, none, no = jnp.zeros_like(f), jnp.zeros((), jnp.int32), jnp.array(False)
-  points = [jnp.stack([zero, f, slope])] * 3
+  point = jnp.stack([zero, f, slope])
   limits, widths = jnp.stack([zero, 5 * stp]), jnp.stack([stpmax, 2 * stpmax])
-  return Search(stp, stpmax, *points, limits, widths, no, no, none)
+  return Search(stp, stpmax, point, point, point, limits, widths, no, no, none)
 
 
 def advance(search, f, g, finite) -> tuple[Search, Array]:
@@ -55,8 +55,9 @@ def advance(search, f, g, finite) -> tuple[Search, Array]:
   # In the first stage the function is less its sufficient decrease.
   less = jnp.where(~stage2 & (f <= best[1]) & ~enough, gtest, 0)
   tilt = lambda p, by: p - by * jnp.stack([jnp.zeros_like(f), p[0], 1 + 0 * f])
-  points = [tilt(p, less) for p in (best, other, jnp.stack([stp, f, g]))]
-  new, points, brackt = _dcstep(*points, search.brackt, limits)
+  trial = jnp.stack([stp, f, g])
+  best, other, trial = (tilt(p, less) for p in (best, other, trial))
+  new, points, brackt = _dcstep(best, other, trial, search.brackt, limits)
   best, other = (tilt(p, -less) for p in points)
 
   stx, apart = best[0], jnp.abs(other[0] - best[0])

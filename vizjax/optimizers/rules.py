@@ -208,4 +208,8 @@ def _promise(
     rate = jnp.minimum(max_rate, rate)
     return jax.tree.map(lambda leaf: -rate * leaf, updates), state
 
-  return optax.GradientTransformationExtraArgs(init, update)
+  # optax's own types do not know keywords that an update has to be given.
+  return optax.GradientTransformationExtraArgs(
+    init,
+    update,  # pyright: ignore[reportArgumentType]
+  )

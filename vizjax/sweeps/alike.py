@@ -116,9 +116,10 @@ def _inside(param: Any) -> Any:
     return tuple(map(_inside, param))
   if not isinstance(param, (core.Jaxpr, core.ClosedJaxpr)):
     return param
+  jaxpr: Any = getattr(param, 'jaxpr', param)
   types = [
     jax.ShapeDtypeStruct(a.shape, a.dtype, weak_type=a.weak_type)
-    for a in (v.aval for v in getattr(param, 'jaxpr', param).invars)
+    for a in (v.aval for v in jaxpr.invars)
   ]
   closed = jax.make_jaxpr(lambda *args: _run(param, args))(*types)
   # JAX 0.12 has one class for both.
@@ -158,7 +159,7 @@ def _convolution(params, x, kernel):
 
 def _quotient(
   x: ArrayLike, y: ArrayLike, broadcast: tuple[ArrayLike, dict] | None = None
-) -> Array:
+) -> ArrayLike:
   """x / y, computed as x * (1 / y) where y has fewer numbers than x.
 
   Args:

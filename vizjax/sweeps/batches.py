@@ -114,12 +114,12 @@ def run(
     targets = program.target(batch.runs, batch.rows, now.given)
     targets |= _cast(program, now.given)
     now, state = _worked(batch, work, targets, now, report, watch)
-    last = now.stage == len(programs) - 1
-    if scales is not None:
-      image = np.asarray(work.render(state))
-      if scales.film and program is programs[-1]:
-        now.frames.append(_framed(batch, image))
-    if last:
+    if scales is None:
+      break
+    image = np.asarray(work.render(state))
+    if scales.film and program is programs[-1]:
+      now.frames.append(_framed(batch, image))
+    if now.stage == len(programs) - 1:
       break
     now = _entered(scales, now, image)
     if time.monotonic() - kept_at > _BETWEEN:
@@ -159,7 +159,8 @@ def _worked(
     jax.block_until_ready(now.traces[-2:][0])
     try:
       report(batch.count * steps)
-      if watch is not None and now.step % request.every == 0:
+      shown = request.every is not None and now.step % request.every == 0
+      if watch is not None and shown:
         watch(_status(batch, now, work, state))
     except Enough:
       if now.stage < len(batch.stages.programs) - 1:
@@ -275,7 +276,7 @@ def _framed(batch: Batch, frames: np.ndarray) -> np.ndarray:
   return images.to_uint8(frames) if dtype == np.uint8 else frames.astype(dtype)
 
 
-def _film(batch: Batch, frames: list[np.ndarray | None]) -> np.ndarray:
+def _film(batch: Batch, frames: list[Any]) -> np.ndarray:
   """All frames [b, n, h, w, c] of a batch; each is let go once it is copied."""
   # An older version kept the frames of an interrupted batch as they were made.
   first = _framed(batch, frames[0])
@@ -340,7 +341,9 @@ def _typed(
       dtype, array = dtype.tobytes().decode(), each[name]
       if dtype.startswith('key '):
         impl = dtype.removeprefix('key ')
-        found[group][name] = jax.random.wrap_key_data(array, impl=impl)
+        found[group][name] = jax.random.wrap_key_data(
+          jnp.asarray(array), impl=impl
+        )
       else:
         found[group][name] = array.view(jnp.dtype(dtype))[..., 0]
   return found

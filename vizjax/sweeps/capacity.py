@@ -171,7 +171,7 @@ def halved(work: Work, mesh: Mesh) -> Work:
   return work.prepare(batch)
 
 
-def exhausted(error: jax.errors.JaxRuntimeError) -> bool:
+def exhausted(error: RuntimeError) -> bool:
   """Whether an error says that there was no memory left."""
   return 'RESOURCE_EXHAUSTED' in str(error) or 'Out of memory' in str(error)
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 import os
 import pathlib
 import platform
+from typing import Any
 import zlib
 
 import jax
@@ -35,8 +36,9 @@ def keep(folder: str | None = None) -> None:
 
 def with_same_dtypes(function: Callable) -> Callable:
   """A function for another thread, to which JAX's contexts do not reach."""
-  x64 = jax.config.jax_enable_x64
-  precision = jax.config.jax_default_matmul_precision
+  config: Any = jax.config  # which is given its options at run time
+  x64 = config.jax_enable_x64
+  precision = config.jax_default_matmul_precision
 
   def called(*arguments):
     with jax.enable_x64(x64), jax.default_matmul_precision(precision):

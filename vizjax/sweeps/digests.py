@@ -299,7 +299,7 @@ def _traced(
   def step(recipes, state, target, key):
     return core.advance(recipes[0], state, target, key)
 
-  def finish(recipes, state, target):
+  def finish(recipes: outputs.Recipes, state, target):
     further = (draws, program.result, program.keep)
     return outputs.finish(*recipes, *further, state, target)
 

@@ -266,8 +266,8 @@ def _resized(
   array: tensorstore.TensorStore, shape: tuple[int, ...]
 ) -> tensorstore.Future:
   """The array with at least this shape."""
-  shape = np.maximum(array.shape, (*shape, *array.shape[len(shape) :]))
-  return array.resize(exclusive_max=shape.tolist(), expand_only=True)
+  whole = np.maximum(array.shape, (*shape, *array.shape[len(shape) :]))
+  return array.resize(exclusive_max=whole.tolist(), expand_only=True)
 
 
 def _put(array: tensorstore.TensorStore, row: int, values: np.ndarray) -> None:

@@ -70,7 +70,7 @@ def join(
     host, _, port = address.rpartition(':')
     if not host or not port.isdecimal():
       raise UserError(f'coordinator is {address!r}, expected HOST:PORT')
-  if None not in (count, index) and not 0 <= index < count:
+  if count is not None and index is not None and not 0 <= index < count:
     raise UserError(f'process is {index} of {count}: expected 0 to {count - 1}')
   shown = address or 'the coordinator that the cluster names'
   late = threading.Timer(patience, _give_up, (shown, patience))
@@ -119,7 +119,8 @@ def together(here: Hosts, make: Callable[[], T]) -> T:
     UserError: it failed in another process.
     BaseException: what `make` raised here, or an interruption.
   """
-  error = made = None
+  error: BaseException | None = None
+  made: Any = None
   try:
     made = make()
   except BaseException as raised:  # the others wait for this one's answer

@@ -98,13 +98,13 @@ def runner(
       the batch of a device must be a multiple of it.
   """
 
-  def finish_run(recipes, state, targets):
+  def finish_run(recipes: outputs.Recipes, state, targets):
     return outputs.finish(
       *recipes, further.draws, result, further.keep, state, targets
     )
 
   recipes = _placed((recipe, clean, further.robust), mesh)
-  recipe, *_ = recipes
+  recipe = recipes[0]
   spread = functools.partial(_spread, mesh=mesh, group=group)
   start = spread(_start_run, recipe)
   step = spread(_step_run, recipe, donate=1)
@@ -150,21 +150,19 @@ def _split(key: Key[Array, '']) -> Key[Array, '2']:
   return jax.random.split(key)
 
 
-def _placed(
-  recipes: tuple[core.Recipe | None, ...], mesh: Mesh
-) -> tuple[core.Recipe | None, ...]:
+def _placed(recipes: outputs.Recipes, mesh: Mesh) -> outputs.Recipes:
   """Copies recipes onto every device, with the weights of the first for all."""
   whole = NamedSharding(mesh, PartitionSpec())
-  first, *others = recipes
-  first = jax.device_put(first, whole)
-  others = [
-    recipe
-    and dataclasses.replace(
-      recipe, model=first.model, parameterization=first.parameterization
+  recipe, clean, robust = recipes
+  recipe = jax.device_put(recipe, whole)
+
+  def placed(other: core.Recipe) -> core.Recipe:
+    shared = dataclasses.replace(
+      other, model=recipe.model, parameterization=recipe.parameterization
     )
-    for recipe in others
-  ]
-  return first, *jax.device_put(others, whole)
+    return jax.device_put(shared, whole)
+
+  return recipe, placed(clean), None if robust is None else placed(robust)
 
 
 def _start_run(recipe, targets, keys):
@@ -207,7 +205,7 @@ class _SpreadFunction:
     programs: `mapped` as compiled so far, by shapes and static arguments.
   """
 
-  mapped: Callable
+  mapped: Any  # jax.stages.Wrapped, whose `eval_shape` JAX does not declare
   recipe: PyTree
   split: NamedSharding
   programs: dict = dataclasses.field(default_factory=dict)

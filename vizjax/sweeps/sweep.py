@@ -186,7 +186,7 @@ def execute(
   prepare = compilation.with_same_dtypes(
     functools.partial(_prepared, request, mesh=mesh, goes_on=goes_on)
   )
-  following = ahead.submit(prepare, jobs[0]) if jobs else None
+  following: Any = ahead.submit(prepare, jobs[0]) if jobs else None
   with futures.ThreadPoolExecutor(1) as writer:
     written = []
     try:
@@ -308,7 +308,7 @@ def _array_specs(
   preset: dict[str, np.ndarray],
 ) -> dict[str, tuple[tuple[int, ...], Any]]:
   """Returns shape and dtype of a row of every stored array."""
-  specs = {
+  specs: dict[str, tuple[tuple[int, ...], Any]] = {
     name: (column.shape[1:], np.int32) for name, column in preset.items()
   }
   for boxed, each in stages_.items():

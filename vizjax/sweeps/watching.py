@@ -73,7 +73,7 @@ def watcher(
           "config.show is 'plot_pix', but no pixels are recorded: expected "
           '--config.procedure=cnn_vis(...), which records them'
         )
-  shown = {
+  shown: dict[str, Callable] = {
     'print': functools.partial(_print, request),
     'save': functools.partial(_save, request, workdir),
     'plot_pix': functools.partial(_plot, request, workdir),

@@ -81,15 +81,16 @@ def tree(text: str) -> Fields:
   protobuf tells of an unknown field neither its layer nor its value.
   """
   tokens = text_format.Tokenizer(text.split('\n'))
-  levels, names, after_colon = [[]], [None], False
+  levels: list[Fields] = [[]]
+  names, after_colon = [''], False
   while not tokens.AtEnd():
     token = tokens.token
     tokens.NextToken()
     if token in '{<':
-      inner = []
+      inner: Fields = []
       levels[-1].append((names[-1], inner))
       levels.append(inner)
-      names.append(None)
+      names.append('')
     elif token in '}>':
       levels.pop()
       names.pop()

@@ -1,14 +1,15 @@
 """One layer of a prototxt, of any generation, as rows of a table."""
 
 import math
+from typing import Any
 
-from google.protobuf import message
 import numpy as np
 
 from vizjax.errors import UserError
 from vizjax.models.caffe import fields as fields_
 from vizjax.models.caffe import upgrade
 from vizjax.models.caffe import windows
+from vizjax.models.formats import caffe_schema
 from vizjax.models.interpreter import tables
 
 # The operator of each type of layer.
@@ -85,7 +86,7 @@ class Reader:
   """
 
   def __init__(
-    self, layer: message.Message, given: fields_.Fields, number: int
+    self, layer: caffe_schema.Message, given: fields_.Fields, number: int
   ):
     self.message, self.given = layer.DESCRIPTOR.name, given
     self.number = number
@@ -98,7 +99,7 @@ class Reader:
     self.bottoms = list(layer.bottom)
     self.tops = list(layer.top)
 
-  def used(self, state: message.Message) -> bool:
+  def used(self, state: caffe_schema.Message) -> bool:
     """Whether it is part of the network that is tested and deployed.
 
     Caffe's NetStateRule at phase TEST, with the stage 'deploy', which DIGITS
@@ -166,7 +167,7 @@ class Reader:
     row = row if translate is None else translate(row)
     return row if isinstance(row, list) else [row]
 
-  def get(self, field: str, name: str, default):
+  def get(self, field: str, name: str, default: Any) -> Any:
     """A parameter, or its default where the file does not give it."""
     parameter = getattr(self.layer, field)
     if parameter.DESCRIPTOR.fields_by_name[name].is_repeated:

@@ -13,7 +13,6 @@ from collections.abc import Mapping
 import dataclasses
 import itertools
 
-from google.protobuf import message
 from google.protobuf import text_format
 import numpy as np
 
@@ -146,7 +145,7 @@ def parse(text: str) -> tuple[tables.Table, tuple[int, int, int]]:
   return _table(*_layers(text))
 
 
-def _layers(text: str) -> tuple[message.Message, list[layers_.Reader]]:
+def _layers(text: str) -> tuple[caffe_schema.Message, list[layers_.Reader]]:
   """The net of a prototxt, and its layers that are used in a test."""
   net = caffe_schema.message('NetParameter')
   try:
@@ -165,7 +164,7 @@ def _layers(text: str) -> tuple[message.Message, list[layers_.Reader]]:
 
 
 def _table(
-  net: message.Message, rows: list[layers_.Reader]
+  net: caffe_schema.Message, rows: list[layers_.Reader]
 ) -> tuple[tables.Table, tuple[int, int, int]]:
   for row in rows:
     if row.is_data:
@@ -223,7 +222,7 @@ def _check_names(
     )
 
 
-def _input(net: message.Message, rows: list[layers_.Reader]):
+def _input(net: caffe_schema.Message, rows: list[layers_.Reader]):
   """(h, w, c) of the input, and the blobs that hold it."""
   found = {}
   dims = list(net.input_dim)

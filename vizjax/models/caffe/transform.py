@@ -72,8 +72,8 @@ def _of_layer(row: layers.Reader, shape: tuple[int, int, int]):
     )
   if values is not None:
     # Caffe's order is BGR.
-    values = tuple(map(_digits, values[::-1]))
-    values = values if len(values) > 1 else values[0]
+    digits = [_digits(value) for value in values[::-1]]
+    values = tuple(digits) if len(digits) > 1 else digits[0]
   scale = row.get(field, 'scale', None)
   scale = None if scale is None else _digits(scale)
   return row.name, values, row.get(field, 'mean_file', None), scale

@@ -1,7 +1,5 @@
 """Layers of Caffe's first generations, V0 and V1, in the words of V2."""
 
-from google.protobuf import message
-
 from vizjax.models.formats import caffe_schema
 
 # The names that V2 gave to the types of V1.
@@ -61,7 +59,7 @@ _V0 = {
 }
 
 
-def upgrade(layer: message.Message) -> message.Message:
+def upgrade(layer: caffe_schema.Message) -> caffe_schema.Message:
   """A layer of V0 as one of V2; any other as it is."""
   if 'layer' not in layer.DESCRIPTOR.fields_by_name:
     return layer
@@ -83,10 +81,10 @@ def upgrade(layer: message.Message) -> message.Message:
   return new
 
 
-def type_name(layer: message.Message) -> str:
+def type_name(layer: caffe_schema.Message) -> str:
   """The type of a layer of V1 or V2, such as Convolution."""
   if isinstance(layer.type, str):
     return layer.type
   kind = layer.DESCRIPTOR.fields_by_name['type'].enum_type
-  old = kind.values_by_number[layer.type].name
+  old: str = kind.values_by_number[layer.type].name
   return _V2_TYPES.get(old, old)

@@ -382,7 +382,7 @@ def _unpacked(file: File) -> pathlib.Path:
   return directory() / f'{file.name}.caffemodel'
 
 
-def _compare(file: File, path: pathlib.Path) -> tuple[str, str]:
+def _compare(file: File, path: files.Path) -> tuple[str, str]:
   """The checksum of a file, and what is wrong with it or ''."""
   kind, value = file.checksum or ('sha256', '')
   algorithm = kind.removesuffix('-prefix')

@@ -14,7 +14,7 @@ import json
 import os
 import pathlib
 import time
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, NoReturn
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -111,6 +111,7 @@ def _receive_all(
   report: Callable[[Progress], None],
 ) -> None:
   """Receives over as many connections as it takes, up to TRIES."""
+  broken: ConnectionError | None = None
   for number in range(TRIES):
     if number > 0:
       time.sleep(PAUSE * 2 ** (number - 1))
@@ -150,7 +151,7 @@ def _receive(
     UserError: the server has no such file.
   """
   have = 0 if source is None else stream.seek(0, os.SEEK_END)
-  if have and have == source.total:
+  if source is not None and have and have == source.total:
     return
   with _request(address, have, source) as response:
     if response.status == 416 and have and have == _extent(response)[1]:
@@ -158,7 +159,7 @@ def _receive(
     if response.status == 200:
       source, have = _describe(address, response, size), 0
       _begin(stream, notes, source)
-    elif not _continues(response, have, source):
+    elif source is None or not _continues(response, have, source):
       _refuse(address, response, have, notes)
     total = size if source.total is None else source.total
     report(Progress(have, total))
@@ -174,7 +175,7 @@ def _receive(
 def _request(address: str, have: int, source: _Source | None) -> Any:
   """The answer, of whatever status, to a request of all but some bytes."""
   headers = {'User-Agent': 'vizjax'}
-  if have:
+  if have and source is not None:
     headers['Range'] = f'bytes={have}-'
     if source.validator is not None:
       headers['If-Range'] = source.validator
@@ -233,10 +234,10 @@ def _begin(stream: BinaryIO, notes: pathlib.Path, source: _Source) -> None:
   notes.write_text(json.dumps(source._asdict()))
 
 
-def _continues(response: Any, have: int, source: _Source | None) -> bool:
+def _continues(response: Any, have: int, source: _Source) -> bool:
   """Whether an answer is the rest of the same file."""
   start, total = _extent(response)
-  if source is None or response.status != 206 or start != have:
+  if response.status != 206 or start != have:
     return False
   # Some servers take no notice of If-Range.
   news = _validator(response) or source.validator, total or source.total
@@ -245,7 +246,7 @@ def _continues(response: Any, have: int, source: _Source | None) -> bool:
 
 def _refuse(
   address: str, response: Any, have: int, notes: pathlib.Path
-) -> None:
+) -> NoReturn:
   """Raises what an answer without the file calls for."""
   if response.status in (206, 416):
     notes.unlink(missing_ok=True)  # so that the next try begins anew
@@ -261,7 +262,8 @@ def _extent(response: Any) -> tuple[int | None, int | None]:
   """First byte and total of 'bytes 100-199/200'; None for what is not told."""
   span, _, total = response.headers.get('Content-Range', '').partition('/')
   start = span.removeprefix('bytes ').partition('-')[0]
-  return tuple(int(t) if t.isdecimal() else None for t in (start, total))
+  first, count = (int(t) if t.isdecimal() else None for t in (start, total))
+  return first, count
 
 
 def _blocks(response: Any, count: int | None) -> Iterator[bytes]:

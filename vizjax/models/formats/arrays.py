@@ -88,7 +88,7 @@ def packed(params: Mapping[str, Mapping[str, Any]]) -> bytes:
   return stream.getvalue()
 
 
-def unpacked(content: bytes) -> Arrays:
+def unpacked(content: bytes) -> dict[str, Any]:
   """The arrays of what a `.npz` file holds, as `read` gives them.
 
   Raises:
@@ -97,7 +97,7 @@ def unpacked(content: bytes) -> Arrays:
   return _nest(_read_npz(content))
 
 
-def _flat(params: Mapping[str, Mapping[str, Any]]) -> dict[str, np.ndarray]:
+def _flat(params: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
   return {
     _key(layer, name): _storable(layer, name, array)
     for layer, group in params.items()

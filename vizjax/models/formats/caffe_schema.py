@@ -6,11 +6,16 @@ here.
 """
 
 import functools
+from typing import Any
 
 from google.protobuf import descriptor_pb2
 from google.protobuf import descriptor_pool
 from google.protobuf import message as message_
 from google.protobuf import message_factory
+
+# A message of one of the classes below. protobuf makes them at run time, so a
+# type checker does not know their fields.
+Message = Any
 
 # Message: its fields, as 'name number type', a star for repeated ones. The
 # numbers are those of caffe.proto. Of a blob, packed numbers are read as the
@@ -120,7 +125,7 @@ _ENUMS = {
 }  # fmt: skip
 
 
-def message(name: str) -> message_.Message:
+def message(name: str) -> Message:
   """A new message of a type of the schema."""
   return _messages()[f'vizjax.caffe.{name}']()
 

@@ -75,7 +75,7 @@ def read_mean(path: files.Path) -> np.ndarray:
   return array
 
 
-def _with_blobs(net: message.Message) -> Iterator[message.Message]:
+def _with_blobs(net: caffe_schema.Message) -> Iterator[caffe_schema.Message]:
   for layer in (*net.layers, *net.layer):
     if hasattr(layer, 'layer') and layer.HasField('layer'):
       layer = layer.layer
@@ -83,7 +83,7 @@ def _with_blobs(net: message.Message) -> Iterator[message.Message]:
       yield layer
 
 
-def _array(blob: message.Message) -> np.ndarray:
+def _array(blob: caffe_schema.Message) -> np.ndarray:
   if blob.HasField('shape'):
     shape = tuple(blob.shape.dim)
   else:

@@ -5,6 +5,7 @@ reads file after file; it is replaced when it dies or takes too long.
 """
 
 import atexit
+import io
 import json
 import os
 import subprocess
@@ -53,8 +54,9 @@ def arrays(
     process, late = _reader(), threading.Event()
     timer = _killing(process, seconds, late)
     try:
-      process.stdin.write(json.dumps(request).encode() + b'\n')
-      process.stdin.flush()
+      requests, _ = _pipes(process)
+      requests.write(json.dumps(request).encode() + b'\n')
+      requests.flush()
       found, last = _answers(process, bound)
     except (OSError, EOFError):
       process.wait()
@@ -90,7 +92,7 @@ def _reader() -> subprocess.Popen:
       env={**os.environ, 'OPENBLAS_NUM_THREADS': '1'},
     )
     timer = _killing(process, START, threading.Event())
-    started = process.stdout.readline() == hdf5.READY
+    started = _pipes(process)[1].readline() == hdf5.READY
     timer.cancel()
     if not started:
       _stop()
@@ -99,6 +101,16 @@ def _reader() -> subprocess.Popen:
         f'-P {hdf5.__file__} to see why'
       )
   return process
+
+
+def _pipes(
+  process: subprocess.Popen,
+) -> tuple[io.BufferedWriter, io.BufferedReader]:
+  """What the process reads, and what it writes."""
+  requests, answers = process.stdin, process.stdout
+  assert isinstance(requests, io.BufferedWriter)
+  assert isinstance(answers, io.BufferedReader)
+  return requests, answers
 
 
 def _killing(
@@ -121,8 +133,9 @@ def _answers(
 ) -> tuple[list[tuple[str, str, np.ndarray]], dict[str, Any]]:
   """The arrays that a file holds, and the answer that ends them."""
   found = []
+  _, answers = _pipes(process)
   while True:
-    line = process.stdout.readline()
+    line = answers.readline()
     if not line.endswith(b'\n'):
       raise EOFError
     answer = json.loads(line)
@@ -132,8 +145,8 @@ def _answers(
     left -= array.nbytes
     if left < 0:
       raise UserError('its arrays are larger than it may hold')
-    view = memoryview(array.reshape(-1).view(np.uint8))
-    if process.stdout.readinto(view) < len(view):
+    view = array.reshape(-1).view(np.uint8).data
+    if answers.readinto(view) < len(view):
       raise EOFError
     found.append((answer['layer'], answer['name'], array))
 

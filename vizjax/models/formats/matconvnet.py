@@ -28,7 +28,7 @@ _WEIGHTS = ('filters', 'biases', 'moments')
 
 # Data types, table 1-1.
 _MATRIX, _COMPRESSED = 14, 15
-_DTYPES = dict(
+_DTYPES: dict[int, str] = dict(
   zip(
     (1, 2, 3, 4, 5, 6, 7, 9, 12, 13),
     ('i1', 'u1', '<i2', '<u2', '<i4', '<u4', '<f4', '<f8', '<i8', '<u8'),

@@ -238,12 +238,13 @@ def _dtype(name: Any, align: Any = False, copy: Any = True) -> np.dtype:
   return np.dtype(name, False, True)  # its own: `_set_dtype` changes it
 
 
-def _set_dtype(dtype: np.dtype, state):
-  known = isinstance(state, tuple) and len(state) >= 5
-  if not known or state[1] not in ('<', '>', '|', '=') or any(state[2:5]):
+def _set_dtype(dtype: Any, state: Any):
+  values = [*state] if isinstance(state, tuple) else []
+  known = len(values) >= 5 and values[1] in ('<', '>', '|', '=')
+  if not known or any(values[2:5]):
     raise UserError('the pickle has a dtype with fields')
-  if state[1] in ('<', '>') and dtype.itemsize > 1 and dtype.kind != 'O':
-    dtype.__setstate__((3, state[1], None, None, None, -1, -1, 0))
+  if values[1] in ('<', '>') and dtype.itemsize > 1 and dtype.kind != 'O':
+    dtype.__setstate__((3, values[1], None, None, None, -1, -1, 0))
 
 
 def _reconstruct(kind: Any, shape: Any, code: Any) -> np.ndarray:
@@ -252,7 +253,7 @@ def _reconstruct(kind: Any, shape: Any, code: Any) -> np.ndarray:
   return np.empty(0, np.uint8)  # `_set_array` gives it all the rest
 
 
-def _set_array(array: np.ndarray, state):
+def _set_array(array: Any, state: Any):
   if not isinstance(state, tuple) or len(state) != 5:
     raise UserError('the pickle has an array without a state')
   _, shape, dtype, by_columns, values = state
@@ -275,7 +276,8 @@ def _frombuffer(values: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
 
 
 def _scalar(dtype: Any, values: Any) -> np.generic:
-  return _frombuffer(values, dtype, (), 'C')[()]
+  array: Any = _frombuffer(values, dtype, (), 'C')
+  return array[()]
 
 
 def _bytes(values) -> bytes:

@@ -149,17 +149,17 @@ def model(
       f'the weights have nothing for {_listed(missing)}: they have '
       f'{_listed(names or params)}'
     )
-  params = {
+  fitted = {
     layer: {
       name: _weight(layer, name, like, params[layer])
       for name, like in group.items()
     }
     for layer, group in weights.items()
   }
-  finite.warn(params)
+  finite.warn(fitted)
   channels = {name: act.shape[-1] for name, act in acts.items()}
   return core.Model(
-    params,
+    fitted,
     apply=apply,
     input_shape=input_shape,
     layers=describe(table, channels),
@@ -381,16 +381,18 @@ def _unpadded(
   to the units that each of them has. A window with a stride then begins
   where a window of the padded network does, which need not be the first row.
   """
-  if fields[row.name] is None:
+  own = fields[row.name]
+  if own is None:
     _check_known(row, inputs)
   else:
-    below = [fields[name] for name in row.inputs]
+    # A layer has no field where one below it has none.
+    below = [field for name in row.inputs if (field := fields[name])]
     inputs = _aligned(
       inputs, [receptive_fields.first(field, origin) for field in below]
     )
     if row.kind in tables.WINDOWED:
       (field,) = below
-      unit = receptive_fields.first(fields[row.name], origin)
+      unit = receptive_fields.first(own, origin)
       window = np.multiply(unit, row.stride) - row.pad
       top, left = window - receptive_fields.first(field, origin)
       if top or left:

@@ -35,7 +35,8 @@ def conv(row: Row, x: Array, kernel: Array, bias: Array | None = None) -> Array:
   if row.groups == x.shape[2] == kernel.shape[3]:
     y = _depthwise(row, x, kernel, padding)
     return y if bias is None else y + bias[None, None]
-  frame = tuple((int(before), int(after)) for before, after in padding)
+  rows, columns = ((int(before), int(after)) for before, after in padding)
+  frame = rows, columns
   simple = row.groups == 1 and row.dilation == (1, 1)
   if simple and strided.suits(row.kernel, row.stride):
     y = strided.convolve(x, kernel, row.stride, frame)
@@ -67,7 +68,7 @@ def _depthwise(row: Row, x: Array, kernel: Array, padding: list) -> Array:
       x.shape, row.kernel, row.dilation, row.stride, strict=False
     )
   ]
-  total = 0.0
+  total: Any = 0.0
   for i in range(row.kernel[0]):
     for j in range(row.kernel[1]):
       top, left = i * row.dilation[0], j * row.dilation[1]
@@ -209,7 +210,8 @@ def eltwise(row: Row, *inputs: Array) -> Array:
   operation = row.option('operation', 'sum')
   if operation == 'sum':
     weights = row.option('coefficients', (1.0,) * len(inputs))
-    return sum(c * x for c, x in zip(weights, inputs, strict=True))
+    total: Any = sum(c * x for c, x in zip(weights, inputs, strict=True))
+    return total
   function = {'prod': jnp.multiply, 'max': jnp.maximum}[operation]
   result = inputs[0]
   for x in inputs[1:]:
@@ -226,7 +228,7 @@ def scale(
 ) -> Array:
   """x times weights or a second input, plus a bias, from option 'axis' on."""
   axis = row.option('axis', 1)
-  y = x * _along(to_caffe(factor) if scale is None else scale, x, axis)
+  y = x * _along(_given(scale, factor), x, axis)
   return y if bias is None else y + _along(bias, x, axis)
 
 
@@ -234,8 +236,7 @@ def bias(
   row: Row, x: Array, addend: Array | None = None, bias: Array | None = None
 ) -> Array:
   """x plus weights or a second input, from option 'axis' on."""
-  shift = to_caffe(addend) if bias is None else bias
-  return x + _along(shift, x, row.option('axis', 1))
+  return x + _along(_given(bias, addend), x, row.option('axis', 1))
 
 
 def batch_norm(
@@ -254,6 +255,8 @@ def batch_norm(
   if row.option('whole', False):
     channels = to_caffe(x).reshape(to_caffe(x).shape[0], -1)
     mean, variance = channels.mean(1), channels.var(1)
+  # A row without these weights is `whole`.
+  assert mean is not None and variance is not None
   # One factor a channel: XLA takes a product and a quotient of each number in
   # an order that depends on the number of devices.
   factor = 1 / jnp.sqrt(variance + row.option('eps', 1e-5))
@@ -383,16 +386,27 @@ def from_caffe(x: Array) -> Array:
   return jnp.moveaxis(x, 0, -1) if x.ndim == 3 else x
 
 
-def _pooling(row: Row, x: Array):
+def _pooling(
+  row: Row, x: Array
+) -> tuple[pooling.Pair, pooling.Pair, list[pooling.Pair]]:
   """Kernel, stride, padding; with option 'whole' one window over the map."""
   if row.option('whole', False):
-    return x.shape[:2], (1, 1), [(0, 0), (0, 0)]
+    h, w, _ = x.shape
+    return (h, w), (1, 1), [(0, 0), (0, 0)]
   return row.kernel, row.stride, _padding(row)
 
 
 def _padding(row: Row) -> list[tuple[int, int]]:
   """(before, after) of each axis."""
   return list(zip(row.pad, row.option('end', row.pad), strict=True))
+
+
+def _given(weights: Array | None, second: Array | None) -> Array:
+  """The weights of a layer, or its second input, as Caffe orders the axes."""
+  if weights is not None:
+    return weights
+  assert second is not None  # a layer of one input has weights
+  return to_caffe(second)
 
 
 def _axis(row: Row, x: Array) -> int:

@@ -135,7 +135,7 @@ def sequence(*rows: Layer) -> Table:
   return tuple(table)
 
 
-def _square(kernel: int, stride: int, pad: int) -> dict[str, Pair]:
+def _square(kernel: int, stride: int, pad: int) -> dict[str, Any]:
   windows = {'kernel': kernel, 'stride': stride, 'pad': pad}
   return {name: (size, size) for name, size in windows.items()}
 
@@ -144,10 +144,13 @@ def receptive_fields_of(
   table: Table,
 ) -> dict[str, receptive_fields.Field | None]:
   """The receptive field of every layer; None for the whole image."""
-  fields = {DATA: receptive_fields.PIXEL}
+  fields: dict[str, receptive_fields.Field | None] = {
+    DATA: receptive_fields.PIXEL
+  }
   for row in table:
     below = [fields[name] for name in row.inputs]
-    joined = None if None in below else receptive_fields.union(below)
+    known = [field for field in below if field is not None]
+    joined = None if None in below else receptive_fields.union(known)
     whole = (
       row.option('whole', False)
       or row.option('within', False)
@@ -158,11 +161,11 @@ def receptive_fields_of(
     )
     fields[row.name] = None
     if joined is not None and not whole:
-      kernel = [
+      h, w = (
         (k - 1) * d + 1 for k, d in zip(row.kernel, row.dilation, strict=True)
-      ]
+      )
       fields[row.name] = receptive_fields.compose(
-        joined, tuple(kernel), row.stride, row.pad
+        joined, (h, w), row.stride, row.pad
       )
   return fields
 

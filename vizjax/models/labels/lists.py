@@ -41,5 +41,5 @@ def read(text: str) -> tuple[str, ...]:
     )
   numbered = [re.fullmatch(r'(\d+)[ \t:,;]+(.+)', name) for name in names]
   if all(found and int(found[1]) == i for i, found in enumerate(numbered)):
-    return tuple(found[2] for found in numbered)
+    return tuple(found[2] for found in numbered if found)
   return names

