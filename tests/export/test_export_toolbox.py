@@ -260,7 +260,7 @@ def test_nothing_is_left_of_a_file_that_could_not_be_written(
 
 def export(workdir, out, *more):
   process = test_launchers.start(
-    *('-m', 'experiments.export', f'--workdir={workdir}', f'--out={out}'),
+    *('-m', 'vizjax', 'export', f'--workdir={workdir}', f'--out={out}'),
     *('--format=toolbox', *more),
   )
   return test_launchers.finish(process)

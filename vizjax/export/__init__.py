@@ -10,6 +10,6 @@ grid          a page of photographs beside what was made of them, and the
               files of neural_style
 templates     that page
 
-FORMATS of `experiments/export.py` lists the formats: a new format has a row
+FORMATS of `vizjax/cli/export.py` lists the formats: a new format has a row
 there, and here a function that yields the paths of the files that it writes.
 """
