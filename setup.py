@@ -20,7 +20,7 @@ setuptools.setup(
   ],
   package_dir={'vizjax.configs': 'configs'},
   entry_points={'console_scripts': ['vizjax = vizjax.__main__:main']},
-  package_data={'vizjax': ['*/templates/*', 'models/labels/*.txt']},
+  package_data={'vizjax': ['py.typed', '*/templates/*', 'models/labels/*.txt']},
   python_requires='>=3.11',
   install_requires=[
     'jax>=0.10',

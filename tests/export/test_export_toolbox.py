@@ -241,7 +241,7 @@ def test_the_toolbox_replaces_nothing_unless_brave(yosinski, tmp_path):
 
 def test_the_toolbox_wants_its_own_recipe(tmp_path):
   test_export.fabricate(tmp_path / 'w')
-  with pytest.raises(UserError, match="'trace/obj'.*yosinski2015.py:3"):
+  with pytest.raises(UserError, match="'trace/obj'.*yosinski2015:3"):
     test_export.write(tmp_path / 'w', 'toolbox', tmp_path / 'out')
   assert not (tmp_path / 'out').exists()
 

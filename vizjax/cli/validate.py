@@ -1,4 +1,4 @@
-"""Measures how good a network is: top-1, top-5, and every class.
+"""Measures how good a network is: top-1, top-5, each class.
 
   vizjax validate --model=efficientnet_lite0 --dataset=DIR
   ... --dataset=tfds:imagenet_v2:test --out=images.csv
