@@ -13,10 +13,10 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 .PHONY: demo test test-all lint lock clean
 
 demo: $(READY)
-	@$(BIN)/python -m experiments.run --config=configs/demo.py --workdir=results/demo
-	@echo 'Photographs beside the images: $(BIN)/python -m experiments.examples \
+	@$(BIN)/vizjax run --config=demo --workdir=results/demo
+	@echo 'Photographs beside the images: $(BIN)/vizjax examples \
 	  --workdir=results/demo --dataset=FOLDER, and make demo again' >&2
-	@$(BIN)/python -m experiments.atlas --workdir=results/demo
+	@$(BIN)/vizjax atlas --workdir=results/demo
 
 test: lint
 	@$(BIN)/python -m pytest -n auto --dist loadfile -m 'not slow'

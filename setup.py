@@ -13,10 +13,14 @@ setuptools.setup(
   long_description=(ROOT / 'README.md').read_text(),
   long_description_content_type='text/markdown',
   license='MIT',
-  packages=setuptools.find_packages(include=['vizjax', 'vizjax.*']),
-  package_data={
-    'vizjax': ['py.typed', '*/templates/*', 'models/labels/*.txt'],
-  },
+  # The recipes go into the package, where `vizjax.recipes` finds them by path.
+  packages=[
+    *setuptools.find_packages(include=['vizjax', 'vizjax.*']),
+    'vizjax.configs',
+  ],
+  package_dir={'vizjax.configs': 'configs'},
+  entry_points={'console_scripts': ['vizjax = vizjax.__main__:main']},
+  package_data={'vizjax': ['py.typed', '*/templates/*', 'models/labels/*.txt']},
   python_requires='>=3.11',
   install_requires=[
     'jax>=0.10',
@@ -41,7 +45,9 @@ setuptools.setup(
     'tqdm>=4.66',
   ],
   extras_require={
-    'cuda': ['jax[cuda12]'],
+    'cuda12': ['jax[cuda12]'],
+    'cuda13': ['jax[cuda13]'],
+    'tpu': ['jax[tpu]'],
     'export': ['imageio[ffmpeg]>=2.34', 'matplotlib>=3.9'],
     'train': ['grain>=0.2.13', 'orbax-checkpoint>=0.11'],
     'weights': ['h5py>=3.11', 'safetensors>=0.4.3'],

@@ -7,7 +7,7 @@ say why. The raw contrast is low; the atlas stretches it. Expected of the
 twelve below: logits of 31 to 53; ostrich, mask, daisy and pineapple are plain,
 beacon and tarantula are not; seven minutes on two cores of a CPU.
 
-  python -m experiments.run --config=configs/classes.py --workdir=DIR
+  vizjax run --config=classes --workdir=DIR
   ... --config.units=flamingo,zebra,'"black stork, Ciconia nigra"',130
 """
 

@@ -15,9 +15,9 @@ Knobs have the names of the program's options where they are options of it;
 `steps` is num_steps, `every` output_iter, `show` iter_behavior, `tile_batch`
 batch_size, and `rate` learning_rate. GoogLeNet has to be fetched once:
 
-  python -m experiments.weights fetch bvlc_googlenet
-  python -m experiments.run --config=configs/cnn_vis.py:example1 --workdir=DIR
-  ... --config=configs/cnn_vis.py:example11 --config.photograph=sky.jpg
+  vizjax weights fetch bvlc_googlenet
+  vizjax run --config=cnn_vis:example1 --workdir=DIR
+  ... --config=cnn_vis:example11 --config.photograph=sky.jpg
   ... --config.initial_size=x0.5 --config.final_size=x2 --config.num_sizes=3
 
 Expected of `own` with --config.steps=12: rows of green and red bubbles, some of
@@ -125,7 +125,7 @@ FORMS = {
 def get_config(form='example1'):
   if form not in FORMS:
     raise UserError(
-      f'cnn_vis.py:{form} is not one of its forms: type cnn_vis.py:'
+      f'cnn_vis:{form} is not one of its forms: type cnn_vis:'
       f'{", :".join(FORMS)}'
     )
   config = build.config()

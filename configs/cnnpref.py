@@ -9,7 +9,7 @@ AlexNet; here the networks are those that need no download. For theirs, type
 Expected, as seen: of conv1, by gd_lower one edge or a pair of coloured spots
 in the middle of a grey image, by lbfgs_lower crisp filters on black. Of 25
 classes of efficientnet_lite0 by gd_higher faint reliefs on grey, logits of 2
-to 21; stretched (experiments.export --stretch) a manhole cover, a hook, a
+to 21; stretched (vizjax export --stretch) a manhole cover, a hook, a
 helmet, pills, a pacifier and a traffic light are plain, most animals are not.
 Of 8 classes by lbfgs_higher logits of 60 to 86 and faint coloured noise on
 black, nothing to be recognized: the method has no other prior than its bounds.
@@ -18,16 +18,16 @@ Random numbers are those of NumPy's RandomState(seed), drawn in the order of
 the program. Its L-BFGS counts iterations, `iterations`; one takes an
 evaluation or a few, and `steps` bounds these.
 
-  python -m experiments.run --config=configs/cnnpref.py:gd_lower --workdir=DIR
+  vizjax run --config=cnnpref:gd_lower --workdir=DIR
   ... --config.units=0:96:3 --config.jitter=8 --config.tv=2
 
 prefer_img_dgn_gd and prefer_img_dgn_lbfgs optimize the code of a generator
 instead: `dgn_gd_lower`, `dgn_gd_higher`, `dgn_lbfgs_lower`,
 `dgn_lbfgs_higher`, by the networks of the scripts, which have to be fetched:
 
-  python -m experiments.weights fetch deepsim_fc6 bvlc_alexnet \\
+  vizjax weights fetch deepsim_fc6 bvlc_alexnet \\
     act_range_3x_fc6
-  python -m experiments.run --config=configs/cnnpref.py:dgn_gd_higher \\
+  vizjax run --config=cnnpref:dgn_gd_higher \\
     --workdir=DIR
 """
 
@@ -41,7 +41,7 @@ FORMS = tuple(f'{m}_{which}' for m in METHODS for which in ('lower', 'higher'))
 def get_config(form='gd_lower'):
   if form not in FORMS:
     raise UserError(
-      f'cnnpref.py:{form} is not one of its forms: type cnnpref.py:'
+      f'cnnpref:{form} is not one of its forms: type cnnpref:'
       f'{", :".join(FORMS)}'
     )
   config = build.config()

@@ -6,7 +6,7 @@ an L2 penalty, a clip to the range of pixels, a light blur. The course's rate,
 EfficientNet-Lite0. Expected: logits of 10 to 36; under noise a flamingo, a
 pineapple, daisies and a volcano are plain.
 
-  python -m experiments.run --config=configs/cs231n.py --workdir=DIR
+  vizjax run --config=cs231n --workdir=DIR
   ... --config.units=tarantula,hen --config.jitter=16
 """
 

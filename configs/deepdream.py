@@ -11,11 +11,11 @@ step by the gradient over its mean size, the image shifted at random.
 
 GoogLeNet has to be fetched once, for all but `own`:
 
-  python -m experiments.weights fetch bvlc_googlenet
-  python -m experiments.run --config=configs/deepdream.py:plain \\
+  vizjax weights fetch bvlc_googlenet
+  vizjax run --config=deepdream:plain \\
     --config.photograph=sky.jpg --workdir=DIR
-  ... --config=configs/deepdream.py:guided --config.guide=flowers.jpg
-  ... --config=configs/deepdream.py:zoom
+  ... --config=deepdream:guided --config.guide=flowers.jpg
+  ... --config=deepdream:zoom
   ... --config.photograph='DIR/*.jpg'            # several, in one batch
   ... --config.size=x2 --config.transforms='roll(jitter) | tiles(256, 256)' \\
     --config.views=sum                           # large, in bounded memory
@@ -25,7 +25,7 @@ sizes in the clouds, in 14 seconds on two cores of a CPU; of conv4_3 of
 vgg16_features eyes in the clouds, scales and worms in the sky, in two minutes
 and 3 GB. Of `zoom` by conv4, six frames: the eyes grow and draw rings.
 
-The film: python -m experiments.export --format=mp4 --workdir=DIR --out=FILMS.
+The film: vizjax export --format=mp4 --workdir=DIR --out=FILMS.
 """
 
 from ml_collections import config_dict
@@ -52,7 +52,7 @@ FORMS = {
 def get_config(form='plain'):
   if form not in FORMS:
     raise UserError(
-      f'deepdream.py:{form} is not one of its forms: type deepdream.py:'
+      f'deepdream:{form} is not one of its forms: type deepdream:'
       f'{", :".join(FORMS)}'
     )
   config = build.config()

@@ -6,7 +6,7 @@ what a unit sees: 163 x 163 pixels. Expected: activations of 72 to 394, 212 in
 the mean; dogs, monkeys, pots, domes and woven cloth can be told; a minute and
 a half on two cores of a CPU.
 
-  python -m experiments.run --config=configs/demo.py --workdir=DIR
+  vizjax run --config=demo --workdir=DIR
 """
 
 from vizjax import build

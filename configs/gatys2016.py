@@ -8,15 +8,15 @@ between channels of a style at five depths.
   own     the same on vgg16_features, offline
   lbfgs   `own` by L-BFGS, as in the paper
 
-  python -m experiments.weights fetch vgg19
-  python -m experiments.run --config=configs/gatys2016.py:own \\
+  vizjax weights fetch vgg19
+  vizjax run --config=gatys2016:own \\
     --config.content=house.jpg --config.style=wave.jpg --config.width=256 \\
     --workdir=DIR
   ... --config.style=a.jpg+b.jpg --config.style_blend_weights=0.8,0.2
   ... --config.content='DIR/*.jpg' --config.style=a.jpg,b.jpg  # all pairs
   ... --config.num_sizes=3                       # large: from coarse to fine
-  python -m experiments.export --format=grid --workdir=DIR   # pairs on a page
-  python -m experiments.export --format=neural_style --workdir=DIR \\
+  vizjax export --format=grid --workdir=DIR   # pairs on a page
+  vizjax export --format=neural_style --workdir=DIR \\
     --preserve_colors
 """
 
@@ -46,7 +46,7 @@ FORMS = {
 def get_config(form='vgg19'):
   if form not in FORMS:
     raise UserError(
-      f'gatys2016.py:{form} is not one of its forms: type gatys2016.py:'
+      f'gatys2016:{form} is not one of its forms: type gatys2016:'
       f'{", :".join(FORMS)}'
     )
   config = build.config()

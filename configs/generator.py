@@ -14,7 +14,7 @@ bodies of a spider, a beagle and its collar, a wolfhound's face are recognized.
 That takes 39 minutes on two cores of a CPU; 1,600 steps, 15 minutes, come to
 2,118 and 0.46.
 
-  python -m experiments.train_generator --config=configs/generator.py \\
+  vizjax train_generator --config=generator \\
     --config.data=PHOTOGRAPHS --workdir=DIR
   ... --config.steps=1600 --config.layer=relu3 --config.comparator=relu3
   ... --config.adversarial_weight=0.1

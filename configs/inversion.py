@@ -8,9 +8,9 @@
   blog         the bare form: pixels, gradient descent, an L2 penalty
   cs231n       of Stanford's course of 2016: the same, clipped and blurred
 
-  python -m experiments.run --config=configs/inversion.py \\
+  vizjax run --config=inversion \\
     --config.photograph='DIR/*.jpg' --config.layer='conv*' --workdir=DIR
-  python -m experiments.export --format=grid --workdir=DIR
+  vizjax export --format=grid --workdir=DIR
 
 Under --config.transforms, such as 'roll(8) | rotate(10)', the photograph goes
 through the same draws as the image that is compared with it.
@@ -68,7 +68,7 @@ FORMS = {
 def get_config(form='fourier'):
   if form not in FORMS:
     raise UserError(
-      f'inversion.py:{form} is not one of its forms: type inversion.py:'
+      f'inversion:{form} is not one of its forms: type inversion:'
       f'{", :".join(FORMS)}'
     )
   config = build.config()

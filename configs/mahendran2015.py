@@ -9,12 +9,12 @@ descent with a momentum that is forgotten whenever the rate changes.
 
 CaffeNet has to be fetched once, for all but `own`:
 
-  python -m experiments.weights fetch bvlc_caffenet
-  python -m experiments.run --config=configs/mahendran2015.py:own \\
+  vizjax weights fetch bvlc_caffenet
+  vizjax run --config=mahendran2015:own \\
     --config.photograph='DIR/*.jpg' --config.layer='conv*' --workdir=DIR
   ... --config.mask='central(5)'          # from the middle 5 x 5 of the map
   ... --config.mask='channels(0, 128)'    # from one group of filters
-  python -m experiments.export --format=grid --workdir=DIR
+  vizjax export --format=grid --workdir=DIR
 
 `activation` in the store is the error: |a - a0|^2 / |a0|^2.
 """
@@ -42,8 +42,8 @@ FORMS = {
 def get_config(form='library'):
   if form not in FORMS:
     raise UserError(
-      f'mahendran2015.py:{form} is not one of its forms: type '
-      f'mahendran2015.py:{", :".join(FORMS)}'
+      f'mahendran2015:{form} is not one of its forms: type '
+      f'mahendran2015:{", :".join(FORMS)}'
     )
   config = build.config()
 

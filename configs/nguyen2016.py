@@ -11,20 +11,20 @@ result is the last image, not the best, as there.
   hidden           units of conv5 of Places205's AlexNet
   googlenet        the classes of the first, of GoogLeNet
   own              units of conv5 of alexnet_features, by a generator that
-                   experiments.train_generator made
+                   `vizjax train_generator` made
 
 The networks and the bounds have to be fetched once, all but those of `own`:
 
-  python -m experiments.weights fetch deepsim_fc6 bvlc_caffenet \\
+  vizjax weights fetch deepsim_fc6 bvlc_caffenet \\
     act_range_3x_fc6
-  python -m experiments.run --config=configs/nguyen2016.py:activate_output \\
+  vizjax run --config=nguyen2016:activate_output \\
     --workdir=DIR
   ... --config.units=0:1000                          # every class
-  python -m experiments.run --config=configs/nguyen2016.py:real_image \\
+  vizjax run --config=nguyen2016:real_image \\
     --config.photograph=red_pepper.jpg --workdir=DIR
-  python -m experiments.run --config=configs/nguyen2016.py:own \\
+  vizjax run --config=nguyen2016:own \\
     --config.prior="trained('GENERATOR')" --workdir=DIR
-  ... --config.bounds=relu5.txt       # of experiments.act_range; else 'inf'
+  ... --config.bounds=relu5.txt       # of `vizjax act_range`; else 'inf'
 
 Expected of `own` with the generator of configs/generator.py and bounds of one
 standard deviation (act_range --sigmas=1): units 0 to 63 of conv5 reach 93 to
@@ -36,7 +36,7 @@ blobs with frayed edges and sparks of colour. With three standard deviations
 the first six reach 245 to 474, and are black and white. 64 units take 14
 minutes on two cores of a CPU.
 
-Pictures as the scripts make them: experiments.export --format=synthesizing.
+Pictures as the scripts make them: vizjax export --format=synthesizing.
 """
 
 from ml_collections import config_dict
@@ -85,7 +85,7 @@ FORMS = {
 def get_config(form='activate_output'):
   if form not in FORMS:
     raise UserError(
-      f'nguyen2016.py:{form} is not one of its forms: type nguyen2016.py:'
+      f'nguyen2016:{form} is not one of its forms: type nguyen2016:'
       f'{", :".join(FORMS)}'
     )
   config = build.config()

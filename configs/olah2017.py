@@ -17,7 +17,7 @@ start stays grey.
 Expected of units 0 to 15 of conv5: mean activations of the channel from 63 to
 201, 125 in the mean; textures of eyes, lattice, pots and globes.
 
-  python -m experiments.run --config=configs/olah2017.py --workdir=DIR
+  vizjax run --config=olah2017 --workdir=DIR
   ... --config.layer=conv4 --config.units=0:16
   ... --config.objective='neuron(layer)'
 """

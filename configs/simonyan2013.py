@@ -7,7 +7,7 @@ whose gradient is next to nothing at the mean image, so that steps are of one
 size. Expected: logits of 57 to 87; parts of objects (the neck of the ostrich,
 eyes, feathers) in much fine noise.
 
-  python -m experiments.run --config=configs/simonyan2013.py --workdir=DIR
+  vizjax run --config=simonyan2013 --workdir=DIR
   ... --config.units=flamingo,goldfish --config.penalty=1e-5
   ... --config.model="load('bvlc_alexnet')" --config.layer=fc8
 """

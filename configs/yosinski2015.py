@@ -14,7 +14,7 @@ rings, stripes, eyes and petals, activations of 1.1 to 24.5, half of them above
 8.7; of 235 the unit becomes the largest of its layer. Set 2 is made for larger
 gradients: here its decay leaves most units silent.
 
-  python -m experiments.run --config=configs/yosinski2015.py:3 --workdir=DIR
+  vizjax run --config=yosinski2015:3 --workdir=DIR
   ... --config.layer=conv4 --config.units=0:64 --config.sigma=0.5
   ... --config.shape=227x227 --config.mean=ilsvrc_2012_mean.npy
   ... --config.start='legacy_uniform(model)'      # or 'mean_image(model)'
@@ -47,7 +47,7 @@ SETS = {
 def get_config(number='3'):
   if number not in SETS:
     raise UserError(
-      f'yosinski2015.py:{number} is not one of its sets: type yosinski2015.py'
+      f'yosinski2015:{number} is not one of its sets: type yosinski2015'
       ':1, :2, :3 or :4'
     )
   config = build.config()

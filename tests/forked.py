@@ -15,7 +15,7 @@ import runpy
 import sys
 
 IMPORTED = (
-  'experiments.launch',
+  'vizjax.cli.run',
   'vizjax.sweeps.description',
   'vizjax.sweeps.watching',
 )

@@ -13,8 +13,8 @@ import sys
 
 import numpy as np
 
-from experiments import launch
-from experiments import run
+from vizjax.cli import launch
+from vizjax.cli import run
 from vizjax.sweeps import growth
 from vizjax.sweeps import sweep
 from vizjax.workdir import folders
@@ -59,4 +59,4 @@ def _main():
 
 
 if __name__ == '__main__':
-  launch.run(_main, 'config')
+  launch.run(_main, 'config', define=run.define)

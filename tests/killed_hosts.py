@@ -31,7 +31,7 @@ def begin(workdir, *more):
   environment = {**os.environ, 'JAX_PLATFORMS': 'cpu'}
   environment['PYTHONPATH'] = os.pathsep.join([str(ROOT), str(ROOT / 'tests')])
   return subprocess.Popen(
-    [sys.executable, '-m', 'experiments.run', '--config=tests/toy_config.py',
+    [sys.executable, '-m', 'vizjax', 'run', '--config=tests/toy_config.py',
      '--config.units=0:5', '--config.replicates=8', '--config.steps=300',
      '--nodistributed', f'--workdir={workdir}', *more],
     cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,

@@ -4,7 +4,7 @@ r"""Tables of whole classifiers, with their weights, against other programs.
     >> docs/parity.md
 
 IMAGES is a data set of photographs of ImageNet's classes, as for
-`python -m experiments.validate`; the other two are SqueezeNet's files, which
+`vizjax validate`; the other two are SqueezeNet's files, which
 OpenCV reads, too. EfficientNet-Lite0 is compared where PyTorch is: in an
 environment of its own, into which `torch` and `efficientnet-lite-pytorch` are
 installed beside vizjax. It prints a section of docs/parity.md.
@@ -20,7 +20,7 @@ import cv2
 import jax
 import numpy as np
 
-from experiments import validate
+from vizjax.cli import validate
 from vizjax.models.labels import imagenet
 from vizjax.models.networks import efficientnet_lite0
 from vizjax.models.networks import packaged

@@ -1,17 +1,18 @@
 """Launchers parse their arguments, and answer signals."""
 
-import importlib
 import re
 import signal
 import sys
+import types
 
 from absl import flags
 import pytest
 import test_launchers
 
-import experiments
-from experiments import launch
+from vizjax import __main__ as command
 from vizjax import build
+from vizjax import recipes
+from vizjax.cli import launch
 from vizjax.errors import UserError
 
 WHOLE = """
@@ -34,7 +35,8 @@ def get_config(form='any'):
 def loaded(folder, text, argument='', knobs=build.config):
   path = folder / 'mine.py'
   path.write_text(text)
-  return launch._loaded(['', '--config', f'{path}{argument}'], knobs)
+  typed = ['', '--config', f'{path}{argument}']
+  return launch._located(typed, knobs)[1]
 
 
 @pytest.mark.parametrize(
@@ -87,13 +89,16 @@ def test_a_config_is_found_in_either_spelling_and_in_a_flagfile(tmp_path):
   flagfile = tmp_path / 'flags'
   flagfile.write_text(f'--config={tmp_path / "mine.py"}\n--config.rate=2\n')
   argv = launch._expanded(['', f'--flagfile={flagfile}'])
-  assert launch._loaded(argv, build.config).rate == 0.5
-  assert launch._loaded(['', '--workdir=x'], build.config) is None
+  argv, config = launch._located(argv, build.config)
+  assert argv[1:] == [f'--config={tmp_path / "mine.py"}', '--config.rate=2']
+  assert config.rate == 0.5
+  argv = ['', '--workdir=x', '--config']
+  assert launch._located(argv, build.config) == (argv, None)
 
 
 def test_a_config_that_is_a_folder_is_called_one(tmp_path):
   with pytest.raises(UserError, match="' is a folder: type --config=FILE.py"):
-    launch._loaded(['', f'--config={tmp_path}'], build.config)
+    launch._located(['', f'--config={tmp_path}'], build.config)
 
 
 @pytest.mark.parametrize(
@@ -144,33 +149,6 @@ def test_a_value_of_another_type_is_a_line_of_plain_words(
   with pytest.raises(flags.Error) as error:
     flags.FLAGS(['', typed])
   assert launch._explain(error.value) == said
-
-
-def test_a_line_of_progress_leaves_out_what_is_not_known_yet(capsys):
-  line = '{desc}{postfix}, {percentage:.0f}%, {rate_fmt}, {remaining} left'
-  options = {'desc': 'conv5', 'total': 9, 'postfix': '0/3 images'}
-  launch.bar(line, **options).close()
-  assert capsys.readouterr().err == 'conv5, 0/3 images, 0%\n' * 2
-
-
-def test_a_new_part_closes_the_bar_of_the_last_one(capsys):
-  with launch.Bars('{desc}: {n_fmt} of {total_fmt}', unit=' images') as bars:
-    for part, total in (('a', 2), ('b', 1)):
-      for _ in range(total):
-        bars.of(part, total=total).update()
-  lines = ['a: 0 of 2', 'a: 2 of 2', 'b: 0 of 1', 'b: 1 of 1']
-  assert capsys.readouterr().err.splitlines() == lines
-
-
-def test_a_part_that_was_closed_goes_on_in_a_bar_of_its_own(capsys):
-  bars = launch.Bars('{desc}: {n_fmt} of {total_fmt}')
-  bars.close()  # before the first
-  bars.of('a', total=9).update(3)
-  bars.close()
-  bars.of('a', total=9, initial=3).update(6)
-  bars.close()
-  lines = ['a: 0 of 9', 'a: 3 of 9', 'a: 3 of 9', 'a: 9 of 9']
-  assert capsys.readouterr().err.splitlines() == lines
 
 
 def test_knobs_go_back_to_none(tmp_path):
@@ -228,17 +206,18 @@ def test_nohup_keeps_a_run_alive_and_every_other_signal_stops_it():
 
 def test_ctrl_c_while_modules_are_imported_is_one_line(monkeypatch, capfd):
   before = signal.getsignal(signal.SIGINT)
+  monkeypatch.setattr(sys, 'argv', [])
+  started = types.SimpleNamespace(start=lambda: None)
+  monkeypatch.setattr(command.importlib, 'import_module', lambda name: started)
   try:
-    importlib.reload(experiments)
-    assert signal.getsignal(signal.SIGINT) is before
-    monkeypatch.setattr(sys, 'argv', ['-m', '--config=configs/demo.py'])
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    importlib.reload(experiments)
+    command.start('run', ['--config=demo'])
     assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    importlib.reload(experiments)
+    command.start('run', ['--config=demo'])
+    assert sys.argv == ['vizjax run', '--config=demo']
     left = []
-    monkeypatch.setattr(experiments.os, '_exit', left.append)
+    monkeypatch.setattr(command.os, '_exit', left.append)
     signal.raise_signal(signal.SIGINT)
     assert left == [130]
     assert capfd.readouterr().err == (
@@ -258,7 +237,7 @@ def test_an_interruption_that_python_drops_is_raised_again():
 DROPPING = """
 import signal
 import time
-from experiments import launch
+from vizjax.cli import launch
 
 class Last:
   def __del__(self):  # Python drops what is raised here
@@ -275,7 +254,7 @@ launch.run(main, anew=True)
 PLANTED = """
 import numpy as np
 import vizjax
-from experiments import launch
+from vizjax.cli import launch
 
 def main():
   {}
@@ -316,7 +295,7 @@ def test_an_end_that_a_launcher_asks_for_is_no_bug():
   assert test_launchers.finish(run) == (7, '', '')
   run = test_launchers.start('-c', PLANTED.format('pass'), '--help')
   code, out, err = test_launchers.finish(run)
-  assert code == 1 and 'USAGE: ' in out and not err
+  assert code == 0 and '--[no]traceback\n' in out and not err
 
 
 @pytest.mark.parametrize(
@@ -343,7 +322,8 @@ def test_an_error_of_the_users_own_file_is_its_place(
   form = f':{where}' if where == 'config' else ''
   run = test_launchers.start(
     '-m',
-    'experiments.run',
+    'vizjax',
+    'run',
     f'--config={mine}{form}',
     f'--config.objective=mine.{where}()',
     f'--workdir={tmp_path / "w"}',
@@ -388,3 +368,38 @@ def term():
 
   return score
 """
+
+
+def test_a_recipe_that_is_named_is_a_path_for_ml_collections(
+  tmp_path, monkeypatch
+):
+  monkeypatch.chdir(tmp_path)
+  for name in ('demo', 'yosinski2015:3'):
+    file, _, form = name.partition(':')
+    path = str(recipes.find(name)) + f':{form}' * bool(form)
+    for argv in (['', f'--config={name}'], ['', '-config', name]):
+      found, config = launch._located(argv, build.config)
+      assert found == [word.replace(name, path) for word in argv]
+      assert config.model == "load('alexnet_features')" or file != 'demo'
+
+
+def test_a_folder_with_a_colon_is_no_argument(tmp_path, monkeypatch):
+  folder = tmp_path / 'a:b' / 'configs'
+  folder.mkdir(parents=True)
+  (folder / 'mine.py').write_text(WHOLE)
+  monkeypatch.setattr(recipes, '_PACKAGE', folder.parent)
+  monkeypatch.chdir(folder.parent)
+  argv, _ = launch._located(['', '--config=mine:other'], build.config)
+  assert argv[1] == '--config=configs/mine.py:other'
+  monkeypatch.chdir(folder)
+  (folder / 'mine.py').rename(folder / 'another.py')
+  argv, _ = launch._located(['', '--config=another'], build.config)
+  assert argv[1] == '--config=another.py'
+
+
+def test_a_recipe_of_the_user_is_told_once(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / 'demo.py').write_text(WHOLE)
+  with pytest.warns(UserWarning, match='is your file') as told:
+    launch._located(['', '--config=demo'], build.config)
+  assert len(told) == 1

@@ -40,7 +40,7 @@ def finish(process):
 
 
 def sweep(workdir, *more):
-  return start('-m', 'experiments.run', TOY, f'--workdir={workdir}', *more)
+  return start('-m', 'vizjax', 'run', TOY, f'--workdir={workdir}', *more)
 
 
 def contents(workdir):
@@ -79,18 +79,22 @@ def test_a_sweep_tells_how_far_it_is(first):
   assert code == 0
   assert out.splitlines() == [
     f'results: {workdir} (10 images)',
-    f'next: python -m experiments.atlas --workdir={workdir}',
+    f'next: vizjax atlas --workdir={workdir}',
   ]
-  last = err.strip().splitlines()[-1]
+  lines = err.strip().splitlines()
+  assert 'compiling conv2 ...' in lines and 'compiling fc3 ...' in lines
+  whole, last = lines[-1], lines[-2]
   assert 'fc3' in last and '5/5 images' in last and '100%' in last
-  assert 'steps/s' in last and 'left' in last
+  assert whole.startswith('all layers, 100%')
+  assert all('steps/s' in line and 'left' in line for line in (whole, last))
 
 
 def test_a_finished_sweep_is_left_alone(undisturbed):
   files = [p for p in undisturbed.rglob('*') if p.is_file()]
   before = {path: path.stat().st_mtime_ns for path in files}
-  code, _, err = finish(sweep(undisturbed))
-  assert code == 0, err
+  code, out, err = finish(sweep(undisturbed, '--quiet'))
+  assert (code, err) == (0, ''), err
+  assert out.startswith('results: ')
   after = [p for p in undisturbed.rglob('*') if p.is_file()]
   assert before == {path: path.stat().st_mtime_ns for path in after}
 
@@ -122,7 +126,8 @@ def test_a_sweep_of_an_imported_network(tmp_path):
   code, _, err = finish(
     start(
       '-m',
-      'experiments.run',
+      'vizjax',
+      'run',
       '--config=configs/olah2017.py',
       f'--config.model=caffe.load({files})',
       '--config.shape=32x32',
@@ -146,7 +151,7 @@ def test_the_workdir_holds_config_source_and_versions(undisturbed):
 
 
 def test_the_atlas_prints_the_path_of_its_index_last(undisturbed):
-  atlas = start('-m', 'experiments.atlas', f'--workdir={undisturbed}')
+  atlas = start('-m', 'vizjax', 'atlas', f'--workdir={undisturbed}')
   code, out, err = finish(atlas)
   assert code == 0, err
   assert out.splitlines()[-1] == str(undisturbed / 'atlas' / 'index.html')
@@ -217,6 +222,7 @@ def test_killed_while_it_grows_the_same_command_mends_it(undisturbed, tmp_path):
     assert json.loads(text)['config'] == config
 
 
+# As people type it in a checkout.
 DEMO = ('-m', 'experiments.run', '--config=configs/demo.py')
 
 # What is typed after the demo's command, and what the one line must say.
@@ -340,7 +346,7 @@ def test_nan_in_the_weights_is_recorded_not_raised(tmp_path):
   assert np.isnan(store.read(kept, 'score')).tolist() == [
     channel == 1 for channel in range(5)
   ]
-  atlas = start('-m', 'experiments.atlas', f'--workdir={workdir}')
+  atlas = start('-m', 'vizjax', 'atlas', f'--workdir={workdir}')
   code, _, err = finish(atlas)
   assert code == 0, err
   page = json.loads((workdir / 'atlas' / 'conv2' / 'layer.json').read_text())
@@ -352,7 +358,8 @@ def poster(workdir):
   """A hundred steps at either of two sizes, of which the first is shown."""
   return start(
     '-m',
-    'experiments.run',
+    'vizjax',
+    'run',
     '--config=configs/cnn_vis.py:own',
     '--config.model=toynets.net()',
     '--config.layer=conv2',
@@ -426,7 +433,8 @@ def test_an_error_in_one_process_ends_the_other_with_a_line(tmp_path):
 def test_a_browser_that_goes_away_is_no_error(undisturbed, tmp_path):
   process = start(
     '-m',
-    'experiments.atlas',
+    'vizjax',
+    'atlas',
     f'--workdir={undisturbed}',
     f'--out={tmp_path / "site"}',
     '--serve',

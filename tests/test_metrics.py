@@ -93,7 +93,7 @@ def test_silent_layers_and_single_images_have_no_infinities():
 
 @pytest.mark.parametrize('name', ['diversity', 'distance'])
 def test_without_others_on_an_axis_it_says_what_is_missing(name):
-  with pytest.raises(UserError, match='images of a unit.*experiments.run'):
+  with pytest.raises(UserError, match='images of a unit.*vizjax run'):
     getattr(metrics, name)('conv')({'conv': noise(5, 4, 5, 6)}, {})
 
 

@@ -2,7 +2,6 @@
 
 import pathlib
 import re
-import runpy
 import shlex
 import sys
 
@@ -15,6 +14,7 @@ import toynets
 
 from vizjax import build
 from vizjax import models
+from vizjax import recipes
 from vizjax.sweeps import sweep
 from vizjax.workdir import store
 
@@ -96,8 +96,7 @@ def knobs():
 def typed(words):
   """The config of a command, on the toy network."""
   values = dict(word.split('=', 1) for word in words)
-  path = ROOT / values.pop('--config', 'configs/demo.py')
-  config = runpy.run_path(path)['get_config']()
+  config = recipes.load(values.pop('--config', 'demo'), build.config)
   config.update({n.removeprefix('--config.'): v for n, v in values.items()})
   config.update({'model': 'toynets.net()', 'layer': 'conv2', 'steps': 2})
   config.shape, config.transforms = '14x14', ''  # what compiles fast

@@ -340,7 +340,7 @@ def bounds(
 
 
 def in_grey_levels(model: Model) -> Model:
-  """The same network on images of 0-255: what the launchers work with.
+  """The same network on images of 0-255: what the commands work with.
 
   The published programs and the pictures are in grey levels, so a
   configuration gives the same picture whatever the range of the network.

@@ -64,7 +64,7 @@ def is_whole(value: Any, least: int, most: int | float = math.inf) -> bool:
   return least <= int(value) <= most
 
 
-def place(error: BaseException, *ours: str) -> str | None:
+def place(error: BaseException) -> str | None:
   """Returns FILE:LINE of the user's own code that raised an error.
 
   Frames of Python and of installed packages are passed over: an error belongs
@@ -72,12 +72,10 @@ def place(error: BaseException, *ours: str) -> str | None:
 
   Args:
     error: raised, with its traceback.
-    ours: folders whose code is not the user's, besides that of vizjax.
 
   Returns:
     The place, or None if code of vizjax raised it.
   """
-  folders = tuple(folder + os.sep for folder in (_HERE, *ours))
   frames = [
     (frame.filename, frame.lineno)
     for frame in traceback.extract_tb(error.__traceback__)
@@ -86,7 +84,7 @@ def place(error: BaseException, *ours: str) -> str | None:
     # It holds the traceback of a callback as a text.
     frames += re.findall(r'File "(.+)", line (\d+)', str(error))
   for file, line in reversed(frames):
-    if os.path.abspath(file).startswith(folders):
+    if os.path.abspath(file).startswith(_HERE + os.sep):
       return None
     if not is_library(file):
       return f'{file}:{line}'

@@ -165,7 +165,7 @@ def _likeness(act: Array) -> Float[Array, '']:
   except NameError:
     raise UserError(
       'diversity() and distance() compare the images of a unit: make them by '
-      f'experiments.run, or under jax.vmap(..., axis_name={REPLICATE!r})'
+      f'vizjax run, or under jax.vmap(..., axis_name={REPLICATE!r})'
     ) from None
 
 

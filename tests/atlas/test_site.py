@@ -266,7 +266,7 @@ def test_a_unit_s_page_tells_all_that_is_known(browser, site):
     assert tiles.nth(17).evaluate(place) == '-160px -160px'
     assert page.locator('.curve polyline').count() == 2
     assert page.locator('.command code').inner_text() == (
-      'python -m experiments.run '
+      'vizjax run '
       f"'--config={site.parent}/config.py' --workdir=again "
       '--config.layer=conv1 --config.units=3'
     )
@@ -381,7 +381,7 @@ def test_4096_units_are_shown_at_once_and_scroll(browser, tmp_path):
 
 def launched(*flags):
   return subprocess.Popen(
-    [sys.executable, '-m', 'experiments.atlas', *map(str, flags)],
+    [sys.executable, '-m', 'vizjax', 'atlas', *map(str, flags)],
     cwd=ROOT,
     env={**os.environ, 'JAX_PLATFORMS': 'cpu'},
     stdout=subprocess.PIPE,

@@ -42,7 +42,7 @@ ARGUMENTS = {
   ),
   'yosinski2015': ('1', '2', '3', '4'),
 }
-OF_OTHERS = ('generator',)  # not of experiments.run
+OF_OTHERS = ('generator',)  # not of vizjax run
 SAME = (
   ('cnnpref', 'lbfgs_higher'),
   ('cnnpref', 'lbfgs_lower'),

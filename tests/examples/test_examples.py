@@ -1,4 +1,4 @@
-"""python -m experiments.examples, mostly without starting it."""
+"""vizjax examples, mostly without starting it."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from PIL import Image
 import pytest
 import test_launchers
 
-from experiments import examples as launcher
+from vizjax.cli import examples as launcher
 from oracles import metrics
 from vizjax import build
 from vizjax.errors import UserError
@@ -66,7 +66,7 @@ def folder(tmp_path_factory):
 def workdir(
   path, layers=LAYERS, model='toynets.net()', subjects=None, **config
 ):
-  """A workdir of experiments.run before the first image is made."""
+  """A workdir of `vizjax run` before the first image is made."""
   config = {**build.config().to_dict(), 'model': model, **config}
   facts = {'config': config, 'fingerprint': 'ab', 'layers': list(layers)}
   facts |= {} if subjects is None else {'subjects': subjects}
@@ -588,7 +588,7 @@ def test_few_of_many_that_are_skipped_are_told(tmp_path, capsys):
 
 def command(path, data, *more):
   flags = (f'--workdir={path}', f'--dataset={data}', '--trust', *more)
-  return test_launchers.start('-m', 'experiments.examples', *flags)
+  return test_launchers.start('-m', 'vizjax', 'examples', *flags)
 
 
 def test_the_command_searches(done, folder, tmp_path):
@@ -606,7 +606,7 @@ def test_a_workdir_of_someone_else_runs_no_code_of_theirs(folder, tmp_path):
   (tmp_path / 'my_evil.py').write_text("open('imported', 'w').close()")
   path = workdir(tmp_path / 'w', model="my_evil.f('a')")
   process = test_launchers.start(
-    *('-m', 'experiments.examples', f'--workdir={path}'),
+    *('-m', 'vizjax', 'examples', f'--workdir={path}'),
     f'--dataset={folder}',
     folders=[tmp_path],
   )

@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from experiments import export as launcher
 from vizjax import build
+from vizjax.cli import export as launcher
 from vizjax.errors import UserError
 from vizjax.export import pictures
 from vizjax.export import plots

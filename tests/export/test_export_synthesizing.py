@@ -215,7 +215,7 @@ def test_a_sheet_is_no_higher_than_a_jpeg_can_be():
 
 def test_another_recipe_is_refused_with_what_to_type(tmp_path):
   test_export.fabricate(tmp_path / 'w', decay=0.1)
-  with pytest.raises(UserError, match='no rate_start.*nguyen2016.py') as told:
+  with pytest.raises(UserError, match='no rate_start.*nguyen2016') as told:
     write(tmp_path / 'w', tmp_path / 'out')
   assert '\n' not in str(told.value)
   assert not (tmp_path / 'out').exists()

@@ -240,7 +240,7 @@ def test_the_toolbox_replaces_nothing_unless_brave(yosinski, tmp_path):
 
 def test_the_toolbox_wants_its_own_recipe(tmp_path):
   test_export.fabricate(tmp_path / 'w')
-  with pytest.raises(UserError, match="'trace/obj'.*yosinski2015.py:3"):
+  with pytest.raises(UserError, match="'trace/obj'.*yosinski2015:3"):
     test_export.write(tmp_path / 'w', 'toolbox', tmp_path / 'out')
   assert not (tmp_path / 'out').exists()
 
@@ -259,7 +259,7 @@ def test_nothing_is_left_of_a_file_that_could_not_be_written(
 
 def export(workdir, out, *more):
   process = test_launchers.start(
-    *('-m', 'experiments.export', f'--workdir={workdir}', f'--out={out}'),
+    *('-m', 'vizjax', 'export', f'--workdir={workdir}', f'--out={out}'),
     *('--format=toolbox', *more),
   )
   return test_launchers.finish(process)

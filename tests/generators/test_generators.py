@@ -236,10 +236,10 @@ def test_a_damaged_description_is_told_in_one_line(name, written, tmp_path):
 def test_what_is_no_generator_is_told_in_one_line(written, tmp_path):
   folder, *_ = written
   path = tmp_path / 'generator.npz'
-  with pytest.raises(UserError, match='is not there.*experiments.train_gen'):
+  with pytest.raises(UserError, match='is not there.*vizjax train_gen'):
     networks.trained(str(tmp_path))
   arrays.write(path, {'conv': {'kernel': np.zeros(3)}})
-  with pytest.raises(UserError, match='holds no generator.*experiments.train'):
+  with pytest.raises(UserError, match='holds no generator.*vizjax train'):
     networks.trained(str(path))
   whole = (folder / 'generator.npz').read_bytes()
   for content in (b'', b'PK', whole[: len(whole) // 2], whole[:-30]):

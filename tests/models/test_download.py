@@ -476,7 +476,7 @@ def test_a_missing_file_tells_command_address_and_destination(home):
     with pytest.raises(UserError) as raised:
       catalogue.find(file.name)
     for words in (
-      f'python -m experiments.weights fetch {file.name}',
+      f'vizjax weights fetch {file.name}',
       file.address,
       str(home / file.file),
       'by hand',

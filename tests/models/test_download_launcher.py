@@ -1,4 +1,4 @@
-"""python -m experiments.weights, mostly without starting it."""
+"""vizjax weights, mostly without starting it."""
 
 import os
 import pathlib
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import test_download
 
-from experiments import weights
+from vizjax.cli import weights
 from vizjax.errors import UserError
 from vizjax.models.download import catalogue
 from vizjax.models.download import transfer
@@ -51,7 +51,7 @@ def server(home, monkeypatch):
 def test_the_list_has_a_line_for_each_file(home, capsys):
   home.mkdir()
   (home / 'vgg16-397923af.pth').touch()
-  weights.main(['list'])
+  weights.do(['list'])
   head, *lines, last = capsys.readouterr().out.splitlines()
   assert head.split() == list(weights._HEAD)
   cells = {line.split()[0]: line.split() for line in lines}
@@ -84,7 +84,7 @@ def test_the_list_has_a_line_for_each_file(home, capsys):
 
 
 def test_terms_are_told_before_and_a_restriction_once(server, home, capsys):
-  weights.main(['fetch', *NAMES])
+  weights.do(['fetch', *NAMES])
   out, err = capsys.readouterr()
   assert out.count('NOT FOR COMMERCIAL USE') == 1
   assert out.count('licence: ') == 3 and 'note: A note.' in out
@@ -102,32 +102,32 @@ def test_bounds_are_fetched_and_verified_as_weights_are(
     what='bounds',
   )
   monkeypatch.setattr(catalogue, 'FILES', (*catalogue.FILES, file))
-  weights.main(['fetch', 'act_range'])
+  weights.do(['fetch', 'act_range'])
   out = capsys.readouterr().out
   assert 'licence: MIT: free to use' in out and 'COMMERCIAL' not in out
   assert out.endswith(', as published\n')
   assert (home / 'act_range.txt').read_bytes() == CONTENT
-  weights.main(['verify', 'act_range'])
+  weights.do(['verify', 'act_range'])
   assert str(home / 'act_range.txt') in capsys.readouterr().out
 
 
 def test_all_names_are_known_before_the_first_is_fetched(server, home):
   for command in ('fetch', 'verify'):
     with pytest.raises(UserError, match="'fre' is not .* mean 'free'"):
-      weights.main([command, 'one', 'fre'])
+      weights.do([command, 'one', 'fre'])
   assert not server.log and not home.exists()
 
 
 def test_verify_tells_what_is_right_and_what_is_not(server, home, capsys):
-  weights.main(['fetch', 'one'])
+  weights.do(['fetch', 'one'])
   capsys.readouterr()
-  weights.main(['verify', 'one'])
+  weights.do(['verify', 'one'])
   assert capsys.readouterr().out.endswith(', as published\n')
   (home / '1.zip').write_bytes(test_download.OTHER)
   with pytest.raises(UserError, match=test_download.sha256(CONTENT)):
-    weights.main(['verify', 'one'])
+    weights.do(['verify', 'one'])
   with pytest.raises(UserError, match='fetch two'):
-    weights.main(['verify', 'two'])
+    weights.do(['verify', 'two'])
 
 
 @pytest.mark.parametrize(
@@ -143,8 +143,8 @@ def test_verify_tells_what_is_right_and_what_is_not(server, home, capsys):
 )
 def test_what_cannot_be_run_is_told_with_what_to_type(typed, told):
   with pytest.raises(UserError, match=told) as raised:
-    weights.main(typed)
-  assert 'type python -m experiments.weights ' in str(raised.value)
+    weights.do(typed)
+  assert 'type vizjax weights ' in str(raised.value)
 
 
 READ = {
@@ -166,7 +166,7 @@ def test_what_any_reader_gives_is_written_by_layer_and_weight(
 ):
   monkeypatch.setattr(readers, 'read', lambda path: (form, READ[form]))
   out = tmp_path / f'out.{ending}'
-  weights.main(['convert', 'FILE', str(out)])
+  weights.do(['convert', 'FILE', str(out)])
   jax.tree.map(np.testing.assert_array_equal, arrays.read(out), WRITTEN[form])
   layers, count = len(WRITTEN[form]), 2
   told = f'{out}: {count} arrays of {layers} layers, from {form}\n'
@@ -177,10 +177,10 @@ def test_one_format_of_vizjax_becomes_the_other(tmp_path):
   params = {'conv1': {'kernel': np.ones((3, 3, 3, 4), np.float32)}}
   first, second = tmp_path / 'a.npz', tmp_path / 'b.safetensors'
   arrays.write(first, params)
-  weights.main(['convert', str(first), str(second)])
+  weights.do(['convert', str(first), str(second)])
   jax.tree.map(np.testing.assert_array_equal, arrays.read(second), params)
   with pytest.raises(UserError, match='expected .* .npz or .safetensors'):
-    weights.main(['convert', str(first), str(tmp_path / 'c.txt')])
+    weights.do(['convert', str(first), str(tmp_path / 'c.txt')])
 
 
 def test_numbers_that_are_not_finite_are_told_of(tmp_path):
@@ -191,7 +191,7 @@ def test_numbers_that_are_not_finite_are_told_of(tmp_path):
   arrays.write(tmp_path / 'a.npz', params)
   told = 'a.npz. has NaN or infinite .* conv1.kernel, conv2.*and 2 more: '
   with pytest.warns(UserWarning, match=told):
-    weights.main(['convert', str(tmp_path / 'a.npz'), str(tmp_path / 'b.npz')])
+    weights.do(['convert', str(tmp_path / 'a.npz'), str(tmp_path / 'b.npz')])
   found = arrays.read(tmp_path / 'b.npz')
   jax.tree.map(np.testing.assert_array_equal, found, params)
 
@@ -200,24 +200,24 @@ def test_nothing_is_written_for_a_file_that_is_refused(tmp_path, monkeypatch):
   monkeypatch.setenv('HOME', str(tmp_path))
   (tmp_path / 'a.pth').write_bytes(b'')
   with pytest.raises(UserError, match='a.pth.* it is empty'):
-    weights.main(['convert', '~/a.pth', '~/b.npz'])
+    weights.do(['convert', '~/a.pth', '~/b.npz'])
   assert os.listdir(tmp_path) == ['a.pth']
   arrays.write(tmp_path / 'a.npz', {'a': {'b': np.ones(1)}})
   with pytest.raises(OSError) as raised:
-    weights.main(['convert', '~/a.npz', '~/none/b.npz'])
+    weights.do(['convert', '~/a.npz', '~/none/b.npz'])
   assert raised.value.filename == str(tmp_path / 'none')
-  weights.main(['convert', '~/a.npz', '~/b.npz'])
+  weights.do(['convert', '~/a.npz', '~/b.npz'])
   assert (tmp_path / 'b.npz').exists()
 
 
 # The launcher with one file, of the server at the address that it is given.
 LAUNCHER = """
 import sys
-from experiments import launch, weights
+from vizjax.cli import launch, weights
 from vizjax.models.download import catalogue as zoo
 address = sys.argv.pop(1)
 zoo.FILES = (zoo.File('one', '1.zip', address, None, 'research only'),)
-launch.run(weights.main, positional=True)
+launch.run(weights.main, define=launch.define_quiet, positional=True)
 """
 
 
@@ -266,7 +266,7 @@ def test_errors_are_one_line_and_status_two(home):
     ): 'fetch vgg16, or put there by hand',
     ('fetch', 'vgg16'): f"'{home}' is a file: expected a folder",
   }
-  running = {typed: start('-m', 'experiments.weights', *typed) for typed in bad}
+  running = {typed: start('-m', 'vizjax', 'weights', *typed) for typed in bad}
   told = {typed: p.communicate(timeout=60) for typed, p in running.items()}
   for typed, (_, err) in told.items():
     assert running[typed].returncode == 2, err

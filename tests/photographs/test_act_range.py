@@ -1,4 +1,4 @@
-"""python -m experiments.act_range, mostly without starting it."""
+"""vizjax act_range, mostly without starting it."""
 
 import pathlib
 
@@ -9,7 +9,7 @@ from PIL import Image
 import pytest
 import test_launchers
 
-from experiments import act_range
+from vizjax.cli import act_range
 from vizjax.errors import UserError
 from vizjax.photographs import images
 from vizjax.photographs import preprocessing
@@ -151,7 +151,7 @@ def test_the_command_writes_the_file(folder, tmp_path):
   }
   flags = [f'{name}={value}' for name, value in typed.items()]
   code, out, err = test_launchers.finish(
-    test_launchers.start('-m', 'experiments.act_range', *flags, '--integers')
+    test_launchers.start('-m', 'vizjax', 'act_range', *flags, '--integers')
   )
   assert code == 0, err
   assert out.splitlines()[-1].startswith(f'{tmp_path / "out.txt"}: 5 numbers')

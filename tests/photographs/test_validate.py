@@ -1,4 +1,4 @@
-"""python -m experiments.validate, mostly without starting it."""
+"""vizjax validate, mostly without starting it."""
 
 import csv
 import os
@@ -13,7 +13,7 @@ import pytest
 import test_datasets
 import test_launchers
 
-from experiments import validate
+from vizjax.cli import validate
 from vizjax.errors import UserError
 from vizjax.models.labels import imagenet
 from vizjax.photographs import classifiers
@@ -235,7 +235,7 @@ def test_a_file_is_there_whole_or_not_at_all(colours, folder, tmp_path):
 
 def start(place, *arguments, **environment):
   """The command, in a process of its own."""
-  command = ['-m', 'experiments.validate', *arguments]
+  command = ['-m', 'vizjax', 'validate', *arguments]
   environment = {'PYTHONPATH': str(place), **environment}
   return test_launchers.start('-c', PROGRAM.format(environment, command))
 

@@ -561,7 +561,7 @@ def test_the_outcome_says_where_it_is_what_is_next_and_what_failed(tmp_path):
   sweep.execute(plans, workdir)
   assert description.outcome(plans, workdir) == [
     f'results: {workdir} (3 images)',
-    f"next: python -m experiments.atlas --workdir='{workdir}'",
+    f"next: vizjax atlas --workdir='{workdir}'",
     'dead, the gradient was zero at every step: conv1 1 of 3',
     'to try these again from other seeds, type the same command with '
     '--config.retries=3',

@@ -347,7 +347,8 @@ def test_the_config_is_one(folder):
 def start(folder, workdir, *more):
   return test_launchers.start(
     '-m',
-    'experiments.train_generator',
+    'vizjax',
+    'train_generator',
     '--config=configs/generator.py',
     '--config.model=toynets.net()',
     '--config.layer=relu2',

@@ -475,7 +475,7 @@ def test_a_damaged_chunk_is_a_line_that_says_what_to_remove(tmp_path, content):
       use()
     assert str(error.value) == (
       f"'{tmp_path}/conv1' is damaged: remove that folder, and the same "
-      'command of experiments.run makes its images again'
+      'vizjax run command makes its images again'
     )
 
 

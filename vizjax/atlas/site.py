@@ -45,7 +45,7 @@ _CODE = ('site.css', 'elements.js', 'layers.js', 'units.js', 'site.js')
 _HIDDEN = ('partial', 'old')
 
 # What makes an image again; the units are typed after it.
-_COMMAND = 'python -m experiments.run {} --workdir=again {} --config.units='
+_COMMAND = 'vizjax run {} --workdir=again {} --config.units='
 
 
 def write(
@@ -92,8 +92,8 @@ def write(
       layers.append(layers_.write(name, layer_store, folder, source, told))
     if not any(layer['done'] for layer in layers):
       raise UserError(
-        f'{workdir!r} holds no finished images yet: run the same command of '
-        'experiments.run to its end, or for longer'
+        f'{workdir!r} holds no finished images yet: type the same '
+        'vizjax run command, and let it run for longer'
       )
     title = pathlib.Path(workdir).resolve().name
     # Where it will be.

@@ -48,6 +48,13 @@ _SCALES = tuple(1 + (i - 5) / 50 for i in range(11))
 _ANGLES = (*range(-10, 11), *5 * [0])
 
 
+def _cores() -> int:
+  """Returns how many cores this process may use; macOS tells of all alone."""
+  if hasattr(os, 'sched_getaffinity'):
+    return len(os.sched_getaffinity(0))
+  return os.cpu_count() or 1
+
+
 def tables() -> Iterator[measure.Table]:
   """The comparisons, as they are made.
 
@@ -55,7 +62,7 @@ def tables() -> Iterator[measure.Table]:
     UserError: PyTorch is not installed, or sees no GPU where JAX does.
   """
   torch = library()
-  torch.set_num_threads(len(os.sched_getaffinity(0)))
+  torch.set_num_threads(_cores())
   dtypes = ('float32',)
   if device(torch) == 'cuda':
     dtypes = ('float32', 'bfloat16')

@@ -224,7 +224,7 @@ def program(
   objective: str,
   shape: str | None = None,
 ) -> program_.Program:
-  """Lucid's image and optimizer, as `experiments.run` would have them.
+  """Lucid's image and optimizer, as `vizjax run` would have them.
 
   Args:
     net: the network.

@@ -53,7 +53,7 @@ _COUNTS = (
 
 
 def config() -> config_dict.ConfigDict:
-  """Returns every knob that the launcher reads, with a neutral default."""
+  """Returns every knob that `vizjax run` reads, with a neutral default."""
   placeholder = config_dict.placeholder
   c = config_dict.ConfigDict()
 
@@ -272,7 +272,7 @@ def request(
 def recipe(
   config: config_dict.ConfigDict, net: core.Model, layer: str | None = None
 ) -> core.Recipe:
-  """The recipe on the whole image: for use from Python, without a launcher."""
+  """The recipe on the whole image: for use from Python, without a command."""
   wanted = request(config, net)
   read = program.read(wanted, layer or config.layer)
   return program.of(wanted, read, boxed=False).recipe

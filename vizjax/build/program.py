@@ -510,7 +510,7 @@ def _instead(request: requests.Request, terms: Collection[str]) -> str:
     if str(request.values.get(name, '')).endswith('.npy')
   ]
   if 'objective' in terms and not arrays:
-    return 'type the objective of configs/inversion.py, or of another recipe'
+    return 'type the objective of the recipe inversion, or of another one'
   knobs = dict.fromkeys(name.partition(':')[0] for name in terms)
   typed = [
     f"--config.{knob}='{arrays[0]}(layer)'"

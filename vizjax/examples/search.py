@@ -307,7 +307,7 @@ def _read(folder: str) -> dict[str, Any] | None:
   except (ValueError, AttributeError) as error:
     raise UserError(
       f'{file.path!r} is damaged ({error}): remove {folder!r}, and type the '
-      'command of experiments.examples again'
+      'vizjax examples command again'
     ) from None
   return about
 

@@ -110,7 +110,7 @@ def neural_style(
   if {'content', 'style'} - {*combinations[0]}:
     raise UserError(
       "this format is of runs with config.each='content,style': make them "
-      'with --config=configs/gatys2016.py'
+      'with --config=gatys2016'
     )
   selecting.floats(selection)
   paths = _neural_style_paths(selection, combinations, out)

@@ -92,8 +92,8 @@ def select(
   )
   if not any(len(layer.rows) for layer in found):
     raise UserError(
-      f'{workdir!r} holds no finished images yet of what was asked for: run '
-      'the same command of experiments.run to its end, or for longer'
+      f'{workdir!r} holds no finished images yet of what was asked for: '
+      'type the same vizjax run command, and let it run for longer'
     )
   return Selection(workdir, provenance['config'], provenance['versions'], found)
 
@@ -246,8 +246,7 @@ def _wanted(
   """Of each layer's units [n, 3], which are asked for: bool [n]."""
   if not known:
     raise UserError(
-      'the workdir holds no images yet: type the command of experiments.run '
-      'again'
+      'the workdir holds no images yet: type the vizjax run command again'
     )
   wanted = {name: np.zeros(len(unit), bool) for name, unit in known.items()}
   for text in listing.split('*' if units is None else units):

@@ -146,7 +146,7 @@ def _check(config: Mapping[str, Any]) -> None:
   if missing:
     raise UserError(
       f"this run's config has no {' and no '.join(missing)}, which this format "
-      'names files by: make the run with --config=configs/nguyen2016.py'
+      'names files by: make the run with --config=nguyen2016'
     )
 
 

@@ -50,7 +50,7 @@ _ENDINGS = (
   'best_X.jpg', 'best_Xpm.jpg', 'info.txt', 'info_big.pkl', 'info.pkl'
 )  # fmt: skip
 
-_ADVICE = 'make the run with --config=configs/yosinski2015.py:3 (or :1, :2, :4)'
+_ADVICE = 'make the run with --config=yosinski2015:3 (or :1, :2, :4)'
 
 # Our optimizers and knobs, and what the program calls them.
 _POLICIES = {

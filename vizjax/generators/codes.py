@@ -147,7 +147,7 @@ def bound(
     raise UserError(
       f'the bounds of {str(path)!r} are {len(numbers)} numbers, but the code '
       f'of the generator has {size(prior)}: expected the file of that layer; '
-      'python -m experiments.act_range makes one'
+      'vizjax act_range makes one'
     )
   return numbers
 
@@ -165,6 +165,6 @@ def _read(path: pathlib.Path) -> np.ndarray:
   if not len(numbers) or np.isnan(numbers).any():
     raise UserError(
       f'{str(path)!r} holds no bounds: expected numbers with blanks between '
-      'them, as python -m experiments.act_range writes them'
+      'them, as vizjax act_range writes them'
     )
   return numbers

@@ -2,7 +2,7 @@
 
   table = networks.table((13, 13, 256), (224, 224), (256, 128, 64, 32))
   params = networks.init(jax.random.key(0), table, (13, 13, 256))
-  model = networks.trained('DIR')     # what experiments.train_generator made
+  model = networks.trained('DIR')     # what vizjax train_generator made
 
 The code is the network's `image` [h, w, c], the activation of a layer of
 another network, the encoder; that of a fully connected layer is [1, 1, c].
@@ -38,8 +38,7 @@ from vizjax.models.networks import deepsim
 
 FILE = 'generator.npz'
 COMMAND = (
-  'python -m experiments.train_generator --config=configs/generator.py '
-  '--config.data=IMAGES --workdir=DIR'
+  'vizjax train_generator --config=generator --config.data=IMAGES --workdir=DIR'
 )
 
 # Grey levels that an output of 1 stands for, so that weights of the usual
@@ -217,7 +216,7 @@ def write(
 
 
 def trained(path: str) -> core.Model:
-  """A generator that `experiments.train_generator` wrote.
+  """A generator that `vizjax train_generator` wrote.
 
   Args:
     path: its workdir, or the file generator.npz in it.

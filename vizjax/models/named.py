@@ -40,7 +40,7 @@ def load(
   Args:
     name: one of `NAMES`.
     weights: a file to read instead of the one that is installed or, by
-      `python -m experiments.weights fetch`, downloaded.
+      `vizjax weights fetch`, downloaded.
     transform_input: of the network that a file for 'torchvision_googlenet' was
       trained as; known for the published file, needed for any other.
 

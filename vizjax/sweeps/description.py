@@ -142,7 +142,7 @@ def outcome(plan: sweep.Plan, workdir: str) -> list[str]:
   partly = '' if made.done == made.count else f'{made.done} of '
   lines = [
     f'results: {workdir} ({partly}{made.count} {images})',
-    f'next: python -m experiments.atlas --workdir={shlex.quote(workdir)}',
+    f'next: vizjax atlas --workdir={shlex.quote(workdir)}',
   ]
   if made.dead:
     lines.append(

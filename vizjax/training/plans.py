@@ -79,7 +79,7 @@ class Constants(NamedTuple):
 
 
 def config() -> config_dict.ConfigDict:
-  """Returns every knob that the launcher reads, with a neutral default."""
+  """Returns every knob that the command reads, with a neutral default."""
   c = config_dict.ConfigDict()
 
   # Which layer, and by which photographs.

@@ -136,8 +136,8 @@ writing = functools.partial(_doing, 'written')
 def damaged(folder: Path) -> str:
   """Returns what to type where the folder of a layer is damaged."""
   return (
-    f'{str(folder)!r} is damaged: remove that folder, and the same command of '
-    'experiments.run makes its images again'
+    f'{str(folder)!r} is damaged: remove that folder, and the same '
+    'vizjax run command makes its images again'
   )
 
 

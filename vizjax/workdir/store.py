@@ -246,7 +246,7 @@ def read_config(workdir: str) -> dict[str, Any]:
   if content is None:
     raise UserError(
       f'{workdir!r} is not a workdir: it has no {CONFIG}; make one with '
-      'python -m experiments.run --config=configs/demo.py --workdir=DIR'
+      'vizjax run --config=demo --workdir=DIR'
     )
   try:
     provenance = json.loads(content)

@@ -21,7 +21,7 @@ from vizjax.models.download import archives
 from vizjax.models.download import transfer
 
 VARIABLE = 'VIZJAX_WEIGHTS'
-COMMAND = 'python -m experiments.weights'
+COMMAND = 'vizjax weights'
 
 # Short names of licences, and what they ask.
 LICENCES = {

@@ -86,11 +86,9 @@ def whole(
 @contextlib.contextmanager
 def _alone(path: pathlib.Path) -> Iterator[BinaryIO]:
   """A file, open for appending, in no other process at the same time."""
-  import fcntl  # which Windows lacks, where this module still is imported
-
   with open(path, 'ab') as stream:
     try:
-      fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      _lock(stream)
       # The process that had it may have renamed it just now.
       mine = path.exists() and os.path.samefile(stream.fileno(), path)
     except BlockingIOError:
@@ -100,6 +98,19 @@ def _alone(path: pathlib.Path) -> Iterator[BinaryIO]:
         f'{str(path)!r} is in use: expected no other process that fetches it'
       )
     yield stream
+
+
+def _lock(stream: BinaryIO) -> None:
+  """Locks a file, except on Windows, where Python has no fcntl.
+
+  Raises:
+    BlockingIOError: another process has locked the file.
+  """
+  try:
+    import fcntl
+  except ImportError:
+    return
+  fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _receive_all(

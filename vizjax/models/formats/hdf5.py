@@ -42,17 +42,18 @@ def serve() -> None:
   signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's
   answers = os.fdopen(os.dup(1), 'wb')
   os.dup2(2, 1)  # whatever a library prints is no answer
-  import resource
-
   import h5py
 
-  _, most = resource.getrlimit(resource.RLIMIT_CORE)
-  resource.setrlimit(resource.RLIMIT_CORE, (0, most))  # a crash leaves no file
+  resource = _resource()
+  if resource:
+    _, most = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, most))  # a crash, no file
   answers.write(READY)
   answers.flush()
   for line in sys.stdin.buffer:
     request = json.loads(line)
-    _limit(request['memory'], request['seconds'])
+    if resource:
+      _limit(resource, request['memory'], request['seconds'])
     error, not_read = '', False
     try:
       _send(h5py, request, answers)
@@ -84,10 +85,17 @@ def _write(answers: BinaryIO, message: dict[str, Any]) -> None:
   answers.write(json.dumps(message).encode() + b'\n')
 
 
-def _limit(memory: int, seconds: int) -> None:
-  """Sets limits from here on; a process that exceeds its time is killed."""
-  import resource
+def _resource() -> types.ModuleType | None:
+  """Returns the module that sets limits; Windows lacks it."""
+  try:
+    import resource
+  except ImportError:
+    return None
+  return resource
 
+
+def _limit(resource: types.ModuleType, memory: int, seconds: int) -> None:
+  """Sets limits from here on; a process that exceeds its time is killed."""
   spent = resource.getrusage(resource.RUSAGE_SELF)
   spent = math.ceil(spent.ru_utime + spent.ru_stime)
   limits = {resource.RLIMIT_CPU: spent + seconds}

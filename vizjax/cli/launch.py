@@ -1,21 +1,21 @@
-"""The door of every launcher: flags in, and whose mistake an error is.
+"""Starts a subcommand: parses its flags, and tells whose mistake an error is.
 
 What the user can mend is one line and exit status 2. An exception of the user's
 own code is its traceback and its place; any other one is a bug of vizjax, and
 its traceback asks for a report; both end with exit status 1.
-
-And the bars by which a launcher tells how far it is.
 """
 
+import _thread
 from collections.abc import Callable, Iterator
 import contextlib
-import importlib.machinery
-import importlib.util
 import inspect
 import logging
 import os
+import pathlib
 import signal
 import sys
+import textwrap
+import threading
 import traceback
 import warnings
 from typing import Any, NoReturn
@@ -25,21 +25,28 @@ from absl import flags
 import jax
 from ml_collections import config_dict
 from ml_collections import config_flags
-import tqdm
 
 from vizjax import errors
+from vizjax import recipes
 from vizjax.errors import UserError
 
-# The text of a bar where there is no terminal, as tqdm's bar_format.
-LINE = '{desc}: {n_fmt} of {total_fmt}, {rate_fmt}, {remaining} left'
-
 # Ctrl-C; a cluster that wants its machine; a terminal that closes; Slurm.
-_STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+# Windows lacks the last two.
+_STOPS = tuple(
+  getattr(signal, name)
+  for name in ('SIGINT', 'SIGTERM', 'SIGHUP', 'SIGUSR1')
+  if hasattr(signal, name)
+)
+
+_INDENTS = ('initial_indent', 'subsequent_indent')
+
+_HELP = ('--help', '-help', '-h', '-?', '--helpshort', '-helpshort')
 
 
 def run(
   main: Callable[..., None],
   *required: str,
+  define: Callable[[], None] = lambda: None,
   positional: bool = False,
   anew: bool = False,
   knobs: Callable[[], config_dict.ConfigDict] | None = None,
@@ -47,8 +54,11 @@ def run(
   """Parses the flags, runs `main`, and explains what the user got wrong.
 
   Args:
-    main: reads flags.FLAGS; raises UserError or OSError for the user.
+    main: reads flags.FLAGS; raises UserError or OSError for the user. --help
+      shows the docstring of its module.
     required: flags without which it cannot run.
+    define: defines the flags. Modules define none when they are imported, so
+      that several can be.
     positional: whether `main` takes the list of what is typed besides flags;
       without it that is refused.
     anew: whether the same command begins again after an interruption; without
@@ -58,8 +68,15 @@ def run(
 
   def parse(argv):
     try:
+      warnings.showwarning = _warn
       argv = [argv[0], *map(_at_home, _expanded(argv[1:]))]
-      argv, none = _without_none(argv, _loaded(argv, knobs))
+      sys.argv = argv  # where ml_collections looks for overrides
+      own = _defined(define)
+      if {*argv} & {*_HELP}:
+        print(_help(main, own))
+        sys.exit()
+      argv, config = _located(argv, knobs)
+      argv, none = _without_none(argv, config)
       flags.FLAGS.set_gnu_getopt(positional)  # flags after it, too
       rest = _parsed(argv)
       if len(rest) > 1 and not positional:
@@ -78,7 +95,6 @@ def run(
   def guarded(argv):
     # JAX tells of each kind of device that it does not find.
     logging.getLogger('jax').setLevel(logging.WARNING)
-    warnings.showwarning = _warn
     sys.unraisablehook = _again
     try:
       with _answering(_raise):
@@ -92,7 +108,7 @@ def run(
       advice = _no_device()
       _fail(error if advice is None else UserError(advice))
     except SystemExit as error:
-      if _place(error) is None:
+      if errors.place(error) is None:
         raise
       _fail(error)
     except BaseException as error:
@@ -101,18 +117,27 @@ def run(
   app.run(guarded, flags_parser=parse)
 
 
-def define_config() -> flags.FlagHolder:
-  """The flag --config of a launcher: a file, and overrides of its knobs."""
-  try:
-    return config_flags.DEFINE_config_file(
-      'config',
-      None,
-      'A file of configs/, and overrides as --config.KNOB=VALUE.',
-    )
-  except flags.Error as error:  # of a --flagfile, which is read here
-    _fail(UserError(_explain(error)))
-  except UnicodeDecodeError:
-    _fail(UserError('--flagfile is not text: expected a flag a line'))
+def define_config() -> None:
+  """Defines --config, the recipe of a subcommand, and its overrides."""
+  config_flags.DEFINE_config_file(
+    'config',
+    None,
+    f'{", ".join(recipes.names())}, or FILE.py; NAME:VARIANT of those that '
+    'have variants. --config.KNOB=VALUE sets a knob.',
+  )
+
+
+def define_quiet() -> None:
+  """Defines --quiet, of a subcommand that shows how far it is."""
+  flags.DEFINE_bool('quiet', False, 'Show no progress.')
+
+
+def source() -> str:
+  """Returns the text of the file that --config names."""
+  typed = config_flags.get_config_filename(flags.FLAGS['config'])
+  file, _ = recipes.split(typed)
+  # Python accepts comments in any encoding.
+  return pathlib.Path(file).read_text('utf-8', errors='replace')
 
 
 @contextlib.contextmanager
@@ -147,8 +172,9 @@ def patient() -> Iterator[Callable[[], None]]:
 def _answering(handle: Callable[[int, Any], None]) -> Iterator[None]:
   """Lets `handle` answer the signals that ask for a stop."""
   # nohup ignores SIGHUP: what it starts outlives its terminal.
-  ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
-  numbers = [n for n in _STOPS if n != signal.SIGHUP or not ignored]
+  closes = getattr(signal, 'SIGHUP', None)
+  ignored = closes and signal.getsignal(closes) == signal.SIG_IGN
+  numbers = [n for n in _STOPS if n != closes or not ignored]
   before = [signal.signal(number, handle) for number in numbers]
   try:
     yield
@@ -171,74 +197,31 @@ def _again(dropped: Any) -> None:
     sys.__unraisablehook__(dropped)
     return
   number, *_ = dropped.exc_value.args
-  signal.signal(signal.SIGALRM, lambda _, frame: _raise(number, frame))
-  signal.setitimer(signal.ITIMER_REAL, 0.01)
+  if hasattr(signal, 'SIGALRM'):
+    signal.signal(signal.SIGALRM, lambda _, frame: _raise(number, frame))
+    signal.setitimer(signal.ITIMER_REAL, 0.01)
+  else:  # on Windows
+    threading.Timer(0.01, _thread.interrupt_main, [number]).start()
 
 
-class Bars:
-  """A bar for each part of some work; one is open at a time.
-
-    with launch.Bars(unit=' images') as bars:
-      bars.of('photographs', total=100).update(32)
-
-  Args:
-    line: as of `bar`.
-    options: of tqdm, the same for every part.
-  """
-
-  def __init__(self, line: str = LINE, **options: Any):
-    self.line, self.options = line, options
-    self.part = self.bar = None
-
-  def __enter__(self) -> 'Bars':
-    return self
-
-  def __exit__(self, *raised: Any) -> None:
-    self.close()
-
-  def of(self, part: str, **options: Any) -> tqdm.tqdm:
-    """Returns the bar of a part; a new part closes the bar of the last one.
-
-    Args:
-      part: what the bar is of, as tqdm's `desc`.
-      options: of tqdm, for the bar of a new part.
-    """
-    if part != self.part:
-      self.close()
-      self.part = part
-      self.bar = bar(self.line, desc=part, **self.options, **options)
-    return self.bar
-
-  def close(self) -> None:
-    """Closes the bar that is open, if any."""
-    if self.bar is not None:
-      self.bar.close()
-    self.part = self.bar = None
+def _defined(define: Callable[[], None]) -> list[flags.Flag]:
+  """Defines the flags of a subcommand, and returns them in their order."""
+  before = {*flags.FLAGS}
+  define()
+  flags.DEFINE_bool('traceback', False, 'Show where an error comes from.')
+  return [flags.FLAGS[name] for name in flags.FLAGS if name not in before]
 
 
-def bar(line: str = LINE, **options: Any) -> tqdm.tqdm:
-  """Returns a bar on a terminal; elsewhere a line now and then.
-
-  Args:
-    line: what the lines hold, as tqdm's bar_format.
-    options: of tqdm.
-  """
-  if not sys.stderr.isatty():
-    options |= {'file': _Lines(), 'mininterval': 10, 'bar_format': line}
-  return tqdm.tqdm(**options)
-
-
-class _Lines:
-  """Standard error, with each state of a bar on a line of its own."""
-
-  def write(self, text: str) -> None:
-    # tqdm writes '?' for a rate or a time that is not known yet.
-    parts = text.strip().split(', ')
-    if known := ', '.join(p for p in parts if not p.startswith('?')):
-      print(known, file=sys.stderr)
-
-  def flush(self) -> None:
-    sys.stderr.flush()
+def _help(main: Callable[..., None], own: list[flags.Flag]) -> str:
+  """Returns what --help shows: the docstring of a subcommand, and its flags."""
+  lines = [inspect.getdoc(sys.modules[main.__module__]) or '', '', 'Flags:']
+  for flag in own:
+    text = flag.help
+    if flag.default not in (None, False, ''):
+      text = f'{text} Default: {flag.default}.'
+    lines.append(f'  --{"[no]" * flag.boolean}{flag.name}')
+    lines += textwrap.wrap(text, 80, **dict.fromkeys(_INDENTS, ' ' * 6))
+  return '\n'.join(lines)
 
 
 def _expanded(argv: list[str]) -> list[str]:
@@ -281,100 +264,41 @@ def _at_home(argument: str) -> str:
   return argument
 
 
-def _loaded(
+def _located(
   argv: list[str], knobs: Callable[[], config_dict.ConfigDict] | None
-) -> config_dict.ConfigDict | None:
-  """The config that --config names, before its overrides; None without one.
+) -> tuple[list[str], config_dict.ConfigDict | None]:
+  """Finds the recipe that --config names.
 
-  ml_collections loads it again; it keeps errors to itself until a field is
-  read, and reports neither their place nor what is missing.
+  ml_collections takes paths alone. It keeps errors to itself until a knob is
+  read, and reports neither their place nor what is missing, so the config is
+  loaded here before.
+
+  Returns:
+    The arguments with the path of the recipe's file, and the config before its
+    overrides; None where --config is not typed.
 
   Raises:
-    UserError: the file is not there, raises something, or lacks knobs.
+    UserError: as of `recipes.load`.
   """
-  path = None
-  for before, argument in zip(['', *argv], argv, strict=False):
-    name, _, value = argument.partition('=')
-    path = value if name in ('--config', '-config') and value else path
-    path = argument if before in ('--config', '-config') else path
-  if path is None:
-    return None
-  file, *argument = path.split(':', 1)
-  if not os.path.isfile(file):
-    kind = 'is not there'
-    if os.path.exists(file):
-      kind = 'is a folder' if os.path.isdir(file) else 'is a pipe or a device'
-    raise UserError(
-      f'config file {path!r} {kind}: type --config=FILE.py, '
-      'such as --config=configs/demo.py'
-    )
-  try:
-    config = _get_config(file, *argument)
-  except (UserError, SyntaxError, SystemExit) as error:
-    raise UserError(_at_place(error, file)) from error
-  lacks = _lacks(config, knobs) if knobs else ''
-  if lacks:
-    raise UserError(
-      f'{file}: get_config() returns {lacks}: expected all knobs; begin with '
-      f'config = {_public(knobs)}(), change some, and '
-      'type return config'
-    )
-  return config
+  argv, config = list(argv), None
+  for i, argument in enumerate(argv):
+    flag, equals, name = argument.partition('=')
+    at = i if equals else i + 1
+    if flag not in ('--config', '-config') or at == len(argv):
+      continue
+    path = _path(name if equals else argv[at])
+    config = recipes.load(path, knobs, '--config')
+    argv[at] = f'{flag}={path}' if equals else path
+  return argv, config
 
 
-def _public(function: Callable) -> str:
-  """The name that people type for a function of a package of vizjax."""
-  package = function.__module__.rpartition('.')[0]
-  given = getattr(sys.modules[package], function.__name__, None)
-  module = package if given is function else function.__module__
-  return f'{module}.{function.__name__}'
-
-
-def _get_config(file: str, *argument: str) -> Any:
-  """Returns the config that a file makes."""
-  loader = importlib.machinery.SourceFileLoader('config_config', file)
-  spec = importlib.util.spec_from_loader(loader.name, loader)
-  module = importlib.util.module_from_spec(spec)
-  loader.exec_module(module)
-  if not hasattr(module, 'get_config'):
-    raise UserError(
-      'the file has no function get_config, which returns the config, as in '
-      'configs/demo.py'
-    )
-  try:
-    inspect.signature(module.get_config).bind(*argument)
-  except TypeError as error:
-    typed = ':'.join(['', *argument])
-    raise UserError(
-      f'get_config() does not take {typed!r} ({error}): type --config={file}'
-      f'{"" if argument else ":VARIANT"}'
-    ) from error
-  return module.get_config(*argument)
-
-
-def _lacks(config: Any, knobs: Callable[[], config_dict.ConfigDict]) -> str:
-  """Why an object is not a whole config; '' if it is."""
-  if not isinstance(config, config_dict.ConfigDict):
-    return f'{config!r:.60}, which is no ConfigDict'
-  missing = sorted({*knobs()} - {*config})
-  more = ', ...' if len(missing) > 3 else ''
-  return missing and f'a config without {", ".join(missing[:3])}{more}'
-
-
-def _at_place(error: BaseException, file: str) -> str:
-  """FILE:LINE where a config file raised an error, and the error."""
-  if isinstance(error, SyntaxError):
-    return f'{error.filename or file}:{error.lineno or 1}: {error.msg}'
-  frames = traceback.extract_tb(error.__traceback__)
-  at = os.path.abspath(file)
-  lines = [f.lineno for f in frames if os.path.abspath(f.filename) == at]
-  place = f'{file}:{lines[-1]}' if lines else file
-  if isinstance(error, SystemExit):
-    return (
-      f'{place}: sys.exit({error.code!r}) would end the program: expected '
-      'get_config() to return a config; remove this call'
-    )
-  return f'{place}: {error}'
+def _path(name: str) -> str:
+  """Returns FILE.py or FILE.py:ARGUMENT of a recipe, for ml_collections."""
+  path = str(recipes.find(name, '--config'))
+  if ':' in path:  # ml_collections would read an argument
+    path = os.path.relpath(path)
+  _, argument = recipes.split(name)
+  return path if argument is None else f'{path}:{argument}'
 
 
 def _without_none(
@@ -422,14 +346,9 @@ def _warn(message, category, filename, lineno, file=None, line=None):
   print(f'warning: {message}', file=sys.stderr)
 
 
-def _place(error: BaseException) -> str | None:
-  """Returns FILE:LINE of the user's own code that raised an error, or None."""
-  return errors.place(error, os.path.dirname(os.path.abspath(__file__)))
-
-
 def _fail(error: BaseException) -> NoReturn:
   """Tells what went wrong and whose mistake it is, and ends the process."""
-  place = _place(error)
+  place = errors.place(error)
   of_machine = isinstance(error, (OSError, MemoryError)) and place is None
   if isinstance(error, UserError) or of_machine:
     parsed = flags.FLAGS.is_parsed()
@@ -537,6 +456,3 @@ def _number(value: str, kind: str, parser: Any, default: Any) -> str:
   if default is None:
     return str(1 if parser.lower_bound is None else parser.lower_bound)
   return str(default)
-
-
-flags.DEFINE_bool('traceback', False, 'Show where an error comes from.')
