@@ -21,6 +21,7 @@ COMMANDS = (
   'act_range',
   'train_generator',
   'benchmark',
+  'list',
 )
 
 

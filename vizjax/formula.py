@@ -186,7 +186,7 @@ def imported(
     raise error(f'{name!r} cannot be imported: {missing}') from missing
   function = getattr(module, last, None)
   if not _callable(function, top):
-    near = _nearest(last, _functions(module)) or 'expected a function'
+    near = _nearest(last, functions(module)) or 'expected a function'
     raise error(f'{name!r} is no function of {head}; {near}')
   return function
 
@@ -431,7 +431,8 @@ def _callable(function: Any, package: str) -> typing.TypeGuard[Callable]:
   return function.__module__.split('.')[0] == package.split('.')[0]
 
 
-def _functions(module: types.ModuleType) -> set[str]:
+def functions(module: types.ModuleType) -> set[str]:
+  """Returns the names of the functions of a module that formulas may call."""
   return {
     name
     for name, value in vars(module).items()

@@ -14,6 +14,7 @@ import sys
 from typing import Any
 
 from tqdm import auto
+from tqdm import notebook
 
 # The text of a bar where there is no terminal, as tqdm's bar_format.
 LINE = '{desc}: {n_fmt} of {total_fmt}, {rate_fmt}, {remaining} left'
@@ -66,13 +67,17 @@ class Bars:
       leave = self.whole_bar is None
       options = {'leave': leave, **self.options, **options}
       self.part_bar = bar(self.line, desc=part, **options)
+    assert self.part_bar is not None
     return self.part_bar
 
   def say(self, text: str) -> None:
     """Closes the bar of the part, and writes a line."""
     self._close_part()
     if not self.quiet:
-      auto.tqdm.write(text, file=sys.stderr)
+      if _is_drawn():
+        auto.tqdm.write(text, file=sys.stderr)
+      else:
+        print(text, file=sys.stderr, flush=True)
 
   def close(self) -> None:
     """Closes the bars that are open."""
@@ -97,16 +102,16 @@ def bar(line: str = LINE, *, quiet: bool = False, **options: Any) -> auto.tqdm:
   """
   if quiet:
     options['disable'] = True
-  elif not _is_widget() and not sys.stderr.isatty():
+  elif not _is_drawn():
     lines = {'file': _Lines(), 'bar_format': line, 'mininterval': _SECONDS}
     # Each bar writes its own last line, and none moves a cursor.
     options |= lines | {'leave': True, 'position': 0}
   return auto.tqdm(**options)
 
 
-def _is_widget() -> bool:
-  """Returns whether tqdm shows its bars as widgets of a notebook."""
-  return auto.notebook_tqdm is not auto.std_tqdm
+def _is_drawn() -> bool:
+  """Returns whether a bar is drawn: on a terminal, or by a notebook."""
+  return issubclass(auto.tqdm, notebook.tqdm_notebook) or sys.stderr.isatty()
 
 
 class _Lines:

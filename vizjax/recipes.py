@@ -150,6 +150,7 @@ def _get_config(file: str, arguments: list[str], by: str) -> Any:
   """Returns what `get_config` of a file returns."""
   loader = importlib.machinery.SourceFileLoader('config_config', file)
   spec = importlib.util.spec_from_loader(loader.name, loader)
+  assert spec is not None  # The loader is given.
   module = importlib.util.module_from_spec(spec)
   loader.exec_module(module)
   if not hasattr(module, 'get_config'):

@@ -94,7 +94,7 @@ def test_a_method_has_what_a_recipe_has_not(tmp_path):
     return build.Method(
       recipe(model, layer),
       activation=objectives.channel(layer),
-      metrics=(('mean', objectives.channel(layer)),),
+      metrics={'mean': objectives.channel(layer)},
       robust=(transforms.roll(1),),
     )
 

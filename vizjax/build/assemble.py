@@ -306,7 +306,7 @@ class _Method:
     return requests.Method(
       recipe,
       activation,
-      vocabulary.measured(config, knobs),
+      dict(vocabulary.measured(config, knobs)),
       vocabulary.links(config, 'robust', knobs),
       arrays=functools.partial(inputs.arrays, config, knobs),
       stacks=functools.partial(inputs.stacks, config),

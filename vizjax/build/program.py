@@ -350,7 +350,7 @@ def _terms(method: requests.Method) -> list[tuple[str, core.TermLike]]:
     ('objective', recipe.objective),
     *([] if activation is None else [('activation', activation)]),
     *((f'trace: {name}', term) for name, term in recipe.trace),
-    *((f'metrics: {name}', term) for name, term in method.metrics),
+    *((f'metrics: {name}', term) for name, term in method.metrics.items()),
   ]
 
 
@@ -573,7 +573,7 @@ def _measured(
     recipe,
     transforms=(geometry.clean,),
     objective=_as_it_is(measured),
-    trace=_as_they_are(method.metrics),
+    trace=_as_they_are(method.metrics.items()),
     procedure=core.ASCENT,
   )
   if not method.robust:

@@ -39,18 +39,17 @@ class Method(NamedTuple):
       `vizjax.targets` and `vizjax.features`. 'start', 'direction' and 'mask'
       may hold one array for each run.
     arrays: (canvas, shape of the layer, dtype) -> make(runs, rows, given), the
-      arrays that differ between runs; see `inputs.arrays`. None: of `data`.
-    stacks: (shape of the layer) -> numbers of runs that arrays are for. None:
-      of `data`.
+      arrays that differ between runs; those of `data` unless given.
+    stacks: (shape of the layer) -> numbers of runs that arrays are for.
   """
 
   recipe: core.Recipe
   activation: core.TermLike | None = None
-  metrics: Mapping[str, core.TermLike] | tuple = ()
+  metrics: Mapping[str, core.TermLike] = {}
   robust: tuple[core.Transform, ...] = ()
   data: Mapping[str, Any] = {}
-  arrays: Callable[..., Callable] | None = None
-  stacks: Callable[[tuple[int, ...]], list[int]] | None = None
+  arrays: Callable[..., Callable] = inputs.of_data
+  stacks: Callable[..., list[int]] = inputs.stacked
 
 
 _LATER: Any = None  # the default of a field that `__post_init__` fills
@@ -206,10 +205,7 @@ def method(request: Request, model: core.Model, layer: str) -> Method:
       'vizjax.Method: does it return its value?'
     )
   draws = bool(made.recipe.transforms or made.robust)
-  metrics = made.metrics
-  items = metrics.items() if isinstance(metrics, Mapping) else metrics
-  made = made._replace(metrics=tuple(items))
-  if made.arrays is None:
+  if made.arrays is inputs.of_data:
     made = made._replace(
       arrays=functools.partial(inputs.of_data, made.data, draws),
       stacks=functools.partial(inputs.stacked, made.data),

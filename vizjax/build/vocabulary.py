@@ -145,6 +145,21 @@ class Networks(Mapping):
     return len(self.loaded)
 
 
+def functions(knob: str) -> dict[str, Callable[..., Any]]:
+  """Returns the functions of vizjax that a knob's formula may call, by name.
+
+  Args:
+    knob: one that holds a formula, such as 'objective'.
+  """
+  modules, _ = _FORMULAS[knob]
+  return {
+    name: getattr(module, name)
+    for module in modules
+    for name in sorted(formula.functions(module))
+    if module.__name__.startswith('vizjax.')
+  }
+
+
 def noted(
   config: config_dict.ConfigDict, networks: Mapping[str, core.Model]
 ) -> formula.Noted:

@@ -156,9 +156,9 @@ def _of_function(
   knobs: Mapping[str, Any],
 ) -> build.Request:
   """Returns the request of a recipe function, or of the default recipe."""
-  knobs = dict(knobs)
+  asked: dict[str, Any] = dict(knobs)
   if recipe is None:
-    objective = knobs.pop('objective', None)
+    objective = asked.pop('objective', None)
     if isinstance(objective, str):
       raise UserError(
         f'objective= is {objective!r:.60}, expected a term or a function that '
@@ -176,12 +176,12 @@ def _of_function(
     found = lambda model, layer: defaults.recipe(
       model, layer, objective, before[layer]
     )
-    knobs = {'retries': defaults.RETRIES, 'steps': defaults.STEPS} | knobs
-    knobs.setdefault('result', 'last')
+    usual = {'retries': defaults.RETRIES, 'steps': defaults.STEPS}
+    asked = {'result': 'last', **usual, **asked}
   else:
     _check_signature(recipe)
     found = recipe
-  for name in knobs:
+  for name in asked:
     if name not in _KNOBS:
       hint = errors.hint(name, _KNOBS)
       raise UserError(
@@ -193,7 +193,7 @@ def _of_function(
     method=found,
     layers=build.named(layers, model),
     units=units,
-    **knobs,
+    **asked,
   )
 
 

@@ -7,6 +7,7 @@ configs/demo.py has them, with sizes that follow those of the image.
 from collections.abc import Callable
 import inspect
 import math
+from typing import Any
 
 import optax
 
@@ -27,7 +28,7 @@ _LARGEST_FACTOR = 5  # of the sizes whose Fourier transform is fast
 def recipe(
   model: core.Model,
   layer: str,
-  objective: Callable[[str], core.TermLike] | core.TermLike | None = None,
+  objective: Callable[..., Any] | None = None,
   before: str | None = None,
 ) -> build.Method:
   """Returns how the images of a layer are made.

@@ -241,7 +241,10 @@ class Images:
       UserError: pandas is not installed.
     """
     pandas = files.library('pandas', 'notebook', 'a table is made by')
-    columns = {'layer': [self.layer] * len(self), 'caption': self.captions}
+    columns: dict[str, Any] = {
+      'layer': [self.layer] * len(self),
+      'caption': self.captions,
+    }
     columns |= dict(
       zip(('channel', 'y', 'x'), np.asarray(self.unit).T, strict=True)
     )

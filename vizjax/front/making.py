@@ -59,7 +59,7 @@ def visualize(
       "'conv5', or vizjax.sweep(model, layers, workdir='DIR') for several"
     )
   request = asking.request(model, layer, units, recipe, knobs)
-  if len(request.layers) > 1:
+  if len(request.layers) != 1:
     raise UserError(
       f'layer= is {layer!r}, which is {len(request.layers)} layers, expected '
       "one: type vizjax.sweep(model, layers, workdir='DIR') for several"
@@ -80,8 +80,7 @@ def visualize(
         sweep_.execute(plan, folder, report, goes_on=False)
       except batches.Enough:
         pass
-    (name,) = request.layers
-    images = results.read(folder, name)
+    images = results.read(folder, request.layers[0])
   if stopped() and not images.made.any():
     raise KeyboardInterrupt
   return images

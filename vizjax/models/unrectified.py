@@ -44,10 +44,9 @@ def unrectified(model: core.Model, layer: str) -> tuple[core.Model, str]:
   if isinstance(model.apply, layers.Apply):
     rows = {row.name: row for row in model.apply.network.table}
     row = rows.get(layer)
-    found = (
-      row is not None and row.kind in _RECTIFIERS and row.inputs[0] in rows
-    )
-    return (model, row.inputs[0]) if found else (model, layer)
+    if row is None or row.kind not in _RECTIFIERS or row.inputs[0] not in rows:
+      return model, layer
+    return model, row.inputs[0]
   name = f'{layer} before its rectifier'
   apply = _Apply(model.apply, layer, name)
   image = jax.ShapeDtypeStruct(model.input_shape, jnp.result_type(model.mean))
