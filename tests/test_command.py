@@ -71,13 +71,14 @@ def test_help_comes_before_jax_and_before_other_subcommands():
 FLAGS = {
   'run': ('--config', 'yosinski2015, or FILE.py'),
   'atlas': ('--contrast', 'Default: 0.5.'),
-  'export': ('--format', 'png|'),
+  'export': ('--format', 'the import path of a function of your own'),
   'examples': ('--k', 'Photographs of each channel.'),
   'weights': ('--[no]quiet', 'no progress'),
   'validate': ('--labels', "'imagenet', or a file"),
   'act_range': ('--sigmas', 'Standard deviations'),
   'train_generator': ('--workdir', 'Where the generator goes.'),
   'benchmark': ('--suite', 'What is measured'),
+  'list': ('--[no]traceback', 'Show where an error comes from.'),
 }
 
 

@@ -82,12 +82,11 @@ def test_quiet_bars_show_nothing(capsys, monkeypatch):
 def test_a_notebook_shows_widgets(monkeypatch):
   made = []
 
-  class Widget(progress.auto.tqdm):
+  class Widget(progress.notebook.tqdm_notebook):
     def __init__(self, **options):
       made.append(options)
       super().__init__(disable=True)
 
-  monkeypatch.setattr(progress.auto, 'notebook_tqdm', Widget)
   monkeypatch.setattr(progress.auto, 'tqdm', Widget)
   progress.bar('{n}', desc='conv5', total=3).close()
   assert made == [{'desc': 'conv5', 'total': 3}]

@@ -56,6 +56,9 @@ def start(command: str, arguments: list[str]) -> None:
   # lets what it starts in the background ignore Ctrl-C: that stays so.
   if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, _end)
+  # As with `python -m`, formulas find the user's modules in this folder.
+  if '' not in sys.path and os.getcwd() not in sys.path:
+    sys.path.insert(0, '')
   sys.argv = [f'vizjax {command}', *arguments]
   importlib.import_module(f'vizjax.cli.{command}').start()
 

@@ -1,8 +1,10 @@
 """Every format, to the pixel, of stores that are written here by hand."""
 
 import json
+import os
 import pathlib
 import shutil
+import subprocess
 import sys
 
 import cv2
@@ -11,8 +13,8 @@ from PIL import Image
 import pytest
 
 from vizjax import build
-from vizjax.cli import export as launcher
 from vizjax.errors import UserError
+from vizjax.export import formats
 from vizjax.export import pictures
 from vizjax.export import plots
 from vizjax.export import selecting
@@ -20,7 +22,7 @@ from vizjax.photographs import images
 from vizjax.sweeps import growth
 from vizjax.workdir import store
 
-FORMATS = {name: write for name, (write, _) in launcher.FORMATS.items()}
+FORMATS = {name: formats.find(name) for name in formats.NAMES}
 OF_ITS_OWN = ('toolbox', 'synthesizing', 'grid', 'neural_style')
 ANY_RUN = [name for name in FORMATS if name not in OF_ITS_OWN]
 SIZE = (11, 13)  # of an image, in a place of 12 x 14
@@ -501,3 +503,41 @@ def test_the_same_files_come_out_twice(workdir, made, tmp_path, name, options):
   assert names(tmp_path / 'a') == names(tmp_path / 'b')
   for path in (tmp_path / 'a').iterdir():
     assert path.read_bytes() == (tmp_path / 'b' / path.name).read_bytes()
+
+
+OWN_FORMAT = '''
+def counts(selection, out, *, mark='-', times=1):
+  """The number of images of each layer.
+
+  Args:
+    selection: of `select`.
+    out: a folder.
+    mark: stands behind the name
+      of a layer.
+    times: what the number is multiplied by.
+  """
+  out.mkdir(parents=True)
+  for layer in selection.layers:
+    path = out / f'{layer.name}{mark}.txt'
+    path.write_text(str(times * len(layer.rows)))
+    yield path
+'''
+
+
+@pytest.mark.usefixtures('made')
+def test_a_format_of_ones_own_has_flags_of_its_own(tmp_path, workdir):
+  (tmp_path / 'own_formats.py').write_text(OWN_FORMAT)
+  path = pathlib.Path(__file__).parents[2]
+  command = [
+    sys.executable, '-m', 'vizjax', 'export', '--format=own_formats.counts',
+    f'--workdir={workdir}', '--mark=!', '--times=3', '--out=out',
+  ]  # fmt: skip
+  done = subprocess.run(
+    command, cwd=tmp_path, env=os.environ | {'PYTHONPATH': str(path)}, text=True,
+    capture_output=True,
+  )  # fmt: skip
+  assert done.returncode == 0, done.stderr
+  (written,) = (tmp_path / 'out').iterdir()
+  assert written.name.endswith('!.txt') and int(written.read_text()) % 3 == 0
+  told = formats.told(formats.find('png'))
+  assert told['stretch'].startswith('Shows each image')

@@ -11,6 +11,7 @@
   ... --format=neural_style --preserve_colors     # of gatys2016
   ... --layer='conv*' --units=0:16                # some of them
   ... --format=toolbox --trust                    # of a DIR that you made
+  ... --format=my_lab.formats.tiff                # a function of your own
 
 Some formats evaluate the formulas of DIR, which call functions of vizjax and
 optax alone unless --trust is typed: whoever made DIR wrote the formulas.
@@ -19,7 +20,10 @@ A sweep may be under way; what is not made yet is left out. The last line says
 what is where.
 """
 
+from collections.abc import Mapping
 import itertools
+import sys
+from typing import Any
 
 from absl import flags
 from absl import logging
@@ -27,76 +31,48 @@ from absl import logging
 from vizjax import progress
 from vizjax.cli import launch
 from vizjax.errors import UserError
-from vizjax.export import cnnpref
-from vizjax.export import grid
-from vizjax.export import pictures
-from vizjax.export import plots
+from vizjax.export import formats
 from vizjax.export import selecting
-from vizjax.export import synthesizing
-from vizjax.export import toolbox
 from vizjax.workdir import folders
 
-# What writes each format, and the flags that it takes.
-FORMATS = {
-  'png': (pictures.png, ('stretch',)),
-  'montage': (pictures.montage, ('stretch', 'columns', 'tile')),
-  'strip': (pictures.strip, ('stretch', 'columns', 'tile')),
-  'gif': (pictures.gif, ('stretch', 'fps')),
-  'mp4': (pictures.mp4, ('stretch', 'fps')),
-  'plots': (plots.plots, ('plots_format',)),
-  'toolbox': (toolbox.toolbox, ('brave', 'skipbig', 'trust')),
-  'cnnpref': (cnnpref.cnnpref, ()),
-  'synthesizing': (synthesizing.synthesizing, ('trust',)),
-  'grid': (grid.grid, ('stretch', 'tile')),
-  'neural_style': (
-    grid.neural_style,
-    ('preserve_colors', 'overwrite'),
-  ),
+_FLAGS = {
+  bool: flags.DEFINE_bool,
+  int: flags.DEFINE_integer,
+  float: flags.DEFINE_float,
+  str: flags.DEFINE_string,
 }
 
 
 def define() -> None:
-  """Defines the flags."""
-  text, number, switch = (
-    flags.DEFINE_string,
-    flags.DEFINE_integer,
-    flags.DEFINE_bool,
-  )
+  """Defines the flags; those of the formats are their options."""
+  text = flags.DEFINE_string
   text('workdir', None, 'Of vizjax run.')
-  flags.DEFINE_enum('format', None, list(FORMATS), 'What is written.')
+  text(
+    'format',
+    None,
+    f'What is written: {", ".join(formats.NAMES)}; or the import path of a '
+    'function of your own, as my_lab.formats.tiff.',
+  )
   text('out', None, 'A folder; else DIR/export/FORMAT.')
   text('layer', None, """conv3,conv5, or a glob, or '"a,b",c'; else all.""")
   text('units', None, "As config.units: 0:16, 3,7, 3@2x10, '*'; else all.")
-  switch('stretch', False, 'Show each image from its smallest number to 255.')
-  number(
-    'columns',
-    None,
-    'Tiles in a row of a montage, or of a strip.',
-    lower_bound=1,
-    upper_bound=1000,
-  )
-  number(
-    'tile',
-    None,
-    "Pixels of a tile's longer side.",
-    lower_bound=1,
-    upper_bound=4096,
-  )
-  flags.DEFINE_float('fps', 10, 'Frames a second.', 0.1, 1000)
-  flags.DEFINE_enum('plots_format', 'png', plots.FORMATS, 'Of the plots.')
-  switch('preserve_colors', False, 'The colors are those of the content.')
-  switch('overwrite', False, 'Replace files of neural_style that are there.')
-  switch('brave', False, 'Replace files of the toolbox that are there.')
-  switch('skipbig', False, 'Leave out info_big.pkl, the large one.')
   launch.define_quiet()
-  switch('trust', False, 'Formulas of DIR may call any function.')
+  for name in dict.fromkeys([*formats.NAMES, *_typed()]):
+    write = formats.find(name)
+    told = formats.told(write)
+    for option, parameter in formats.options(write).items():
+      if option not in flags.FLAGS:
+        _FLAGS[formats.kind(parameter)](
+          option, parameter.default, told.get(option, f'Of {name}.')
+        )
 
 
 def main() -> None:
   """Writes the files."""
   f = flags.FLAGS
   logging.set_verbosity(logging.WARNING)  # matplotlib tells of its fonts
-  write, takes = FORMATS[f.format]
+  write = formats.find(f.format)
+  takes = formats.options(write)
   _check(f, takes)
   selection = selecting.select(f.workdir, f.layer, f.units)
   out = folders.output(f.out, f.workdir, f'export/{f.format}', 'type --out=DIR')
@@ -120,13 +96,25 @@ def start() -> None:
   launch.run(main, 'workdir', 'format', define=define, anew=True)
 
 
-def _check(f: flags.FlagValues, takes: tuple[str, ...]) -> None:
+def _typed() -> list[str]:
+  """Returns the format of one's own that is typed: its options are flags."""
+  found = []
+  for before, argument in zip(['', *sys.argv], sys.argv, strict=False):
+    name, _, value = argument.partition('=')
+    value = argument if before in ('--format', '-format') else value
+    if name in ('--format', '-format') or value == argument:
+      found.append(value)
+  return [value for value in found[-1:] if '.' in value]
+
+
+def _check(f: flags.FlagValues, takes: Mapping[str, Any]) -> None:
   """Refuses the flags of another format."""
   if f.out is not None and not f.out:
     raise UserError('--out is empty: type --out=DIR, or leave it out')
-  for name in sorted({n for _, names in FORMATS.values() for n in names}):
+  known = {name: formats.options(formats.find(name)) for name in formats.NAMES}
+  for name in sorted({option for each in known.values() for option in each}):
     if f[name].present and name not in takes:
-      others = [key for key, (_, names) in FORMATS.items() if name in names]
+      others = [key for key, each in known.items() if name in each]
       raise UserError(
         f'--{name} is given with --format={f.format}, expected '
         f'--format={" or ".join(others)}: leave one of them out'

@@ -1,4 +1,4 @@
-"""Lists what formulas and flags may name: functions, networks, recipes, formats.
+"""Lists functions for formulas, networks, recipes and formats.
 
   vizjax list
   vizjax list objectives transforms

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 import importlib
 import inspect
 import pathlib
+import re
+import typing
 from typing import Any
 
 from vizjax import errors
@@ -78,3 +80,26 @@ def check(write: Format, given: dict[str, Any]) -> None:
         f'{name}= is no option of this format, expected '
         f'{", ".join(known) or "none"}.{errors.hint(name, known)}'
       )
+
+
+def kind(option: inspect.Parameter) -> type:
+  """Returns the type of an option's values: bool, int, float or str."""
+  types = {type(option.default)} | {*typing.get_args(option.annotation)}
+  types |= {option.annotation}
+  return next((t for t in (bool, float, int) if t in types), str)
+
+
+def told(write: Format) -> dict[str, str]:
+  """Returns what the docstring of a format says of its arguments, by name."""
+  docstring = inspect.getdoc(write) or ''
+  _, _, rest = docstring.partition('\nArgs:\n')
+  section = rest.partition('\n\n')[0]
+  found, name = {}, ''
+  for line in section.splitlines():
+    argument = re.match(r'  (\w+): (.*)', line)
+    if argument:
+      name = argument[1]
+      found[name] = argument[2]
+    elif name:
+      found[name] += ' ' + line.strip()
+  return {n: text[:1].upper() + text[1:] for n, text in found.items()}

@@ -69,6 +69,7 @@ def grid(
     UserError: the runs are not of photographs.
     OSError: a photograph cannot be read.
   """
+  selecting.check_sizes(tile=tile)
   cells = list(_cells(selection, stretch))
   table = _table(cells, selection.config)
   selecting.made(out)

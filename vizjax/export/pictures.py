@@ -21,6 +21,11 @@ def png(
 
   The position is named where the config named one; `runs.stem` says what stands
   in place of the channel where a run is of no unit.
+
+  Args:
+    selection: of `select`.
+    out: a folder.
+    stretch: shows each image from its smallest number to its largest.
   """
   for layer in selection.layers:
     for i, item in selecting.items(layer, 'image', 'size'):
@@ -47,6 +52,7 @@ def montage(
     columns: tiles in a row; about as many as rows unless given.
     tile: pixels of a tile's longer side; as the images are unless given.
   """
+  selecting.check_sizes(columns, tile)
   for layer in selection.layers:
     tiles, captions = [], []
     for i, item in selecting.items(layer, 'image', 'size', 'activation'):
@@ -85,6 +91,7 @@ def strip(
   Raises:
     UserError: no frames were kept.
   """
+  selecting.check_sizes(columns, tile)
   for path, frames in _films(selection, out, stretch, '.png'):
     tiles = [selecting.shrunk(frame, tile) for frame in frames]
     images.write(
@@ -137,6 +144,7 @@ def gif(
   Raises:
     UserError: no frames were kept, or too many a second.
   """
+  _check_rate(fps)
   if fps > 50:
     raise UserError(f'--fps={fps:g}: a GIF shows at most 50 frames a second')
   for path, frames in _films(selection, out, stretch, '.gif'):
@@ -176,6 +184,7 @@ def mp4(
   Raises:
     UserError: no frames were kept, or imageio[ffmpeg] is not installed.
   """
+  _check_rate(fps)
   selecting.library('imageio_ffmpeg')
   imageio = selecting.library('imageio.v3')
   for path, frames in _films(selection, out, stretch, '.mp4'):
@@ -194,6 +203,13 @@ def mp4(
     )
     selecting.write(path, film)
     yield path
+
+
+def _check_rate(fps: float | int) -> None:
+  if not 0.1 <= fps <= 1000:
+    raise UserError(
+      f'fps= is {fps:g}, expected frames a second from 0.1 to 1000: type fps=10'
+    )
 
 
 def _films(

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from vizjax import files
+from vizjax.errors import UserError
 from vizjax.export import selecting
 
 FORMATS = ('png', 'svg', 'pdf')
@@ -38,11 +39,16 @@ def plots(
   Args:
     selection: of `select`.
     out: a folder.
-    plots_format: one of FORMATS.
+    plots_format: png, svg or pdf.
 
   Raises:
-    UserError: matplotlib is not installed.
+    UserError: another format, or matplotlib is not installed.
   """
+  if plots_format not in FORMATS:
+    raise UserError(
+      f'plots_format= is {plots_format!r}, expected one of '
+      f'{", ".join(FORMATS)}: type plots_format=png'
+    )
   selecting.library('matplotlib')
   for layer in selection.layers:
     names = [

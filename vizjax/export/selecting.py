@@ -19,6 +19,7 @@ import numpy as np
 from PIL import ImageFont
 
 from vizjax import build
+from vizjax import errors
 from vizjax import files
 from vizjax import listing
 from vizjax.build import runs
@@ -173,6 +174,22 @@ def library(name: str) -> types.ModuleType:
     UserError: it is not installed.
   """
   return files.library(name, 'export', 'this format is written by')
+
+
+def check_sizes(columns: int | None = None, tile: int | None = None) -> None:
+  """Refuses a sheet that nobody could look at.
+
+  Args:
+    columns: tiles in a row; None for any.
+    tile: pixels of a tile's longer side; None for any.
+
+  Raises:
+    UserError: a number is too small or too large.
+  """
+  if columns is not None:
+    errors.whole('columns=', columns, 1, 1000, advice=': type columns=8')
+  if tile is not None:
+    errors.whole('tile=', tile, 1, 4096, advice=': type tile=96')
 
 
 def cropped(image: np.ndarray, size: np.ndarray) -> np.ndarray:
