@@ -163,3 +163,10 @@ def test_the_installed_command_is_the_module():
     [installed, '--version'], capture_output=True, text=True
   )
   assert found.stdout == f'vizjax {vizjax.__version__}\n', found.stderr
+
+
+def test_help_ends_quietly_where_its_reader_has_gone():
+  process = test_launchers.start('-m', 'vizjax', '--help')
+  process.stdout.close()
+  with process.stderr as err:
+    assert (process.wait(60), err.read()) == (0, '')

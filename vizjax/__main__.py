@@ -29,7 +29,7 @@ def main() -> None:
   """Runs the subcommand that is typed, or prints which ones there are."""
   command, *arguments = sys.argv[1:] or ['--help']
   if command in ('--help', '-help', '-h', 'help'):
-    print(_help())
+    _print(_help())
   elif command == '--version':
     print(f'vizjax {vizjax.__version__}')
   elif command in COMMANDS:
@@ -67,6 +67,14 @@ def _end(number, frame):
   # Not by print, which the signal may have interrupted.
   os.write(2, b'interrupted before it began: type the same command again\n')
   os._exit(128 + number)
+
+
+def _print(text: str) -> None:
+  """Prints a text, also to a reader that stops early, such as `head`."""
+  try:
+    print(text, flush=True)
+  except BrokenPipeError:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _help() -> str:
