@@ -305,7 +305,7 @@ class _Evaluator:
 
   def _knob(self, name: str) -> Any:
     if name not in self.knobs:
-      known = set().union(*map(_functions, self.modules))
+      known = set().union(*map(functions, self.modules))
       hint = f'it is a function: type {name}(...)' if name in known else ''
       hint = hint or _nearest(name, self.knobs)
       hint = hint or 'knobs: ' + _list(self.knobs)
@@ -375,7 +375,7 @@ class _Evaluator:
       return function
     if head:
       return imported(name, self._error)
-    known = sorted(set().union(*map(_functions, self.modules)))
+    known = sorted(set().union(*map(functions, self.modules)))
     raise self._error(
       f'no function {name!r}; {_nearest(name, known) or _list(known)}'
     )

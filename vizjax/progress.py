@@ -15,6 +15,7 @@ from typing import Any
 
 from tqdm import auto
 from tqdm import notebook
+from tqdm import std
 
 # The text of a bar where there is no terminal, as tqdm's bar_format.
 LINE = '{desc}: {n_fmt} of {total_fmt}, {rate_fmt}, {remaining} left'
@@ -42,7 +43,7 @@ class Bars:
   def __exit__(self, *raised: Any) -> None:
     self.close()
 
-  def whole(self, name: str, **options: Any) -> auto.tqdm:
+  def whole(self, name: str, **options: Any) -> std.tqdm:
     """Opens the bar of the whole work, above those of its parts.
 
     Args:
@@ -53,7 +54,7 @@ class Bars:
       self.whole_bar = bar(self.line, desc=name, **self.options, **options)
     return self.whole_bar
 
-  def of(self, part: str, **options: Any) -> auto.tqdm:
+  def of(self, part: str, **options: Any) -> std.tqdm:
     """Returns the bar of a part; a new part closes the bar of the last one.
 
     Args:
@@ -92,7 +93,7 @@ class Bars:
     self.part = self.part_bar = None
 
 
-def bar(line: str = LINE, *, quiet: bool = False, **options: Any) -> auto.tqdm:
+def bar(line: str = LINE, *, quiet: bool = False, **options: Any) -> std.tqdm:
   """Returns a bar on a terminal or in a notebook; elsewhere it writes lines.
 
   Args:

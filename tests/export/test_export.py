@@ -533,8 +533,8 @@ def test_a_format_of_ones_own_has_flags_of_its_own(tmp_path, workdir):
     f'--workdir={workdir}', '--mark=!', '--times=3', '--out=out',
   ]  # fmt: skip
   done = subprocess.run(
-    command, cwd=tmp_path, env=os.environ | {'PYTHONPATH': str(path)}, text=True,
-    capture_output=True,
+    command, cwd=tmp_path, env=os.environ | {'PYTHONPATH': str(path)},
+    text=True, capture_output=True,
   )  # fmt: skip
   assert done.returncode == 0, done.stderr
   (written,) = (tmp_path / 'out').iterdir()
