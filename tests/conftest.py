@@ -8,6 +8,7 @@ import signal
 import tempfile
 
 import jax
+import jaxtyping
 import numpy as np
 import pytest
 
@@ -102,6 +103,14 @@ def quickly(request):
       patch.setattr(sweep, '_programs', lambda request, p: nothing)
     yield
   jax.config.update('jax_disable_most_optimizations', False)
+
+
+@pytest.fixture
+def as_installed():
+  """Without the checks of annotations, which users do not have."""
+  jaxtyping.config.update('jaxtyping_disable', True)
+  yield
+  jaxtyping.config.update('jaxtyping_disable', False)
 
 
 @pytest.fixture

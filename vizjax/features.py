@@ -14,7 +14,7 @@ through the draws of the image at every step, as in lucid's feature inversion:
 `core.score` gives its activations to the terms as target['content'].
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 import functools
 from typing import Any, NamedTuple
 
@@ -30,6 +30,8 @@ from vizjax import targets
 from vizjax.errors import UserError
 from vizjax.photographs import files
 from vizjax.photographs import images
+
+Layers = str | Sequence[str]  # names: 'relu1_1,relu2_1', or a list
 
 # By weight, the layers of CaffeNet and AlexNet.
 _VARIATION = {
@@ -68,8 +70,8 @@ class PhotographLayers(NamedTuple):
 
 def activations(
   model: core.Model,
-  layers: str,
-  photograph: str | None,
+  layers: Layers,
+  photograph: files.Source | None,
   fit: str = 'middle',
   rounded: bool | int = False,
 ) -> PhotographLayers:
@@ -80,8 +82,8 @@ def activations(
 
   Args:
     model: the network.
-    layers: their names, as 'conv3' or 'relu4_2,relu5_2'.
-    photograph: an image file.
+    layers: their names, as 'conv3', 'relu4_2,relu5_2' or a list.
+    photograph: an image file, or an array [h, w, c] of 0-255.
     fit: how it is brought to that size, as photographs.fitted.
     rounded: likewise.
 
@@ -89,16 +91,17 @@ def activations(
     OSError: it cannot be read.
     UserError: it is no image, or not one.
   """
-  (found,) = files.read(_given(photograph, 'photograph'), model.input_shape[2])
+  source = _given(photograph, 'photograph')
+  found = files.single(source, model.input_shape[2])
   image = lambda size: files.fitted(found.image, size, fit, bool(rounded))
   return PhotographLayers(model, _names(layers), image)
 
 
 def grams(
   model: core.Model,
-  layers: str,
-  styles: str | None,
-  scales: str | None = None,
+  layers: Layers,
+  styles: files.Source | None,
+  scales: str | Sequence[core.Number] | None = None,
 ) -> targets.Maker:
   """{layer: [k, c, c]}, the Gram matrices of k photographs.
 
@@ -108,9 +111,11 @@ def grams(
 
   Args:
     model: the network.
-    layers: their names, as 'relu1_1,relu2_1'.
-    styles: an image file, or k to be blended: 'a.jpg+b.jpg'.
-    scales: of each, what its width is multiplied by: '1,0.5'; one for all.
+    layers: their names, as 'relu1_1,relu2_1' or a list.
+    styles: an image file, or k to be blended: 'a.jpg+b.jpg'; or an array
+      [h, w, c] of 0-255, or a list of k.
+    scales: of each, what its width is multiplied by: '1,0.5' or (1, 0.5); one
+      for all.
 
   Raises:
     OSError: one cannot be read.
@@ -131,12 +136,15 @@ def grams(
   return make
 
 
-def blend(styles: str | None, weights: str | None = None) -> targets.Maker:
+def blend(
+  styles: files.Source | None,
+  weights: str | Sequence[core.Number] | None = None,
+) -> targets.Maker:
   """[k], the weight of each style, one in sum.
 
   Args:
     styles: as in `grams`.
-    weights: '0.8,0.2'; None for equal ones.
+    weights: '0.8,0.2' or (0.8, 0.2); None for equal ones.
 
   Raises:
     UserError: there are other weights than styles, or they are none.
@@ -152,13 +160,13 @@ def blend(styles: str | None, weights: str | None = None) -> targets.Maker:
   return lambda shape, seed: found / found.sum()
 
 
-def content_loss(layers: str, blend: core.Number = 1.0) -> core.Term:
+def content_loss(layers: Layers, blend: core.Number = 1.0) -> core.Term:
   """Mean square of (activation - target['content']) over a layer's entries.
 
   Gatys, Ecker, Bethge 2016, eq. 1, in the scale of neural-style.
 
   Args:
-    layers: a name, or two: 'relu4_2,relu5_2'.
+    layers: a name, or two: 'relu4_2,relu5_2' or a list.
     blend: the share of the first of two; the second has the rest.
   """
   names = _names(layers)
@@ -174,7 +182,7 @@ def content_loss(layers: str, blend: core.Number = 1.0) -> core.Term:
   return term
 
 
-def style_loss(layers: str, exponent: core.Number = 1.0) -> core.Term:
+def style_loss(layers: Layers, exponent: core.Number = 1.0) -> core.Term:
   """How far the Gram matrices are from target['style'].
 
   sum_i b_i sum_l w_l mean((G_l - S_il)^2), with G_l = F'F / size(F) of the
@@ -183,7 +191,7 @@ def style_loss(layers: str, exponent: core.Number = 1.0) -> core.Term:
   neural-style.
 
   Args:
-    layers: their names, as 'relu1_1,relu2_1'.
+    layers: their names, as 'relu1_1,relu2_1' or a list.
     exponent: w_l is that to the power of 0, 1, 2 ..., one in sum.
   """
   names = _names(layers)
@@ -303,7 +311,7 @@ def _gram_matrices(model, image, names):
   return {name: gram(_map(acts, name)) for name in names}
 
 
-def _grams(model: core.Model, image: np.ndarray, layers: str) -> dict:
+def _grams(model: core.Model, image: np.ndarray, layers: Layers) -> dict:
   return jax.device_get(
     _gram_matrices(*_on_photograph(model, image), _names(layers))
   )
@@ -327,35 +335,40 @@ def _scaled(image: np.ndarray, factor: float, width: int) -> np.ndarray:
   return files.fitted(image, size, 'whole', rounded=True)
 
 
-def _names(layers: str) -> tuple[str, ...]:
+def _names(layers: Layers) -> tuple[str, ...]:
+  if not isinstance(layers, str):
+    return tuple(layers)
   return tuple(filter(None, map(str.strip, layers.split(','))))
 
 
-def _numbers(text: str | None, count: int, name: str) -> tuple[float, ...]:
+def _numbers(
+  given: str | Sequence[core.Number] | None, count: int, name: str
+) -> tuple[float, ...]:
   """The numbers of '0.8,0.2', one for each style; () for None."""
-  if text is None:
+  if given is None:
     return ()
+  parts = given.split(',') if isinstance(given, str) else given
   try:
-    found = tuple(float(number) for number in text.split(','))
+    found = tuple(float(number) for number in parts)
   except ValueError:
     found = ()
   if len(found) == 1:
     found *= count
   if len(found) != count or not np.isfinite(found).all():
     raise UserError(
-      f'{name} is {text!r}, expected a number for each of the styles that are '
+      f'{name} is {given!r}, expected a number for each of the styles that are '
       f'blended, of which there are {count}: {",".join(["1"] * count)}'
     )
   return found
 
 
-def _given(path: str | None, name: str) -> str:
-  if path is None or not path.strip():
+def _given(source: files.Source | None, name: str) -> files.Source:
+  if source is None or (isinstance(source, str) and not source.strip()):
     raise UserError(
       f'expected a photograph: type --config.{name}=FILE, or several, '
       f"'DIR/*.jpg', with --config.each={name}"
     )
-  return path
+  return source
 
 
 def _map(acts: core.Acts, name: str) -> Float[Array, 'h w c']:

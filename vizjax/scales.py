@@ -20,6 +20,8 @@ from vizjax.photographs import files
 from vizjax.photographs import images
 
 Size = files.Size
+# How a size is told: 'HxW' or (h, w); 'xF' or F times another; None for that.
+Named = str | Size | core.Number | None
 _Photographs = tuple[files.Photograph, ...]
 
 
@@ -58,11 +60,11 @@ class Scales(NamedTuple):
 
 def grown(
   model: core.Model,
-  initial_size: str | None,
-  final_size: str | None,
+  initial_size: Named,
+  final_size: Named,
   num_sizes: int,
   resize_type: str = 'geometric',
-  photograph: str | None = None,
+  photograph: files.Source | None = None,
 ) -> Scales:
   """From a small image to a large one, by bilinear interpolation.
 
@@ -70,11 +72,12 @@ def grown(
 
   Args:
     model: gives the size without a photograph.
-    initial_size: 'HxW', or 'xF' times the size at hand; None for that.
+    initial_size: as of `size`; None for the size at hand.
     final_size: the same, of the last size.
     num_sizes: how many; with 1 the first alone.
     resize_type: 'geometric' or 'linear'.
-    photograph: an image file, or several: 'a.jpg,b.jpg', 'DIR/*.jpg'.
+    photograph: an image file, or several: 'a.jpg,b.jpg', 'DIR/*.jpg'; or an
+      array [h, w, c] of 0-255, or a list.
   """
   found = files.alike(files.read(photograph, model.input_shape[2]))
   ends = initial_size, final_size
@@ -90,11 +93,25 @@ def grown(
   return Scales(sizes, enter, found)
 
 
+def with_channels(scales: Scales, channels: int) -> Scales:
+  """Returns scales whose photographs have as many channels as the network.
+
+  Raises:
+    UserError: the network takes neither colour nor grey.
+  """
+  return scales._replace(
+    photographs=tuple(
+      one._replace(image=images.channels(one.image, channels))
+      for one in scales.photographs
+    )
+  )
+
+
 def named(
   model: core.Model,
   found: _Photographs,
-  initial_size: str | None,
-  final_size: str | None,
+  initial_size: Named,
+  final_size: Named,
   num_sizes: int,
   resize_type: str,
 ) -> tuple[Size, ...]:
@@ -107,20 +124,25 @@ def named(
   return between(first, last, num_sizes, resize_type)
 
 
-def size(text: str | None, base: Size, name: str) -> Size:
-  """A size by its text, as cnn-vis reads it: 'HxW', 'xF', or None.
+def size(named: Named, base: Size, name: str) -> Size:
+  """Returns a size, as cnn-vis reads it: 'HxW', 'xF', or None.
 
   Args:
-    text: 'HxW' in pixels; 'xF' for F times `base`, cut to whole pixels; None
-      for `base`.
+    named: 'HxW' or (h, w) in pixels; 'xF' or F, a number, for F times `base`,
+      cut to whole pixels; None for `base`.
     base: (h, w).
     name: of the knob, for messages.
 
   Raises:
     UserError: it does not parse.
   """
-  if text is None:
+  if named is None:
     return base
+  text = named
+  if isinstance(named, tuple):
+    text = 'x'.join(map(str, named))
+  elif not isinstance(named, str):
+    text = f'x{named}'
   before, mark, after = text.partition('x')
   try:
     if not mark or not after:
@@ -133,7 +155,7 @@ def size(text: str | None, base: Size, name: str) -> Size:
     h = w = 0
   if min(h, w) < 1:
     raise UserError(
-      f'{name} is {text!r}, expected HxW, as 270x480, or xF, as x0.5, of '
+      f'{name} is {named!r}, expected HxW, as 270x480, or xF, as x0.5, of '
       f'{base[0]}x{base[1]}'
     )
   return h, w

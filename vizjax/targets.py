@@ -16,6 +16,7 @@ import numpy as np
 from vizjax import core
 from vizjax.errors import UserError
 from vizjax.models import means
+from vizjax.photographs import files
 from vizjax.photographs import images
 
 Maker = Callable[[tuple[int, ...], int], np.ndarray]
@@ -138,9 +139,13 @@ def noise_of_norm(
   return make
 
 
-def photograph(path: str) -> Maker:
-  """An image file, resized to the wanted shape; grey for one channel."""
-  image = images.read(path)
+def photograph(source: files.Source) -> Maker:
+  """A photograph, resized to the wanted shape; grey for one channel.
+
+  Args:
+    source: an image file, or an array [h, w, c] of 0-255.
+  """
+  image = files.single(source).image
 
   def make(shape, seed):
     del seed

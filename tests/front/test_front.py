@@ -7,7 +7,6 @@ import threading
 import conftest
 import jax
 import jax.numpy as jnp
-import jaxtyping
 import numpy as np
 import optax
 import pytest
@@ -23,14 +22,6 @@ from vizjax.front import asking
 from vizjax.workdir import store
 
 pytestmark = pytest.mark.usefixtures('quickly')
-
-
-@pytest.fixture
-def as_installed():
-  """Without the checks of annotations, which users do not have."""
-  jaxtyping.config.update('jaxtyping_disable', True)
-  yield
-  jaxtyping.config.update('jaxtyping_disable', False)
 
 
 def visualize(*args, **kwargs):

@@ -32,7 +32,6 @@ from vizjax.build import vocabulary
 from vizjax.errors import UserError
 from vizjax.models import means
 from vizjax.photographs import files
-from vizjax.photographs import images
 
 _VIEWS = {'mean': jnp.mean, 'sum': jnp.sum}
 _CHOICES = {
@@ -250,7 +249,6 @@ def request(
   net = model(config) if net is None else net
   networks = vocabulary.Networks(config)
   noted = vocabulary.noted(config, networks)
-  scales = _scales(config, noted, net)
   known = {field.name for field in dataclasses.fields(requests.Request)}
   own = {'model', 'method', 'layers', 'shape', 'scales', 'each', 'keep'}
   same = {n: v for n, v in config.items() if n in known - own}
@@ -259,8 +257,8 @@ def request(
     method=_Method(config, noted),
     layers=layers(config, net),
     shape=vocabulary.shape(config),
-    scales=scales,
-    each=_names(config, scales),
+    scales=_scales(config, noted, net),
+    each=_names(config),
     keep=vocabulary.names(config.keep),
     values=config.to_dict(),
     networks=networks,
@@ -360,23 +358,10 @@ def _scales(
       'expected one of them; the sizes are those of config.scales'
     )
   found = vocabulary.link(config, 'scales', vocabulary.at(noted, net))
-  c = net.input_shape[2]
-  return found._replace(
-    photographs=tuple(
-      one._replace(image=images.channels(one.image, c))
-      for one in found.photographs
-    )
-  )
+  return scales_.with_channels(found, net.input_shape[2])
 
 
-def _names(
-  config: config_dict.ConfigDict, scales: scales_.Scales | None
-) -> tuple[str, ...]:
+def _names(config: config_dict.ConfigDict) -> tuple[str, ...]:
   """The names of runs of which each has files of its own; () for units."""
   each = vocabulary.each(config)
-  if each:
-    return tuple(' + '.join(map(files.stem, one.values())) for one in each)
-  photographs = () if scales is None else scales.photographs
-  if len(photographs) > 1:
-    return tuple(photograph.name for photograph in photographs)
-  return ()
+  return tuple(' + '.join(map(files.stem, one.values())) for one in each)

@@ -82,9 +82,9 @@ def of_data(
   """Returns `make`, as `arrays` does, of values that were made in Python.
 
   Args:
-    data: {name: array, pytree of arrays, or `targets.Maker`}. Of 'start',
-      'direction' and 'mask' an array may have an axis in front: one for each
-      run.
+    data: {name: array, pytree of arrays, or `targets.Maker`}, or a list of
+      makers, one for each run. Of 'start', 'direction' and 'mask' an array may
+      have an axis in front: one for each run.
     draws: whether an image goes through transforms.
     canvas: (h, w, c) of the image.
     act: shape of the layer.
@@ -93,6 +93,48 @@ def of_data(
   Raises:
     UserError: an array has another shape.
   """
+
+  def makers(channel):
+    of_run = {n: v[channel] if several(v) else v for n, v in data.items()}
+    return _makers_of(of_run, draws, canvas, act)
+
+  first = makers(0)
+  differ = any(map(several, data.values()))
+  return _make(makers if differ else lambda channel: first, dtype)
+
+
+def stacked(data: Mapping[str, Any], act: tuple[int, ...]) -> list[int]:
+  """Returns the numbers of runs that the data of `of_data` are for.
+
+  Args:
+    data: as of `of_data`.
+    act: shape of the layer.
+  """
+  counts = [len(value) for value in data.values() if several(value)]
+  for name, ndim in (('direction', 1), ('mask', len(act))):
+    value = data.get(name)
+    if value is None or callable(value) or several(value):
+      continue
+    if np.ndim(value) == ndim + 1:
+      counts.append(len(value))
+  return counts
+
+
+def several(value: Any) -> bool:
+  """Whether a value of a method's data is a list of makers, one a run.
+
+  Of pytrees of arrays a list is one value.
+  """
+  return isinstance(value, list) and bool(value) and all(map(callable, value))
+
+
+def _makers_of(
+  data: Mapping[str, Any],
+  draws: bool,
+  canvas: tuple[int, int, int],
+  act: tuple[int, ...],
+) -> dict[str, Callable]:
+  """Returns {name: maker} of the data of one run; see `of_data`."""
   shapes = dict(zip(_KNOBS, (canvas, act[-1:], act), strict=True))
   values = {n: v for n, v in data.items() if callable(v) and n not in shapes}
   makers = _by_name(values, draws, canvas)
@@ -110,22 +152,7 @@ def of_data(
     else:
       array = np.asarray(value)
       makers[name] = _of_row(f'data={{{name!r}: ...}}', array, shapes[name])
-  return _make(lambda channel: makers, dtype)
-
-
-def stacked(data: Mapping[str, Any], act: tuple[int, ...]) -> list[int]:
-  """Returns the numbers of runs that the arrays of `of_data` are for.
-
-  Args:
-    data: as of `of_data`.
-    act: shape of the layer.
-  """
-  counts = []
-  for name, ndim in (('direction', 1), ('mask', len(act))):
-    value = data.get(name)
-    if value is not None and not callable(value) and np.ndim(value) == ndim + 1:
-      counts.append(len(value))
-  return counts
+  return makers
 
 
 def _make(

@@ -473,6 +473,8 @@ def _count(request: requests.Request, read: Read, photographs: int) -> int:
   stacks = read.frame.method.stacks(act)
   if photographs > 1:
     stacks = [*stacks, photographs]
+  if request.each:
+    stacks = [*stacks, len(request.each)]
   channel = {name for name, reach in read.each.items() if reach.channel}
   if 0 in stacks:
     raise UserError(

@@ -36,8 +36,8 @@ class Method(NamedTuple):
     robust: transforms under which the final image is measured again.
     data: what else terms, transforms and the start read of their target, by
       name: arrays, or makers (shape, seed) -> array such as those of
-      `vizjax.targets` and `vizjax.features`. 'start', 'direction' and 'mask'
-      may hold one array for each run.
+      `vizjax.targets` and `vizjax.features`, or lists of makers, one for each
+      run. 'start', 'direction' and 'mask' may hold one array for each run.
     arrays: (canvas, shape of the layer, dtype) -> make(runs, rows, given), the
       arrays that differ between runs; those of `data` unless given.
     stacks: (shape of the layer) -> numbers of runs that arrays are for.
@@ -72,7 +72,8 @@ class Request:
     retries: attempts with another seed where a run failed.
     shape: (h, w) of the canvas; None for what the view needs.
     scales: the sizes that an image is made at; None for one.
-    each: the name of each run where files take the place of units; ().
+    each: the name of each run where photographs take the place of units; ()
+      for units. Several photographs of `scales` have names of their own.
     box: whether a unit is made on its receptive field where that is exact.
     steps: evaluations at each size.
     result: 'best', 'last', 'next', or a snapshot of the procedure.
@@ -130,6 +131,10 @@ class Request:
       UserError: an attribute is of another kind.
     """
     _check(self)
+    photographs = () if self.scales is None else self.scales.photographs
+    if len(photographs) > 1 and not self.each:
+      names = tuple(photograph.name for photograph in photographs)
+      object.__setattr__(self, 'each', names)
     if self.fitting is None:
       fitting = functools.cache(functools.partial(models.fitting, self.model))
       object.__setattr__(self, 'fitting', fitting)
@@ -183,6 +188,18 @@ def _check(request: Request) -> None:
       f"units= is {units!r:.60}, expected a text, as '0:64', or None for all: "
       "type units='0:64'"
     )
+  if not isinstance(request.scales, scales_.Scales | None):
+    raise UserError(
+      f'scales= is {request.scales!r:.60}, expected the sizes of an image: '
+      'type scales=vizjax.scales.grown(model, (224, 224), (448, 448), 2)'
+    )
+  if not isinstance(request.each, tuple) or not all(
+    isinstance(name, str) for name in request.each
+  ):
+    raise UserError(
+      f'each= is {request.each!r:.60}, expected a tuple of names, one for each '
+      "photograph: type each=('sky', 'lake')"
+    )
   if not isinstance(request.keep, tuple):
     raise UserError(
       f'keep= is {request.keep!r:.60}, expected a tuple of snapshots: type '
@@ -204,10 +221,26 @@ def method(request: Request, model: core.Model, layer: str) -> Method:
       f'the recipe function gives {made!r:.60}, expected a vizjax.Recipe or a '
       'vizjax.Method: does it return its value?'
     )
+  made = made._replace(recipe=_recording(made.recipe))
   draws = bool(made.recipe.transforms or made.robust)
   if made.arrays is inputs.of_data:
+    lists = [name for name, value in made.data.items() if inputs.several(value)]
+    if lists and not request.each:
+      raise UserError(
+        f'data={{{lists[0]!r}: [...]}} is for {len(made.data[lists[0]])} '
+        "photographs, expected their names besides: type each=('sky', 'lake')"
+      )
     made = made._replace(
       arrays=functools.partial(inputs.of_data, made.data, draws),
       stacks=functools.partial(inputs.stacked, made.data),
     )
   return made
+
+
+def _recording(recipe: core.Recipe) -> core.Recipe:
+  """Returns the recipe with the terms that its procedure records."""
+  names = dict(recipe.trace)
+  missing = [pair for pair in recipe.procedure.trace if pair[0] not in names]
+  if not missing:
+    return recipe
+  return dataclasses.replace(recipe, trace=(*missing, *recipe.trace))

@@ -16,6 +16,7 @@ from vizjax import errors
 from vizjax import listing
 from vizjax import models
 from vizjax import recipes
+from vizjax import scales as scales_
 from vizjax.errors import UserError
 from vizjax.front import defaults
 
@@ -24,7 +25,7 @@ Recipe = str | config_dict.ConfigDict | Callable[[core.Model, str], Any] | None
 
 # What a caller says by other arguments, or what only a configuration has.
 _OWN = (
-  'model', 'method', 'layers', 'units', 'each', 'networks', 'values', 'noted',
+  'model', 'method', 'layers', 'units', 'networks', 'values', 'noted',
   'fitting', 'every', 'show',
 )  # fmt: skip
 _KNOBS = tuple(
@@ -188,6 +189,10 @@ def _of_function(
         f'{name}= is no argument of a recipe that is a function: expected one '
         f'of {", ".join(_KNOBS)}.{hint}'
       )
+  if 'scales' in knobs:
+    knobs['scales'] = _scales(model, knobs['scales'], knobs.get('shape'))
+  if isinstance(knobs.get('each'), list):
+    knobs['each'] = tuple(knobs['each'])
   return build.Request(
     model=model,
     method=found,
@@ -195,6 +200,28 @@ def _of_function(
     units=units,
     **asked,
   )
+
+
+def _scales(
+  model: core.Model, scales: Any, shape: Any
+) -> scales_.Scales | None:
+  """Returns the sizes of images, with photographs as the network takes them.
+
+  Args:
+    model: the network.
+    scales: the sizes, or a function of the network that gives them.
+    shape: the argument shape=, which says a size, too.
+  """
+  if scales is not None and shape is not None:
+    raise UserError(
+      f'shape= is {shape!r:.60}, and scales= is given: expected one of them; '
+      'the sizes are those of scales='
+    )
+  if callable(scales):
+    scales = scales(model)
+  if not isinstance(scales, scales_.Scales):
+    return scales  # `build.Request` says what is wrong, if anything is
+  return scales_.with_channels(scales, model.input_shape[2])
 
 
 def _check_signature(recipe: Callable) -> None:

@@ -20,6 +20,7 @@ from vizjax import targets
 from vizjax.errors import UserError
 from vizjax.models import means
 from vizjax.models.download import catalogue
+from vizjax.photographs import files
 from vizjax.photographs import images
 
 # How the zoo's names of published bounds begin.
@@ -68,7 +69,7 @@ def saved(path: str, prior: core.Model) -> targets.Maker:
 def encoded(
   encoder: core.Model,
   layer: str,
-  path: str | None,
+  photograph: files.Source | None,
   prior: core.Model,
   encoder_mean: str | None = None,
 ) -> targets.Maker:
@@ -81,7 +82,7 @@ def encoded(
   Args:
     encoder: the network.
     layer: its name.
-    path: of the photograph.
+    photograph: an image file, or an array [h, w, c] of 0-255.
     prior: the generator of codes of that layer.
     encoder_mean: as config.mean: a mean image in the place of its own.
 
@@ -89,7 +90,7 @@ def encoded(
     OSError: the photograph cannot be read.
     UserError: it is no image, or the layer is not what the generator takes.
   """
-  if path is None:
+  if photograph is None:
     raise UserError(
       'encoded(): expected a photograph: type --config.photograph=FILE'
     )
@@ -99,7 +100,7 @@ def encoded(
     mean = means.mean(encoder_mean, encoder.input_shape)
     mean = jnp.asarray(mean, encoder.mean.dtype)
     encoder = dataclasses.replace(encoder, mean=mean)
-  image = images.channels(images.read(path), c)
+  image = files.single(photograph, c).image
   pixels = jnp.asarray(images.resize(image, (h, w)))
   acts = jax.eval_shape(lambda m, x: m(x), encoder, pixels)
   if layer not in acts:
@@ -119,13 +120,14 @@ def encoded(
 
 
 def bound(
-  source: str | core.Number | None, prior: core.Model
+  source: str | core.Number | np.ndarray | None, prior: core.Model
 ) -> core.Number | np.ndarray:
   """The bound of each number of a code [n], or one number for all.
 
   Args:
-    source: a number; None for no bound, to be used as an upper one; a text
-      file; or the zoo's name of a published one, 'act_range_3x_fc6'.
+    source: a number; None for no bound, to be used as an upper one; an array
+      [n]; a text file; or the zoo's name of a published one,
+      'act_range_3x_fc6'.
     prior: the generator.
 
   Raises:
@@ -134,6 +136,13 @@ def bound(
   """
   if source is None:
     return np.inf
+  if np.ndim(source):
+    if np.shape(source) != (size(prior),):
+      raise UserError(
+        f'the bounds are {np.shape(source)}, but the code of the generator has '
+        f'{size(prior)} numbers: expected an array ({size(prior)},)'
+      )
+    return np.asarray(source)
   if not isinstance(source, str):
     return source
   number = _number(source)

@@ -5,7 +5,7 @@ optimizers of their own, with their own sign, like optax.sgd. They read
 `value`, which is minus the score.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -135,7 +135,9 @@ def adam_reordered(
 
 
 def staged_momentum(
-  rate: core.Number, plan: str, momentum: core.Number = 0.9
+  rate: core.Number,
+  plan: str | Sequence[tuple[core.Number, int]],
+  momentum: core.Number = 0.9,
 ) -> optax.GradientTransformation:
   """delta = momentum * delta - rate * gradient, anew at every other rate.
 
@@ -144,8 +146,8 @@ def staged_momentum(
 
   Args:
     rate: what a step is per unit of gradient.
-    plan: factors of the rate, and for how many steps: '1x800,0.1x500'. The
-      last one lasts.
+    plan: factors of the rate, and for how many steps: '1x800,0.1x500', or
+      [(1, 800), (0.1, 500)]. The last one lasts.
     momentum: what is kept of the last delta.
   """
   factors, counts = _plan(plan)
@@ -172,16 +174,20 @@ def staged_momentum(
   return optax.GradientTransformation(init, update)
 
 
-def _plan(text: str) -> tuple[list[float], list[int]]:
+def _plan(
+  plan: str | Sequence[tuple[core.Number, int]],
+) -> tuple[list[float], list[int]]:
   try:
-    pairs = [part.split('x') for part in text.split(',')]
+    pairs = plan
+    if isinstance(plan, str):
+      pairs = [part.split('x') for part in plan.split(',')]
     factors = [float(factor) for factor, _ in pairs]
     counts = [int(count) for _, count in pairs]
     if min(counts) < 1:
       raise ValueError
-  except ValueError:
+  except (TypeError, ValueError):
     raise UserError(
-      f'the plan of rates is {text!r}, expected factors and numbers of steps, '
+      f'the plan of rates is {plan!r}, expected factors and numbers of steps, '
       "as '1x800,0.1x500'"
     ) from None
   return factors, counts

@@ -1,13 +1,17 @@
-"""Photographs in files: one, several, all of a folder; and their sizes.
+"""Photographs, of files or arrays: one, several, a folder; and their sizes.
 
 read('a.jpg')            read('a.jpg,b.jpg')            read('DIR/*.jpg')
+read(array)              read([array, 'a.jpg'])
 """
 
+from collections.abc import Sequence
 import glob
+import itertools
 import math
 import os
 from typing import NamedTuple
 
+import jax
 import numpy as np
 from PIL import Image
 
@@ -17,32 +21,69 @@ from vizjax.photographs import images
 
 Size = tuple[int, int]  # (h, w)
 
+# A file, or an array [h, w, c] of 0-255; [h, w] is grey.
+_Picture = str | os.PathLike | np.ndarray | jax.Array
+Source = _Picture | Sequence[_Picture]
+
 
 class Photograph(NamedTuple):
   """A photograph of its own size."""
 
-  name: str  # of the file
+  name: str  # of the file; 'photograph 0' of an array
   image: np.ndarray  # [H, W, 3], RGB, or [H, W, 1], grey; 0-255
 
 
-def read(paths: str | None, channels: int = 3) -> tuple[Photograph, ...]:
-  """The photographs of 'a.jpg,b.jpg' or 'DIR/*.jpg'.
+def read(
+  source: Source | None, channels: int | None = None
+) -> tuple[Photograph, ...]:
+  """Returns the photographs of 'a.jpg,b.jpg', of 'DIR/*.jpg', or of arrays.
 
   Args:
-    paths: as above; None for none.
-    channels: of the network that they are for; 1 makes them grey.
+    source: as above; an array [h, w, c] or [n, h, w, c] of 0-255; or a list of
+      files and arrays; None for none.
+    channels: of the network that they are for; 1 makes them grey. None leaves
+      them as they are: three of a file.
 
   Raises:
-    OSError: one cannot be read.
-    UserError: one is no image, there is none of that name, or the network
-      takes neither colour nor grey.
+    OSError: a file cannot be read.
+    UserError: a file or an array is no image, there is no file of that name,
+      or the network takes neither colour nor grey.
   """
-  if paths is None:
+  if source is None:
     return ()
+  photographs = map(_read, _sources(source), itertools.count())
+  if channels is None:
+    return tuple(photographs)
   return tuple(
     one._replace(image=images.channels(one.image, channels))
-    for one in map(_read, listed(paths))
+    for one in photographs
   )
+
+
+def single(source: Source, channels: int | None = None) -> Photograph:
+  """Returns the photograph of a file or of an array.
+
+  Args:
+    source: as of `read`, of one photograph.
+    channels: as of `read`.
+
+  Raises:
+    OSError: the file cannot be read.
+    UserError: it is no image, or several.
+  """
+  photographs = read(source, channels)
+  if len(photographs) != 1:
+    raise UserError(
+      f'{len(photographs)} photographs are given, expected one: type the name '
+      'of one file, or one array [h, w, c] of 0-255'
+    )
+  return photographs[0]
+
+
+def first(source: Source) -> Photograph:
+  """Returns the first photograph of a source; the others are not read."""
+  item = _sources(source)[0]
+  return together(item)[0] if isinstance(item, str) else _read(item)
 
 
 def listed(paths: str) -> tuple[str, ...]:
@@ -87,14 +128,19 @@ def check(paths: str) -> None:
     decoding.check(path)
 
 
-def together(paths: str) -> tuple[Photograph, ...]:
-  """The photographs of 'a.jpg+b.jpg', which make one run together.
+def together(source: Source) -> tuple[Photograph, ...]:
+  """Returns the photographs of 'a.jpg+b.jpg', which make one run together.
+
+  Args:
+    source: as above, or a list of files and arrays.
 
   Raises:
     OSError: one cannot be read.
     UserError: one is no image.
   """
-  return tuple(map(_read, blended(paths)))
+  if isinstance(source, str):
+    return tuple(map(_read, blended(source)))
+  return read(source)
 
 
 def stem(paths: str) -> str:
@@ -150,8 +196,27 @@ def resized(image: np.ndarray, size: Size, how: Image.Resampling) -> np.ndarray:
   return np.stack(made, -1).astype(np.float32)
 
 
-def _read(path: str) -> Photograph:
-  return Photograph(stem(path), images.read(path))
+def _sources(source: Source) -> list:
+  """Returns the name of each file of a source, and each array."""
+  if isinstance(source, (str, os.PathLike)):
+    return list(listed(os.fspath(source)))
+  if isinstance(source, (list, tuple)):
+    if not source:
+      raise UserError('the list of photographs is empty, expected one or more')
+    return [item for one in source for item in _sources(one)]
+  return list(source) if np.ndim(source) == 4 else [source]
+
+
+def _read(item: _Picture, number: int = 0) -> Photograph:
+  """Returns a photograph, of a file or of an array.
+
+  Args:
+    item: from `_sources`.
+    number: of the array among the others, for its name.
+  """
+  if isinstance(item, str):
+    return Photograph(stem(item), images.read(item))
+  return Photograph(f'photograph {number}', images.of_array(item))
 
 
 def _parts(text: str, mark: str) -> list[str]:

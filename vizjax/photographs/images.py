@@ -9,6 +9,7 @@ import os
 import pathlib
 import warnings
 
+from jax.typing import ArrayLike
 import numpy as np
 from PIL import Image
 from PIL import ImageDraw
@@ -35,6 +36,33 @@ def read(path: str) -> np.ndarray:
   return np.asarray(found.pixels, np.float32)
 
 
+def of_array(array: ArrayLike) -> np.ndarray:
+  """Returns an array of a caller as a photograph: float32 [h, w, c] of 0-255.
+
+  Args:
+    array: [h, w, c], or [h, w], grey.
+
+  Raises:
+    UserError: the array has another shape or dtype, or other numbers.
+  """
+  image = np.asarray(array)
+  image = image[..., None] if image.ndim == 2 else image
+  if image.ndim != 3 or 0 in image.shape or image.dtype.kind not in 'iuf':
+    raise UserError(
+      f'a photograph is {image.dtype} {np.shape(array)}, expected numbers of '
+      '0-255 [h, w, c], or the name of a file'
+    )
+  low, high = image.min(), image.max()
+  fractions = image.dtype.kind == 'f' and 0 < high <= 1
+  if fractions or not (low >= 0 and high <= 255):
+    advice = '255 * photograph' if fractions else 'np.clip(photograph, 0, 255)'
+    raise UserError(
+      f'a photograph has numbers from {low:g} to {high:g}, expected 0 to 255: '
+      f'type {advice}'
+    )
+  return np.asarray(image, np.float32)
+
+
 def channels(image: np.ndarray, count: int) -> np.ndarray:
   """A photograph [h, w, 3] for a network of so many channels: [h, w, count].
 
@@ -42,14 +70,23 @@ def channels(image: np.ndarray, count: int) -> np.ndarray:
   whole numbers, those of Pillow's mode L.
 
   Args:
-    image: RGB, whole numbers 0-255; or [h, w, count], returned as it is.
+    image: RGB, whole numbers 0-255; or [h, w, 1], grey; or [h, w, count],
+      returned as it is.
     count: channels of the network.
 
   Raises:
-    UserError: the network takes neither colour nor grey.
+    UserError: the network takes neither colour nor grey, or the photograph has
+      neither.
   """
   if count == image.shape[-1]:
     return image
+  if (image.shape[-1], count) == (1, 3):
+    return np.repeat(image, 3, -1)
+  if image.shape[-1] != 3:
+    raise UserError(
+      f'a photograph is {image.shape}, expected [h, w, 3], RGB, [h, w, 1], '
+      f'grey, or [h, w, {count}], as the network takes it'
+    )
   if count != 1:
     raise UserError(
       f'a photograph has red, green and blue, but the network takes {count} '

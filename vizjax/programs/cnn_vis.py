@@ -86,19 +86,19 @@ class _Moved(NamedTuple):
 
 def cnn_vis(
   tile: int,
-  p_reg: core.Number,
-  alpha: core.Number,
-  p_scale: core.Number,
-  p_reg_aux: core.Number,
-  alpha_aux: core.Number,
-  p_scale_aux: core.Number,
-  tv_reg: core.Scheduled,
-  beta: core.Number,
-  tv_reg_scale: core.Number,
-  tv_grad_operator: str,
+  p_reg: core.Number = 1e-4,
+  alpha: core.Number = 6.0,
+  p_scale: core.Number = 1.0,
+  p_reg_aux: core.Number = 0.0,
+  alpha_aux: core.Number = 6.0,
+  p_scale_aux: core.Number = 1.0,
+  tv_reg: core.Scheduled = 0.5,
+  beta: core.Number = 2.0,
+  tv_reg_scale: core.Number = 1.0,
+  tv_grad_operator: str = 'naive',
   use_pixel_learning_rates: bool = False,
 ) -> core.Procedure:
-  """Returns the step of cnn-vis. Arguments have the names of its options.
+  """Returns the step of cnn-vis. Arguments are its options, with its defaults.
 
   The recipe's objective scores one tile. Each tile has an optimizer state
   of its own, and its gradient is that of the objective and of three penalties.

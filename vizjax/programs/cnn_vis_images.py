@@ -24,11 +24,11 @@ CONTRAST = 1.2
 
 def cnn_vis_sizes(
   model: core.Model,
-  initial_size: str | None,
-  final_size: str | None,
+  initial_size: scales.Named,
+  final_size: scales.Named,
   num_sizes: int,
-  resize_type: str,
-  photograph: str | None = None,
+  resize_type: str = 'geometric',
+  photograph: files.Source | None = None,
   rescale_image: bool = False,
 ) -> scales.Scales:
   """The sizes of cnn-vis, and what it does between them.
@@ -39,11 +39,12 @@ def cnn_vis_sizes(
 
   Args:
     model: gives the mean, and the size without a photograph.
-    initial_size: 'HxW', or 'xF' times the size at hand; None for that.
+    initial_size: as of `scales.size`; None for the size at hand.
     final_size: the same, of the last size.
     num_sizes: how many; with 1 the first alone.
     resize_type: 'geometric' or 'linear'.
-    photograph: an image file, or several: 'a.jpg,b.jpg', 'DIR/*.jpg'.
+    photograph: an image file, or several: 'a.jpg,b.jpg', 'DIR/*.jpg'; or an
+      array [h, w, c] of 0-255, or a list.
     rescale_image: how pictures are shown, as `rescale` of `eight_bit`.
   """
   found = files.alike(files.read(photograph, model.input_shape[2]))

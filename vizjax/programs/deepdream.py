@@ -25,8 +25,8 @@ from vizjax.photographs import images
 def octaves(
   number: int,
   scale: core.Number,
-  photograph: str,
-  size: str | None = None,
+  photograph: files.Source | None,
+  size: scales.Named = None,
   frames: int = 1,
   zoom: core.Number = 0.05,
   clip: bool = True,
@@ -39,16 +39,17 @@ def octaves(
   Args:
     number: of octaves.
     scale: how many times a size is the one before.
-    photograph: an image file, or several: 'a.jpg,b.jpg', 'DIR/*.jpg'.
-    size: 'HxW', or 'xF' times its size: of the largest; None for its own.
-      Of a photograph of other proportions the middle is taken.
+    photograph: an image file, or several: 'a.jpg,b.jpg', 'DIR/*.jpg'; or an
+      array [h, w, c] of 0-255, or a list.
+    size: of the largest octave, as of `scales.size`; None for the photograph's
+      own. Of a photograph of other proportions the middle is taken.
     frames: of the film.
     zoom: what part of the height and width a frame lacks of the one before.
     clip: whether images are kept within 0-255. If not, pictures of them are
       scaled so that 99.98 % of their numbers are below 255.
   """
   _check(number, scale, frames, zoom)
-  found = files.read(photograph)
+  found = files.read('' if photograph is None else photograph)
   largest = scales.size(size, found[0].image.shape[:2], 'size')
   found = tuple(
     one
@@ -74,9 +75,11 @@ def octaves(
   )
 
 
-def features(model: core.Model, layer: str, photograph: str) -> targets.Maker:
+def features(
+  model: core.Model, layer: str, photograph: files.Source
+) -> targets.Maker:
   """[positions, c]: a layer's activation for a photograph of its own size."""
-  (one,) = files.read(photograph, model.input_shape[2])
+  one = files.single(photograph, model.input_shape[2])
   model = core.in_grey_levels(model)
   image = jnp.asarray(one.image, jnp.result_type(model.mean))
   act = jax.jit(lambda model, image: model(image)[layer])(model, image)

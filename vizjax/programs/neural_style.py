@@ -59,26 +59,25 @@ def neural_style(
 
 
 def style_sizes(
-  photograph: str | None,
+  photograph: files.Source | None,
   width: int | None = None,
   num_sizes: int = 1,
 ) -> scales.Scales:
   """The size of a content photograph, and smaller ones before it.
 
   Args:
-    photograph: an image file; of several, the first.
+    photograph: an image file, or an array [h, w, c]; of several, the first.
     width: in pixels; the height follows, cut to whole pixels. None for the
       photograph's own size.
     num_sizes: with several, each is twice the one before: what was made at
       one is the start of the next.
   """
-  if not photograph:
+  if photograph is None or isinstance(photograph, str) and not photograph:
     raise UserError(
       f'the content is {photograph!r}, expected a photograph: type '
       '--config.content=FILE'
     )
-  (found, *_) = files.listed(photograph)
-  h, w, _ = files.together(found)[0].image.shape
+  h, w, _ = files.first(photograph).image.shape
   if width is not None:
     errors.whole('width', width, 1)
     h, w = math.floor(h / w * width), width
@@ -99,8 +98,8 @@ def style_sizes(
 
 def initial_image(
   model: core.Model,
-  content: str,
-  initial: str | None = None,
+  content: files.Source,
+  initial: files.Source | None = None,
   noiseblend: core.Number | None = None,
 ) -> targets.Maker:
   """Where neural-style starts: noise, a photograph, or some of both.
@@ -111,8 +110,8 @@ def initial_image(
 
   Args:
     model: gives the mean.
-    content: an image file.
-    initial: an image file.
+    content: an image file, or an array [h, w, c] of 0-255.
+    initial: the same.
     noiseblend: b, from 0 to 1.
   """
   if noiseblend is not None and not 0 <= noiseblend <= 1:
@@ -121,8 +120,8 @@ def initial_image(
     )
   if noiseblend is None:
     noiseblend = 1 if initial is None else 0
-  path = content if initial is None else initial
-  (found,) = files.read(path, model.input_shape[2])
+  source = content if initial is None else initial
+  found = files.single(source, model.input_shape[2])
 
   def make(shape, seed):
     mean = np.asarray(core.in_grey_levels(model).mean)
