@@ -138,11 +138,10 @@ def size(named: Named, base: Size, name: str) -> Size:
   """
   if named is None:
     return base
-  text = named
   if isinstance(named, tuple):
     text = 'x'.join(map(str, named))
-  elif not isinstance(named, str):
-    text = f'x{named}'
+  else:
+    text = named if isinstance(named, str) else f'x{named}'
   before, mark, after = text.partition('x')
   try:
     if not mark or not after:
