@@ -369,7 +369,9 @@ def test_files_the_site_and_photographs_are_calls(tmp_path):
   found = results.examples(draws, model, k=2, quiet=True)
   assert {*found} == {'conv1'} and len(found['conv1'].ids[1]) == 2
   index = results.atlas()
-  assert index.name == 'index.html' and index.exists()
+  text = index.read_text()
+  assert 'A call of vizjax.sweep in Python' in text and 'config.py' not in text
+  assert not (index.parent / 'config.py').exists()
 
 
 def test_objects_are_said_in_a_few_lines():

@@ -4,7 +4,8 @@
                             a direction, mask or photograph
   OUT/site.css, site.js ... how it looks and what it does
   OUT/data.js, data.json    what is said of the workdir
-  OUT/config.py             a config that makes these images again
+  OUT/config.py             a config that makes these images again, unless the
+                            sweep was a call in Python
   OUT/<layer>/              of `layers`: pictures and numbers
 
 In an address a layer's name is percent-encoded: #/inception_3a%2F1x1/17; as
@@ -96,10 +97,12 @@ def write(
         'vizjax run command, and let it run for longer'
       )
     title = pathlib.Path(workdir).resolve().name
-    # Where it will be.
-    flag = f'--config={out / "config.py"}'
+    # A sweep from Python has no text of its network or of its recipe.
+    flag = ''
+    if config.get('model'):
+      flag = f'--config={out / "config.py"}'  # where it will be
+      (folder / 'config.py').write_text(_config(title, config))
     _index(folder, title, provenance, layers, flag, contrast)
-    (folder / 'config.py').write_text(_config(title, config))
   return out / 'index.html'
 
 
@@ -188,6 +191,7 @@ def _index(
   )
   page = environment.get_template('index.html').render(
     **data,
+    from_python=not flag,
     scripts=_CODE[1:],
     diagram=_diagram(provenance, listed),
     done=sum(layer['done'] for layer in listed),
@@ -213,7 +217,8 @@ def _listed(layer: Mapping[str, Any], flag: str) -> dict[str, Any]:
     'count': layer.get('count', 0),
     'nonfinite': layer.get('nonfinite', 0),
     'dead': layer.get('dead', 0),
-    'command': _COMMAND.format(
+    'command': flag
+    and _COMMAND.format(
       *map(shlex.quote, [flag, f'--config.layer={listing.typed([name])}'])
     ),
   }

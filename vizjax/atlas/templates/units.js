@@ -30,7 +30,7 @@ const showUnit = (data, unit, query) => {
       el('section', {}, el('h2', {}, 'Score by step'), curve(data, images)),
       el('section', {}, el('h2', {}, 'Numbers'),
         el('div', { class: 'wide' }, numbers(data, images, examples)))),
-    el('h2', {}, 'To make it again'), ...command(images[0]),
+    ...(here.layer.command ? command(images[0]) : []),
     el('div', { class: 'beside' },
       el('section', {}, el('h2', {}, 'Recipe'), facts(site.config)),
       el('section', {}, el('h2', {}, 'Versions'), facts(site.versions))));
@@ -147,6 +147,7 @@ const command = (image) => {
     target.textContent = 'copied';
   };
   return [
+    el('h2', {}, 'To make it again'),
     el('div', { class: 'command' }, code,
       el('button', { type: 'button', click: copy }, 'copy')),
     el('p', { class: 'quiet' }, 'The config is ',
