@@ -49,6 +49,7 @@ setuptools.setup(
     'cuda13': ['jax[cuda13]'],
     'tpu': ['jax[tpu]'],
     'export': ['imageio[ffmpeg]>=2.34', 'matplotlib>=3.9'],
+    'notebook': ['ipywidgets>=8', 'matplotlib>=3.9', 'pandas>=2.2'],
     'train': ['grain>=0.2.13', 'orbax-checkpoint>=0.11'],
     'weights': ['h5py>=3.11', 'safetensors>=0.4.3'],
     'test': [

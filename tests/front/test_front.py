@@ -51,6 +51,17 @@ def test_images_are_those_of_a_sweep(tmp_path):
   assert images.unit[:, 0].tolist() == [0, 1, 2] and images.made.all()
   np.testing.assert_array_equal(there.image[1], images.image[1])
   np.testing.assert_array_equal(np.asarray(there.activation), images.activation)
+  whole = images.image
+  for index in (
+    0, -1, slice(1, None), slice(None, None, -1), slice(-2, 99), [2, 0], ...,
+    np.array([True, False, True]), (1, 2), (-1, ..., 0), (slice(1, 3), 2, 3),
+    ([0, 2], slice(2), 1), (..., 1), np.int64(2), slice(3, 1),
+  ):  # fmt: skip
+    np.testing.assert_array_equal(there.image[index], whole[index], str(index))
+  for index in (3, -4, [0, 3]):
+    with pytest.raises(IndexError):
+      there.image[index]
+  assert len([*there.image]) == 3
   assert 'image (3, ' in repr(images) and '3 of 3' in repr(swept)
 
 

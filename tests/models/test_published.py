@@ -252,6 +252,27 @@ FRAMEWORKS = ('caffe', 'torch', 'tensorflow', 'keras', 'matconvnet', 'vizjax')
 
 
 @pytest.mark.parametrize('framework', FRAMEWORKS)
+def test_arrays_in_memory_are_the_same_network(framework):
+  """So a reader of another format is one function."""
+  groups = laid_out(framework, bgr=False)
+  found = published.of_arrays('toy', TOY, groups)
+  flat = {
+    f'{layer}.{n}': a for layer, g in groups.items() for n, a in g.items()
+  }
+  for model in (found, published.of_arrays('toy', TOY, flat)):
+    for layer, group in plain().items():
+      for name, array in group.items():
+        np.testing.assert_allclose(
+          model.params[layer][name], array, rtol=1e-5, err_msg=layer
+        )
+  del groups['fc7']
+  with pytest.raises(
+    UserError, match="dictionary of weights is not 'toy'.*fc7"
+  ):
+    published.of_arrays('toy', TOY, groups)
+
+
+@pytest.mark.parametrize('framework', FRAMEWORKS)
 @pytest.mark.parametrize('bgr', [True, False])
 @pytest.mark.parametrize('named', ['by name', 'by order'])
 def test_weights_of_every_framework_are_the_same_network(
@@ -578,3 +599,13 @@ def test_torchvision_is_pytorchs(name, tmp_path):
   """Where PyTorch and torchvision are installed."""
   for worst in against_pytorch(name, tmp_path):
     assert max(worst.values()) < 1e-4, worst
+
+
+@pytest.mark.usefixtures('as_installed')
+@pytest.mark.parametrize('weights', [{'conv1': [1]}, [1], np.zeros(3)])
+def test_arrays_of_no_network_are_refused(weights):
+  for name in ('alexnet_features', 'torchvision_googlenet', 'bvlc_alexnet'):
+    with pytest.raises(
+      UserError, match='expected a file|transform_input|is not'
+    ):
+      models.load(name, weights)

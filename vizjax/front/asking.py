@@ -189,10 +189,10 @@ def _of_function(
         f'{name}= is no argument of a recipe that is a function: expected one '
         f'of {", ".join(_KNOBS)}.{hint}'
       )
-  if 'scales' in knobs:
-    knobs['scales'] = _scales(model, knobs['scales'], knobs.get('shape'))
-  if isinstance(knobs.get('each'), list):
-    knobs['each'] = tuple(knobs['each'])
+  if 'scales' in asked:
+    asked['scales'] = _scales(model, asked['scales'], asked.get('shape'))
+  if isinstance(asked.get('each'), list):
+    asked['each'] = tuple(asked['each'])
   return build.Request(
     model=model,
     method=found,

@@ -41,7 +41,22 @@ class Array:
     return self.shape[0]
 
   def __getitem__(self, index: Any) -> np.ndarray:
-    return store.read(self._store, self._name, index)
+    """Returns what NumPy would; only the rows that are asked for are read.
+
+    Raises:
+      IndexError: there is no such row.
+    """
+    first, *rest = index if isinstance(index, tuple) else (index,)
+    if first is Ellipsis or first is None:
+      return self[:][index]
+    # TensorStore counts neither from the end nor up to it.
+    rows = np.arange(len(self))[first]
+    if isinstance(first, slice) and first.step in (None, 1):
+      start, stop, _ = first.indices(len(self))
+      rows = slice(start, max(start, stop))
+    found = store.read(self._store, self._name, rows)
+    whole = [slice(None)] * (isinstance(rows, slice) or np.ndim(rows))
+    return found[(*whole, *rest)] if rest else found
 
   def __iter__(self) -> Iterator[np.ndarray]:
     return (self[i] for i in range(len(self)))

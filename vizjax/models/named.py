@@ -1,6 +1,8 @@
 """The networks that have a name, with their pretrained weights."""
 
+from collections.abc import Mapping
 import importlib
+from typing import Any
 
 from vizjax import core
 from vizjax import errors
@@ -33,14 +35,18 @@ NAMES = (*_PACKAGED, *(n for names in _FAMILIES.values() for n in names))
 
 
 def load(
-  name: str, weights: str | None = None, *, transform_input: bool | None = None
+  name: str,
+  weights: str | Mapping[str, Any] | None = None,
+  *,
+  transform_input: bool | None = None,
 ) -> core.Model:
   """A network with its pretrained weights.
 
   Args:
     name: one of `NAMES`.
     weights: a file to read instead of the one that is installed or, by
-      `vizjax weights fetch`, downloaded.
+      `vizjax weights fetch`, downloaded; or {name: array}, such as a function
+      of your own reads from a file of another format.
     transform_input: of the network that a file for 'torchvision_googlenet' was
       trained as; known for the published file, needed for any other.
 
@@ -55,6 +61,8 @@ def load(
       f'{name!r} is not a network of vizjax. Networks: {", ".join(NAMES)}.'
       + hint
     )
+  if not isinstance(weights, str | None):
+    return _of_arrays(name, weights, transform_input)
   if name == googlenet.TORCHVISION:
     path = published.find(name, weights)
     transforms = googlenet.transforms(path, transform_input)
@@ -69,6 +77,27 @@ def load(
       weights
     )
   return published.load(name, described(name), weights)
+
+
+def _of_arrays(
+  name: str, weights: Mapping[str, Any], transform_input: bool | None
+) -> core.Model:
+  """Returns a published network with arrays of the user's."""
+  if not isinstance(weights, Mapping) or name in _PACKAGED:
+    raise UserError(
+      f'load({name!r}) was given weights of the type {type(weights).__name__}, '
+      'expected a file'
+      + ('' if name in _PACKAGED else ', or a dictionary {name: array}')
+    )
+  network = described(name)
+  if name == googlenet.TORCHVISION:
+    if not isinstance(transform_input, bool):
+      raise UserError(
+        f'load({name!r}, weights) needs to know how the network was trained: '
+        f'type load({name!r}, weights, transform_input=True), or False'
+      )
+    network = googlenet.network(name, transform_input)
+  return published.of_arrays(name, network, weights)
 
 
 def described(name: str) -> published.Network:

@@ -5,10 +5,12 @@ and a weights file, make a `Model`. The file is the published one, of the zoo,
 or one of the same network that went through another framework.
 """
 
+from collections.abc import Mapping
 import dataclasses
 import pathlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from vizjax import core
@@ -94,10 +96,33 @@ def read(name: str, network: Network, path: pathlib.Path) -> core.Model:
     OSError: it cannot be read.
   """
   form, content = detect_.read(path)
+  ordered = form in detect_.ORDERED
+  return _made(name, network, content, f'{str(path)!r} ({form})', ordered)
+
+
+def of_arrays(
+  name: str, network: Network, weights: Mapping[str, Any]
+) -> core.Model:
+  """A model of a network and arrays in memory.
+
+  Args:
+    name: of the network.
+    network: its table and conventions.
+    weights: {name: array}, as 'features.0.weight', or {layer: {name: array}},
+      in the layout of any framework whose files are read.
+
+  Raises:
+    UserError: they do not fit.
+  """
+  arrays = jax.tree.map(np.asarray, dict(weights))
+  return _made(name, network, arrays, 'the dictionary of weights', False)
+
+
+def _made(
+  name: str, network: Network, content: Any, source: str, ordered: bool
+) -> core.Model:
   try:
-    groups = layouts.matched(
-      network.table, content, network.namings, form in detect_.ORDERED
-    )
+    groups = layouts.matched(network.table, content, network.namings, ordered)
     params = layouts.params(network.table, groups, network.input_shape)
     first = next(row for row in network.table if row.inputs == (tables.DATA,))
     ends = params[first.name], params.get(network.table[-1].name, {})
@@ -110,7 +135,7 @@ def read(name: str, network: Network, path: pathlib.Path) -> core.Model:
     )
   except UserError as error:
     raise UserError(
-      f'{str(path)!r} ({form}) is not {name!r}: {files.one_line(str(error))}'
+      f'{source} is not {name!r}: {files.one_line(str(error))}'
     ) from error
   return dataclasses.replace(
     made, labels=network.labels, preprocessing=network.preprocessing
