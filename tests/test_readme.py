@@ -12,6 +12,7 @@ import pytest
 import toy_config
 import toynets
 
+import vizjax
 from vizjax import build
 from vizjax import models
 from vizjax import recipes
@@ -35,7 +36,7 @@ def my_lab(tmp_path, monkeypatch):
   """The package that the README writes, on the path."""
   folder = tmp_path / 'my_lab'
   folder.mkdir()
-  for name in ('terms', 'net'):
+  for name in ('terms', 'net', 'formats'):
     (folder / f'{name}.py').write_text(block(f'# my_lab/{name}.py'))
   monkeypatch.syspath_prepend(tmp_path)
   monkeypatch.chdir(tmp_path)
@@ -55,6 +56,30 @@ def test_the_python_example_raises_the_score():
     exec(block('import jax, optax').replace('steps=100', 'steps=5'), names)
   assert names['image'].shape == (224, 224, 3)
   assert names['trace']['score'][-1] > names['trace']['score'][0]
+
+
+def test_the_first_examples_show_sweep_and_open(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  text = ''.join(BLOCKS[:2])
+  few = "recipe='olah2017', steps=2, shape='14x14', transforms=''"
+  for was, now in (
+    ("vizjax.load('alexnet_features')", 'toynets.net()'),
+    ('conv5', 'conv2'),
+    ('range(4)', 'range(2)'),
+    ('[3]', '[1]'),
+    ("recipe='olah2017', steps=256", few),
+    ("'PHOTOGRAPHS'", '[pixels]'),
+    ("workdir='DIR'", "workdir='DIR', steps=2"),
+    ('units=range(2)', 'units=range(2), steps=2'),
+  ):
+    assert was in text, was
+    text = text.replace(was, now)
+  pixels = np.zeros((12, 12, 3), np.uint8)
+  names = {'toynets': toynets, 'pixels': pixels}
+  exec(text, names)
+  assert names['images'].image.shape[0] == 2
+  assert {*names['results']} >= {'conv1', 'conv2'}
+  assert (tmp_path / 'DIR' / 'examples' / 'examples.json').exists()
 
 
 @pytest.mark.slow
@@ -83,6 +108,18 @@ def test_the_example_network_is_named_by_its_path(my_lab, tmp_path):
   expected = (hidden @ weights['logits'])[2]
   found = store.read(kept, 'activation')[0]
   np.testing.assert_allclose(found, expected, rtol=1e-4)  # float32 sums
+
+
+def test_the_example_format_is_named_by_its_path(my_lab, tmp_path):
+  config = toy_config.get_config()
+  config.layer, config.units = 'conv2', '0,2'
+  made(config, tmp_path / 'w')
+  results = vizjax.open(tmp_path / 'w')
+  paths = results.export('my_lab.formats.npy', crop=True)
+  assert [path.suffix for path in paths] == ['.npy'] * 2
+  top, left, h, w = results['conv2']['seen'][1]
+  image = results['conv2'].image[1, top : top + h, left : left + w]
+  np.testing.assert_array_equal(np.load(paths[1]), image)
 
 
 def knobs():

@@ -1,4 +1,4 @@
-"""What a type checker says of the README's first example.
+"""What a type checker says of the README's first examples.
 
 `make lint` runs the same checker on vizjax itself.
 """
@@ -11,7 +11,7 @@ import sys
 
 ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / 'README.md').read_text()
-WRONG = "vizjax.Unit(channel='9', y=6, x=6)"
+WRONG = "vizjax.Unit('9')"
 
 
 def errors(folder):
@@ -29,10 +29,13 @@ def errors(folder):
   }
 
 
-def test_the_first_example_has_no_error_and_a_wrong_unit_has_one(tmp_path):
-  example = re.findall(r'```python\n(.*?)```', README, re.DOTALL)[0]
-  wrong = example.replace('vizjax.Unit(channel=9, y=6, x=6)', WRONG)
+def test_the_examples_have_no_error_and_a_wrong_unit_has_one(tmp_path):
+  first, second, example = re.findall(
+    r'```python\n(.*?)```', README, re.DOTALL
+  )[:3]
+  wrong = example.replace('vizjax.Unit(9)', WRONG)
   assert WRONG in wrong
+  (tmp_path / 'first.py').write_text(first + second)
   (tmp_path / 'example.py').write_text(example)
   (tmp_path / 'wrong.py').write_text(wrong)
   assert errors(tmp_path) == {('wrong.py', 'reportArgumentType')}
