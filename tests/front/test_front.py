@@ -385,6 +385,18 @@ def test_files_the_site_and_photographs_are_calls(tmp_path):
   assert not (index.parent / 'config.py').exists()
 
 
+def test_a_format_that_needs_the_network_is_given_it(tmp_path):
+  model, where = conftest.toy(), str(tmp_path / 'w')
+  ask = {'workdir': where, 'quiet': True, 'steps': 3}
+  results = vizjax.sweep(model, 'conv1', [1], 'yosinski2015:3', **ask)
+  with pytest.raises(UserError, match='results.export.format, model=model.'):
+    results.export('toolbox')
+  with pytest.raises(UserError, match="another network.*'weights'"):
+    results.export('toolbox', model=conftest.toy(seed=1))
+  paths = results.export('toolbox', model=model, skipbig=True)
+  assert {path.suffix for path in paths} == {'.jpg', '.txt', '.pkl'}
+
+
 def test_objects_are_said_in_a_few_lines():
   model = conftest.toy()
   assert len(repr(model)) < 400 and 'conv1' in repr(model)

@@ -24,7 +24,6 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from vizjax import build
 from vizjax import core
 from vizjax import errors
 from vizjax import listing
@@ -39,7 +38,7 @@ from vizjax.photographs import classifiers
 from vizjax.photographs import datasets
 from vizjax.photographs import preprocessing
 from vizjax.sweeps import capacity
-from vizjax.sweeps import digests
+from vizjax.sweeps import network
 from vizjax.sweeps import provenance as provenance_
 from vizjax.workdir import folders
 from vizjax.workdir import store
@@ -150,7 +149,7 @@ def plan(
     if isinstance(dataset, str)
     else dataset
   )
-  model = models.cut(_network(workdir, made_by, model), names)
+  model = models.cut(network.of_workdir(workdir, made_by, model), names)
   layers, size = _shapes(model, names)
   how = preprocessing.own(model, size) if how is None else how
   preprocessing.check(how, size)
@@ -167,37 +166,6 @@ def plan(
   scan = passes.Scan(model, layers, size, data, how, count, k)
   of_layers = {name: fields.get(name) for name in names}
   return Plan(workdir, scan, of_layers, facts, left_out)
-
-
-def _network(
-  workdir: str, made_by: Mapping[str, Any], given: core.Model | None
-) -> core.Model:
-  """Returns the network of a workdir, on images of 0-255.
-
-  Raises:
-    UserError: the workdir names none and none is given, or the one that is
-      given has other weights.
-  """
-  if given is None:
-    # A sweep from Python keeps no name of a network.
-    if made_by['config'].get('model') is None:
-      raise UserError(
-        f'workdir {workdir!r} was made in Python, with a network that has no '
-        f'name: type vizjax.open({workdir!r}).examples(photographs, '
-        'model=model) in Python'
-      )
-    return build.model(build.restored(made_by['config']))
-  given = core.in_grey_levels(given)
-  config = made_by['config']
-  alone = not config.get('prior') and not config.get('encoder')
-  kept = made_by.get('digests', {}).get('weights')
-  # Where there are further networks, the digest is of all together.
-  if alone and kept not in (None, digests.weights([given])):
-    raise UserError(
-      f'workdir {workdir!r} was made with another network than model= (digest '
-      "'weights'): the parameters, mean or scale are others"
-    )
-  return given
 
 
 def search(

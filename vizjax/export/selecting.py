@@ -10,7 +10,8 @@ that are not made yet are left out. Files of the same name are replaced, unless
 a format says else.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+import functools
 import pathlib
 import types
 from typing import Any, NamedTuple
@@ -18,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import ImageFont
 
-from vizjax import build
+from vizjax import core
 from vizjax import errors
 from vizjax import files
 from vizjax import listing
@@ -26,6 +27,7 @@ from vizjax.build import runs
 from vizjax.errors import UserError
 from vizjax.models import means
 from vizjax.photographs import images
+from vizjax.sweeps import network
 from vizjax.workdir import store
 
 
@@ -55,16 +57,28 @@ class Layer(NamedTuple):
 
 
 class Selection(NamedTuple):
-  """What is taken of a workdir, and the config and versions that made it."""
+  """What is taken of a workdir, and what is known of its making.
+
+  Attributes:
+    workdir: where.
+    config: the knobs.
+    versions: of the packages.
+    layers: what is taken.
+    network: () -> the network of the images; see `sweeps.network`.
+  """
 
   workdir: str
   config: dict[str, Any]
   versions: dict[str, str]
   layers: tuple[Layer, ...]
+  network: Callable[[], core.Model]
 
 
 def select(
-  workdir: str, layers: str | None = None, units: str | None = None
+  workdir: str,
+  layers: str | None = None,
+  units: str | None = None,
+  model: core.Model | None = None,
 ) -> Selection:
   """The finished runs of a workdir, or some of them.
 
@@ -74,6 +88,8 @@ def select(
     units: as config.units: '0:16', '3,7', '3@2x10', '*', names of classes. A
       number without a position is every position that was made of it. Where
       runs are of no unit, numbers of directions, masks or photographs.
+    model: the network of the images, for formats that need it; None for the
+      one that the workdir names.
 
   Raises:
     UserError: no results, none of that name, or nothing is made yet.
@@ -96,7 +112,10 @@ def select(
       f'{workdir!r} holds no finished images yet of what was asked for: '
       'type the same vizjax run command, and let it run for longer'
     )
-  return Selection(workdir, provenance['config'], provenance['versions'], found)
+  load = functools.partial(network.of_workdir, workdir, provenance, model)
+  return Selection(
+    workdir, provenance['config'], provenance['versions'], found, load
+  )
 
 
 def seeds(layer: Layer, config: Mapping[str, Any]) -> list[int]:
@@ -155,15 +174,16 @@ def items(layer: Layer, *names: str) -> Iterator[tuple[int, dict[str, Any]]]:
       yield int(place), values
 
 
-def mean(config: Mapping[str, Any], shape: tuple[int, int, int]) -> np.ndarray:
+def mean(selection: Selection, shape: tuple[int, int, int]) -> np.ndarray:
   """The network's mean for an image [h, w, c], float32.
 
   The network is loaded where the config does not tell it.
   """
-  if config['mean'] is None:
-    found = np.asarray(build.model(build.restored(config)).mean)
+  text = selection.config.get('mean')
+  if text is None:
+    found = np.asarray(selection.network().mean)
   else:
-    found = means.mean(config['mean'], shape)
+    found = means.mean(text, shape)
   return np.broadcast_to(found, shape).astype(np.float32)
 
 

@@ -82,7 +82,7 @@ def synthesizing(
     for i, item in selecting.items(layer, *names):
       image = selecting.cropped(item['image'], item['size'])
       if mean is None or mean.shape != image.shape:
-        mean = selecting.mean(config, image.shape)
+        mean = selecting.mean(selection, image.shape)
       stem = _stem(layer, item, config, seeds[i])
       shown = picture(image - mean)
       yield _written(selecting.made(out) / f'{stem}.jpg', shown)

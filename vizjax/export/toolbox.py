@@ -117,6 +117,11 @@ def toolbox(
   for name in _SNAPSHOTS:
     arrays += _snapshot(name, config)
   selecting.require(selection, arrays, _ADVICE)
+  if not {'start', 'optimizer'} <= config.keys():
+    raise UserError(
+      'this run was made in Python by a recipe function, and has no knobs that '
+      "this format tells of: make it with recipe='yosinski2015:3'"
+    )
   prefixes = {
     layer.name: _prefixes(layer, config) for layer in selection.layers
   }
@@ -139,7 +144,7 @@ def toolbox(
       item['seed'] = seeds[i]
       shape = selecting.cropped(item['image'], item['size']).shape
       if mean is None or mean.shape != shape:
-        mean = selecting.mean(config, shape)
+        mean = selecting.mean(selection, shape)
       params = _params(layer.name, item, config)
       results = _results(item, config, mean)
       results['x0'] = _start(layer.name, item, config, mean)

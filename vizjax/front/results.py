@@ -124,6 +124,7 @@ class Results:
     units: Any = None,
     *,
     out: str | pathlib.Path | None = None,
+    model: core.Model | None = None,
     **options: Any,
   ) -> list[pathlib.Path]:
     """Writes files of the images, and returns their paths.
@@ -136,6 +137,8 @@ class Results:
       layers: 'conv3,conv5' or 'conv*'; all unless given.
       units: as of `vizjax.visualize`; all unless given.
       out: a folder; WORKDIR/export/FORMAT unless given.
+      model: of the sweep, for formats that need its mean; unless given, the
+        one that the workdir names.
       options: of the format.
 
     Raises:
@@ -146,7 +149,9 @@ class Results:
     write = formats.find(format)
     formats.check(write, options)
     name = format if isinstance(format, str) else write.__name__
-    selection = selecting.select(self.workdir, layers, asking.listed(units))
+    selection = selecting.select(
+      self.workdir, layers, asking.listed(units), model
+    )
     out = None if out is None else str(out)
     folder = folders.output(out, self.workdir, f'export/{name}', 'type out=DIR')
     return [*write(selection, folder, **options)]

@@ -14,6 +14,7 @@ watching      prints numbers, and writes pictures and plots as cnn-vis does,
               while a sweep runs
 description   the text printed before and after a run
 provenance    config, versions and makers, kept with the results
+network       the network of a workdir, which a later command computes
 digests       hashes of weights, data and programs, which a resume compares
 format1       the one hash of weights and files in older workdirs
 """
