@@ -1,5 +1,6 @@
 """What a notebook calls: images in one line, sweeps, results."""
 
+import dataclasses
 import re
 import signal
 import threading
@@ -180,6 +181,19 @@ def test_a_network_by_name_is_kept_by_name(tmp_path, monkeypatch):
   ask['workdir'] = tmp_path / 'v'
   results = vizjax.sweep(conftest.toy(), 'conv1', [1], **ask)
   assert results.config['model'] is None
+
+
+def test_the_mean_of_a_recipe_is_that_of_its_network(tmp_path):
+  model, where = conftest.toy(), str(tmp_path / 'w')
+  c = build.config()
+  c.optimizer, c.mean = 'sgd(1.)', '100,110,90'
+  ask = {'workdir': where, 'quiet': True, 'steps': 3}
+  swept = vizjax.sweep(model, 'conv1', [1], c, **ask)
+  other = dataclasses.replace(model, mean=jnp.array([100.0, 110.0, 90.0]))
+  images = visualize(other, 'conv1', [1], method)
+  np.testing.assert_array_equal(swept['conv1'].image[:], images.image)
+  draws = [np.full((20, 20, 3), 50), np.full((20, 20, 3), 200)]
+  assert swept.examples(draws, model, k=1, quiet=True)
 
 
 def test_data_of_python_reach_the_terms(tmp_path):

@@ -69,7 +69,10 @@ RECIPES = {
       'units': None,
     },
   ),
-  'DeepDream': ('deepdream:plain', {'photograph': 'A', 'units': None}),
+  'DeepDream': (
+    'deepdream:plain',
+    {'photograph': 'A', 'units': None, 'mean': None},
+  ),
   'Feature inversion': ('inversion', {'photograph': 'A', 'units': None}),
   'Mahendran and Vedaldi 2015': (
     'mahendran2015:own',

@@ -26,10 +26,11 @@ from vizjax.build.assemble import named
 from vizjax.build.assemble import recipe
 from vizjax.build.assemble import request
 from vizjax.build.assemble import restored
+from vizjax.build.assemble import with_mean
 from vizjax.build.requests import Method
 from vizjax.build.requests import Request
 
 __all__ = [
   'Method', 'Request', 'check', 'config', 'layers', 'model', 'named',
-  'recipe', 'request', 'restored',
+  'recipe', 'request', 'restored', 'with_mean',
 ]  # fmt: skip

@@ -194,7 +194,20 @@ def _check_counts(config: config_dict.ConfigDict) -> None:
 def model(config: config_dict.ConfigDict) -> core.Model:
   """The network of a configuration, with its mean, on images of 0-255."""
   check(config)
-  net = vocabulary.network(config, 'model')
+  return with_mean(config, vocabulary.network(config, 'model'))
+
+
+def with_mean(config: config_dict.ConfigDict, net: core.Model) -> core.Model:
+  """Returns a network with the mean of a configuration, if that has one.
+
+  Args:
+    config: the configuration.
+    net: a network on images of 0-255.
+
+  Raises:
+    UserError: the mean is of another shape.
+    OSError: it is a file that cannot be read.
+  """
   if config.mean is None:
     return net
   shape = vocabulary.shape(config) or net.input_shape[:2]

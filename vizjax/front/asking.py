@@ -102,7 +102,8 @@ def request(
   config.layer, config.units = text, units
   if named is not None:
     config.model = f'load({named!r})'
-  found = build.request(config, model)
+  build.check(config)
+  found = build.request(config, build.with_mean(config, model))
   if named is not None:
     return found
   # The text of another network would be wrong: the weights are its digest.

@@ -36,7 +36,7 @@ def of_workdir(
         'results.export(format, model=model)'
       )
     return build.model(build.restored(config))
-  given = core.in_grey_levels(given)
+  given = build.with_mean(build.restored(config), core.in_grey_levels(given))
   alone = not config.get('prior') and not config.get('encoder')
   kept = made_by.get('digests', {}).get('weights')
   # Where there are further networks, the digest is of all together.
