@@ -273,7 +273,13 @@ def as_data(function: Any) -> Any:
 
 
 class Draw(NamedTuple):
-  """What a transform may depend on."""
+  """What a transform may depend on.
+
+  Attributes:
+    key: of this step and of this transform of the recipe.
+    step: number of the step, from 0.
+    target: what the image is of; target['unit'] is a `Unit`.
+  """
 
   key: Key[Array, '']
   step: Int[Array, '']

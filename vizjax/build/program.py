@@ -242,6 +242,10 @@ def seen(
   for y, x, boxed in zip(table.y, table.x, table.boxed, strict=True):
     geometry = programs[bool(boxed)].geometry
     box = receptive_fields.Box(0, 0, *geometry.canvas)
+    if not geometry_.tiled(geometry):
+      # Transforms such as jitter move the view over a larger canvas.
+      view = receptive_fields.Box(0, 0, *geometry.view)
+      box = geometry_.on_canvas(view, geometry)
     if field is not None:
       box = receptive_fields.box(field, int(y), int(x))
       box = box._replace(top=0, left=0) if boxed else box
@@ -325,7 +329,18 @@ def _frame(
       f'the mean image is {mean}, but the canvas is {geometry.canvas} and the '
       f'view {geometry.view}: give config.mean as r,g,b'
     )
-  model, acts = fitting(*geometry.view)
+  try:
+    model, acts = fitting(*geometry.view)
+  except Exception as error:  # A function of the user's may raise anything.
+    if request.shape is None and request.scales is None:
+      raise
+    (h, w), own = geometry.view, request.model.input_shape
+    raise UserError(
+      f'the network cannot compute images of {h} x {w}, which the transforms '
+      f'leave of config.shape, {size[0]} x {size[1]} '
+      f'({str(error).splitlines()[0]:.80}): its own size is {own[0]} x '
+      f'{own[1]}; leave config.shape out, or type --config.shape=HxW'
+    ) from error
   canvas = (*geometry.canvas, c)
   # To a method, the model is the network on an image of the size at hand.
   if (canvas, model.apply) == (here.input_shape, here.apply):

@@ -105,6 +105,10 @@ class Found(NamedTuple):
   p99_9: np.ndarray  # the 99.9th
   slope: tuple[float, float] | None = None  # mean, deviation of the spectra's
 
+  def __repr__(self) -> str:
+    channels, k = self.value.shape
+    return f'Found({k} photographs of {channels} channels; {self._fields})'
+
 
 def plan(
   workdir: str,

@@ -35,6 +35,9 @@ _KNOBS = tuple(
 )
 
 
+# A command within a message.
+_COMMAND = r'(vizjax [a-z_]+(?: --\S+)+)'
+
 # How a message says to a caller in Python what it says to one of a command.
 _SAID = (
   (r'--config\.shape=HxW', 'shape=(H, W)'),
@@ -53,9 +56,12 @@ def in_python() -> Iterator[None]:
   try:
     yield
   except UserError as error:
-    text = str(error)
-    for pattern, said in _SAID:
-      text = re.sub(pattern, said, text)
+    parts = re.split(_COMMAND, str(error))
+    # Every other part is a command, which stays one.
+    for i in range(0, len(parts), 2):
+      for pattern, said in _SAID:
+        parts[i] = re.sub(pattern, said, parts[i])
+    text = ''.join(parts)
     if text == str(error):
       raise
     raise UserError(text) from error
@@ -186,9 +192,11 @@ def _of_function(
   for name in asked:
     if name not in _KNOBS:
       hint = errors.hint(name, _KNOBS)
+      what = 'without a recipe' if recipe is None else 'of a recipe function'
       raise UserError(
-        f'{name}= is no argument of a recipe that is a function: expected one '
-        f'of {", ".join(_KNOBS)}.{hint}'
+        f'{name}= is no argument {what}: expected one of {", ".join(_KNOBS)}; '
+        'what else an image is made by stands in the recipe, as '
+        f"recipe='olah2017' or a function that returns vizjax.Recipe.{hint}"
       )
   if 'scales' in asked:
     asked['scales'] = _scales(model, asked['scales'], asked.get('shape'))

@@ -56,7 +56,10 @@ def load(
     OSError: a file that cannot be read.
   """
   if name not in NAMES:
-    hint = errors.hint(str(name), NAMES)
+    # Of several that begin so, one that needs no download.
+    begun = [known for known in NAMES if known.startswith(f'{name}_')]
+    hint = f' Did you mean {begun[0]!r}?' if begun else ''
+    hint = hint or errors.hint(str(name), NAMES)
     raise UserError(
       f'{name!r} is not a network of vizjax. Networks: {", ".join(NAMES)}.'
       + hint

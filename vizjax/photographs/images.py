@@ -185,6 +185,7 @@ def contact_sheet(
   """
   if columns is None:
     columns = math.ceil(math.sqrt(len(images)))
+  columns = min(columns, len(images))
   rows = math.ceil(len(images) / columns)
   cell_h = max(len(image) for image in images) + 12  # and a line of text
   cell_w = max(image.shape[1] for image in images)

@@ -433,7 +433,7 @@ def _weight(layer: str, name: str, like, weights: Mapping) -> Array:
   if found != like.shape:
     raise UserError(
       f'the {name} of layer {layer!r} is {found} in the weights, '
-      f'expected {like.shape}'
+      f'expected {like.shape}' + ', as [h, w, in, out]' * (len(like.shape) == 4)
     )
   return jnp.asarray(weights[name], like.dtype)
 
