@@ -166,7 +166,7 @@ def test_anything_else_is_refused_with_what_to_type(tmp_path, changes, words):
     ({'metrics': 'far = distance(layer)'}, 'are compared with each other'),
     pytest.param(
       {'start': 'noise_of_norm(model, 100., replicates)'},
-      'config.start reads it',
+      'a formula reads it',
       marks=pytest.mark.slow,
     ),
   ],
