@@ -1,5 +1,6 @@
 """The launchers as a user meets them: in processes of their own."""
 
+import conftest
 import json
 import os
 import pathlib
@@ -408,7 +409,9 @@ def test_a_stop_saves_the_picture_and_the_same_command_goes_on(
     )
 
 
-@pytest.mark.parametrize('number', (signal.SIGINT, signal.SIGUSR1))
+@pytest.mark.parametrize(
+  'number', (signal.SIGINT, *conftest.slow(signal.SIGUSR1))
+)
 def test_a_stop_before_the_first_step_is_one_line(number, tmp_path):
   process = sweep(tmp_path / 'w', '--config.model=toynets.endless()')
   assert process.stderr.readline() == 'the network is being made\n'

@@ -135,10 +135,9 @@ SHORTCUT = tables.sequence(
 @pytest.mark.parametrize(
   'table, layer, h, w',
   (
-    (conftest.TOY, 'conv2', 12, 12),
     (conftest.TOY, 'conv2', 20, 10),
-    (SHORTCUT, 'conv2', 12, 9),
     (SHORTCUT, 'shortcut', 12, 9),
+    *conftest.slow((conftest.TOY, 'conv2', 12, 12), (SHORTCUT, 'conv2', 12, 9)),
   ),
 )
 def test_seamless_windows_are_the_whole_image(table, layer, h, w, x64):

@@ -1,5 +1,6 @@
 """What a configuration becomes, and everything that it can get wrong."""
 
+import conftest
 import dataclasses
 import json
 
@@ -157,12 +158,14 @@ def test_every_run_has_its_own_target():
   'transforms, canvas, view',
   [
     ('', 12, 12),
-    ('jitter(3)', 15, 12),
-    ('jitter(3) | jitter(1)', 16, 12),
-    ('pad(2)', 12, 12),
     ('pad(2) | jitter(4)', 16, 12),
-    ('roll(3) | scale(.9, 1.1) | rotate(5.)', 12, 12),
     ('jitter(2) | crop(12, 12)', 14, 12),
+    *conftest.slow(
+      ('jitter(3)', 15, 12),
+      ('jitter(3) | jitter(1)', 16, 12),
+      ('pad(2)', 12, 12),
+      ('roll(3) | scale(.9, 1.1) | rotate(5.)', 12, 12),
+    ),
   ],
 )
 def test_jitter_grows_the_canvas_and_pad_is_cut_off_again(

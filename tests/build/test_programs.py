@@ -263,7 +263,7 @@ def optimize_image(number, layer, unit, numbers=None, mean=None, **options):
 
 @pytest.mark.parametrize(
   'number',
-  ['3', '4', *(pytest.param(n, marks=pytest.mark.slow) for n in '12')],
+  ['3', *(pytest.param(n, marks=pytest.mark.slow) for n in '124')],
 )
 def test_the_four_sets(x64, number):
   # Two units from two starts each, in one program.

@@ -1,5 +1,6 @@
 """Imported Caffe networks, against OpenCV on the same files."""
 
+import conftest
 import math
 import pathlib
 import re
@@ -153,23 +154,31 @@ def test_every_layer_of_the_fields_networks_is_opencvs(path, tmp_path):
 
 
 @needs_fixtures
-@pytest.mark.parametrize(
-  'size', [pytest.param((227, 227), marks=pytest.mark.slow), (211, 199)]
-)
-def test_squeezenet_with_its_weights_is_opencvs(size):
+@pytest.mark.parametrize('height, width', conftest.slow((227, 227), (211, 199)))
+def test_squeezenet_with_its_weights_is_opencvs(height, width):
   files = [
     FIXTURES / 'squeezenet' / name
     for name in ('squeezenet_deploy.prototxt', 'squeezenet.caffemodel')
   ]
   model = caffe.load(*map(str, files))
-  worst = difference(model, *files, size)
+  worst = difference(model, *files, (height, width))
   assert len(worst) > 60
   assert max(worst.values()) < 1e-4, worst
 
 
-@pytest.mark.parametrize('generation', [0, 1, 2])
-@pytest.mark.parametrize('double', [False, True])
-@pytest.mark.parametrize('legacy', [False, True])
+@pytest.mark.parametrize(
+  'generation, double, legacy',
+  [
+    (0, False, False),
+    (1, True, True),
+    (2, False, True),
+    *conftest.slow(
+      *((n, True, False) for n in range(3)),
+      *((0, False, True), (0, True, True), (1, False, False)),
+      *((1, False, True), (2, False, False), (2, True, True)),
+    ),
+  ],
+)
 def test_every_form_of_a_caffemodel_holds_the_same(
   generation, double, legacy, tmp_path
 ):
@@ -318,8 +327,7 @@ def pooled(x, kernel, stride, pads, ceil, method):
   return y
 
 
-@pytest.mark.parametrize('method', ['MAX', 'AVE'])
-@pytest.mark.parametrize('fields, pads, ceil', (
+POOLINGS = (
   ('', (0, 0, 0, 0), True),
   ('ceil_mode: true', (0, 0, 0, 0), True),
   ('ceil_mode: false', (0, 0, 0, 0), False),
@@ -328,7 +336,17 @@ def pooled(x, kernel, stride, pads, ceil, method):
   ('pad_h: 1 pad_w: 0', (1, 0, 1, 0), True),
   ('pad_l: 0 pad_r: 1 pad_t: 0 pad_b: 1', (0, 0, 1, 1), True),
   ('pad_l: 2 pad_t: 1 ceil_mode: false', (1, 2, 0, 0), False),
-))  # fmt: skip
+)
+
+
+@pytest.mark.parametrize(
+  'fields, pads, ceil, method',
+  [
+    *((*pooling, 'MAX') for pooling in POOLINGS),
+    (*POOLINGS[-1], 'AVE'),
+    *conftest.slow(*((*pooling, 'AVE') for pooling in POOLINGS[:-1])),
+  ],
+)
 def test_a_pooling_rounds_and_pads_as_its_file_says(fields, pads, ceil, method):
   parameters = f'pool: {method} kernel_size: 3 stride: 2 {fields}'
   for size in (8, 9):

@@ -231,6 +231,7 @@ def test_what_cannot_be_is_refused(knobs, match, paths):
     sweep.plan(build.request(c))
 
 
+@pytest.mark.slow
 def test_the_photographs_are_part_of_the_results(paths, tmp_path):
   # Another picture in the same file is another run.
   c = config(paths, iterations=1)
