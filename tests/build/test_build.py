@@ -83,9 +83,9 @@ def test_a_recipe_is_what_the_formulas_say():
   target = one_run(programs[False], table)
   params = jnp.full((14, 14, 3), 2.0)
   draw = core.Draw(jax.random.key(0), jnp.array(0), target)
-  value, records = core.score(recipe, params, draw)
+  value, records = jax.jit(core.score)(recipe, params, draw)
   view = recipe.parameterization.render(params)[:12, :12]
-  plain = net(view)['conv2'][2, 3, 3]
+  plain = jax.jit(lambda image: net(image))(view)['conv2'][2, 3, 3]
   np.testing.assert_allclose(value, plain - 0.1 * 4 * 12 * 12 * 3, rtol=1e-5)
   np.testing.assert_allclose(records['norm'], 2 * np.sqrt(432), rtol=1e-5)
   np.testing.assert_allclose(records['half'], np.sqrt(432), rtol=1e-5)
