@@ -67,8 +67,8 @@ def test_the_gradient_is_that_of_the_sum_over_all_images(shape):
     return -(jnp.sum(cosines) - jnp.trace(cosines))
 
   slope = jax.grad(lambda act: metrics.diversity('conv')({'conv': act}, {}))
-  found = jax.vmap(slope, axis_name=metrics.REPLICATE)(images)
-  wanted = jax.grad(total)(images)
+  found = jax.jit(jax.vmap(slope, axis_name=metrics.REPLICATE))(images)
+  wanted = jax.jit(jax.grad(total))(images)
   np.testing.assert_allclose(
     found, wanted, atol=FLOAT32 * float(abs(wanted).max())
   )

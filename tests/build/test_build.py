@@ -210,15 +210,17 @@ def test_a_unit_at_the_edge_is_made_on_the_whole_image():
     {'box': False},
     {'shape': '12x12', 'layer': 'conv2'},
     {'objective': 'channel(layer)'},
-    {'objective': 'layer(layer)'},
     {'objective': "neuron(layer) + neuron('conv1')"},
-    {'objective': "neuron(layer, read='relu1')"},
     {'activation': 'channel(layer)'},
-    {'trace': 'all = layer(layer)'},
-    {'objective': 'dream(layer)'},
     {'layer': 'fc3'},
     {'model': 'odd_networks.untabled()'},
-    {'model': 'odd_networks.pictured()'},
+    *conftest.slow(
+      {'objective': 'layer(layer)'},
+      {'objective': "neuron(layer, read='relu1')"},
+      {'trace': 'all = layer(layer)'},
+      {'objective': 'dream(layer)'},
+      {'model': 'odd_networks.pictured()'},
+    ),
   ],
 )
 def test_what_is_not_one_unit_is_made_on_the_whole_image(changes):
@@ -231,10 +233,12 @@ def test_what_is_not_one_unit_is_made_on_the_whole_image(changes):
   'changes',
   [
     {'objective': "neuron(layer, read='relu2')"},
-    {'objective': 'neuron(layer) - 1. * total_variation() - l2()'},
     {'trace': 'norm = l2_norm(), std = std()'},
-    {'objective': "neuron('conv2') + neuron('relu2')"},
-    {'layer': 'relu2'},
+    *conftest.slow(
+      {'objective': 'neuron(layer) - 1. * total_variation() - l2()'},
+      {'objective': "neuron('conv2') + neuron('relu2')"},
+      {'layer': 'relu2'},
+    ),
   ],
 )
 def test_what_is_one_unit_of_a_layer_is_boxed(changes):
@@ -253,7 +257,7 @@ def test_a_shape_of_the_users_is_the_canvas():
   assert not table.boxed.any()
 
 
-@pytest.mark.parametrize('shape', (None, '20x17'))
+@pytest.mark.parametrize('shape', (None, *conftest.slow('20x17')))
 def test_a_trimmed_view_is_of_the_size_of_the_image(shape):
   links = 'pad(12) | jitter(8) | trim(model)'
   c = config(shape=shape, transforms=links, objective='channel(layer)')

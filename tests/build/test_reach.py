@@ -281,7 +281,7 @@ def boxed(objective, **changes):
 
 
 @pytest.mark.parametrize(
-  'name', ('indexed', 'indexed_twice', 'unpacked', 'taken')
+  'name', ('unpacked', 'taken', *conftest.slow('indexed', 'indexed_twice'))
 )
 def test_a_unit_that_is_read_by_hand_gets_its_box(name):
   assert boxed(f'copied_terms.{name}(layer)')
@@ -290,17 +290,14 @@ def test_a_unit_that_is_read_by_hand_gets_its_box(name):
 @pytest.mark.parametrize(
   'name',
   (
-    'swapped',
     'neighbor',
     'branched',
-    'row_as_channel',
     'sized',
-    'picky',
-    'mirrored',
-    'alone',
-    'wrapped',
     'grouped',
     'own_derivative',
+    *conftest.slow(
+      'swapped', 'row_as_channel', 'picky', 'mirrored', 'alone', 'wrapped'
+    ),
   ),
 )
 def test_what_is_read_elsewhere_gets_the_whole_image(name):
@@ -349,15 +346,17 @@ def test_a_term_that_does_not_read_the_sign_has_no_least(sign):
 @pytest.mark.parametrize(
   'knobs, count, subject',
   [
-    ({'objective': 'dream(layer)'}, 1, 'layer'),
-    ({'objective': 'layer(layer)'}, 1, 'layer'),
     ({'objective': 'copied_terms.symmetry(layer)'}, 1, 'layer'),
     ({'objective': 'direction(layer)', 'direction': 'FILE'}, 4, 'direction'),
-    ({'objective': 'direction(layer)', 'direction': 'one_hot(2)'}, 1,
-     'direction'),
     ({'objective': 'mask(layer)', 'mask': 'one_hot(1)'}, 1, 'mask'),
-    ({'objective': 'neuron(layer)'}, 6, 'unit'),
     ({'objective': 'copied_terms.indexed(layer)'}, 6, 'unit'),
+    *conftest.slow(
+      ({'objective': 'dream(layer)'}, 1, 'layer'),
+      ({'objective': 'layer(layer)'}, 1, 'layer'),
+      ({'objective': 'direction(layer)', 'direction': 'one_hot(2)'}, 1,
+       'direction'),
+      ({'objective': 'neuron(layer)'}, 6, 'unit'),
+    ),
   ],
 )  # fmt: skip
 def test_an_objective_without_a_unit_has_rows_of_its_own(

@@ -132,6 +132,7 @@ def test_a_function_of_another_kind_is_refused(my_verbs, knob, text, expected):
     read(*arguments)
 
 
+@pytest.mark.slow
 def test_each_formula_is_parsed_once_for_many_layers(monkeypatch):
   counts, parse = collections.Counter(), ast.parse
 

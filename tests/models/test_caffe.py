@@ -276,7 +276,8 @@ def test_units_of_branches_are_exact_in_their_boxes():
   model = caffe.model(*caffe.parse(text), caffemodel.blobs(text))
   draw = np.random.RandomState(0)
   image = jnp.asarray(draw.uniform(0, 255, (40, 40, 3)), jnp.float32)
-  acts = model(image)
+  apply = jax.jit(lambda model, image: model(image))
+  acts = apply(model, image)
   for layer in ('out', 'top'):
     box_model = models.boxed(model, layer)
     field = {info.name: info.receptive_field for info in model.layers}[layer]
@@ -285,7 +286,7 @@ def test_units_of_branches_are_exact_in_their_boxes():
       assert receptive_fields.inside(box, 40, 40)
       rows = slice(box.top, box.top + box.height)
       part = image[rows, box.left : box.left + box.width]
-      found = box_model(part)[layer]
+      found = apply(box_model, part)[layer]
       assert found.shape[:2] == (1, 1)
       scale = np.abs(acts[layer]).max()
       np.testing.assert_allclose(
@@ -907,7 +908,7 @@ def test_damaged_files_are_refused_in_words(tmp_path):
   caffemodel.write(path, caffemodel.blobs(V2))
   content, text = path.read_bytes(), V2.encode()
   refused = 0
-  for i in range(1500):
+  for i in range(500):
     data = bytearray(content if i % 2 else text)
     for _ in range(draw.randint(1, 4)):
       data[draw.randint(len(data))] = draw.randint(256)
@@ -921,7 +922,7 @@ def test_damaged_files_are_refused_in_words(tmp_path):
         caffe.parse(bytes(data).decode('latin-1'))
     except ValueError:
       refused += 1
-  assert refused > 400
+  assert refused > 130
 
 
 HALVES = """

@@ -238,7 +238,8 @@ def test_fields_are_where_the_gradient_is(padded):
     info.name: info.receptive_field for info in load('alexnet_features').layers
   }['conv2']
   y, x = (9, 13) if padded else (0, 0)
-  slope = jax.grad(lambda image: model(image)['conv2'][y, x].sum())(image)
+  unit = lambda image: model(image)['conv2'][y, x].sum()
+  slope = jax.jit(jax.grad(unit))(image)
   rows, columns = (np.flatnonzero(np.abs(slope).sum((2, k))) for k in (1, 0))
   box = receptive_fields.box(field, y, x)
   if not padded:

@@ -499,9 +499,8 @@ def test_a_group_of_units_is_the_same_by_file_and_by_formula(tmp_path):
   )
   for row, formula in enumerate(formulas):
     c.mask = formula
-    sweep.execute(sweep.plan(build.request(c)), str(tmp_path / str(row)))
-    kept = store.open_(tmp_path / str(row) / 'conv2')
-    assert store.read(kept, 'trace/score').shape == (1, 2)
+    (plan,) = sweep.plan(build.request(c)).layers
+    assert len(plan.runs.channel) == 1
     program = toyplans.program(c, net, 'conv2', boxed=False)
     made = program.target(toyplans.runs(c, net, 'conv2'), np.array([0]))
     np.testing.assert_array_equal(made['mask'][0], mask[row].astype('f4'))
