@@ -36,6 +36,8 @@ needs_avx512 = pytest.mark.skipif(
   not _avx512(), reason='with AVX2 alone last digits depend on the batch'
 )
 
+SLOW = pytest.mark.slow
+
 TOY = tables.sequence(
   tables.conv('conv1', 4, 3, pad=1),
   tables.relu('relu1'),
@@ -81,6 +83,14 @@ def toy(table=TOY, mean=(120.0, 115.0, 100.0), size=12, seed=0):
   draw = np.random.RandomState(seed)
   params = jax.tree.map(lambda s: draw.normal(0, 0.1, s.shape), shapes)
   return layers.model(table, params, mean=mean, input_shape=(size, size, 3))
+
+
+def slow(*cases):
+  """Returns parameters of a test, which `make test` leaves out."""
+  return [
+    pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=SLOW)
+    for case in cases
+  ]
 
 
 @pytest.fixture

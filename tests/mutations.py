@@ -9,7 +9,7 @@ import pytest
 from vizjax.errors import UserError
 
 # Damaged copies of a file; tests/fuzz.py reads 20,000 of each format.
-COUNT = 1000
+COUNT = 300
 
 # How much a reader may have allocated at once, over the size of a bomb, with
 # room for what a small one may unfold to.

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import types
 
+import conftest
 import jax
 from jax.tree_util import Partial
 import jax.numpy as jnp
@@ -84,8 +85,9 @@ def bowl(peak):
 optimize = functools.partial(jax.jit, static_argnames='steps')(core.optimize)
 
 
-@pytest.mark.parametrize('momentum', [0.0, 0.8])
-@pytest.mark.parametrize('unit', [0, 2])
+@pytest.mark.parametrize(
+  'unit, momentum', [(0, 0.8), *conftest.slow((0, 0.0), (2, 0.0), (2, 0.8))]
+)
 def test_the_loop_is_gradient_ascent(x64, unit, momentum):
   model = perceptron()
   weight, rate, decay, steps = 1e-4, 60.0, 0.05, 40
@@ -141,11 +143,12 @@ def test_a_snapshots_score_is_the_score_of_its_parameters(model, which):
   snapshot = getattr(state, which)
   key = jax.random.fold_in(KEY, snapshot.step)
   draw = core.Draw(key, snapshot.step, target())
-  value, _ = core.score(recipe, snapshot.params, draw)
+  score = jax.jit(core.score)
+  value, _ = score(recipe, snapshot.params, draw)
   np.testing.assert_allclose(snapshot.score, value, rtol=RECOMPILED)
   assert snapshot.score == trace['score'][snapshot.step]
   # The parameters moved, so those of a neighbouring step would not do.
-  moved, _ = core.score(recipe, state.params, draw)
+  moved, _ = score(recipe, state.params, draw)
   assert abs(moved - value) > 100 * RECOMPILED * abs(value)
 
 
@@ -165,7 +168,8 @@ def test_of_equal_scores_the_first_is_kept(model):
   assert int(state.best.step) == 0
 
 
-def test_resuming_gives_the_same_bits_as_going_on(model):
+@pytest.mark.parametrize('calls, steps', [(40, 1), *conftest.slow((4, 10))])
+def test_resuming_gives_the_same_bits_as_going_on(model, calls, steps):
   recipe = ascend(
     model,
     transforms=(transforms.scale(0.9, 1.1), transforms.roll(2)),
@@ -179,9 +183,7 @@ def test_resuming_gives_the_same_bits_as_going_on(model):
       traces.append(trace)
     return state, jax.tree.map(lambda *parts: np.concatenate(parts), *traces)
 
-  whole = run(1, 40)
-  for calls, steps in ((4, 10), (40, 1)):
-    jax.tree.map(np.testing.assert_array_equal, whole, run(calls, steps))
+  jax.tree.map(np.testing.assert_array_equal, run(1, 40), run(calls, steps))
 
 
 def test_step_and_transform_alone_decide_what_is_drawn(model):
@@ -219,14 +221,14 @@ def test_a_projection_is_given_the_gradient_of_the_score(model):
   def height(params):
     return model(recipe.parameterization.render(params))['conv2'][3, 3, 1]
 
-  expected = jax.grad(height)(before.params)
+  expected = jax.jit(jax.grad(height))(before.params)
   assert jnp.abs(expected).max() > 1e-3
   np.testing.assert_allclose(state.params, expected, atol=1e-6)
 
 
 def test_a_stopped_run_is_frozen_and_records_nan(model):
   recipe = ascend(model)
-  state, _ = optimize(recipe, start(recipe), target(), KEY, steps=2)
+  state, _ = optimize(recipe, start(recipe), target(), KEY, steps=3)
   stopped = state._replace(stopped=jnp.array(True))
   after, trace = optimize(recipe, stopped, target(), KEY, steps=3)
   jax.tree.map(np.testing.assert_array_equal, stopped, after)
@@ -323,10 +325,11 @@ def test_terms_of_the_trace_are_recorded_at_every_step(model):
     transforms=(),
   )
   state, trace = start(recipe), {'pixel': [], 'layer': []}
+  layer = jax.jit(lambda image: jnp.mean(model(image)['fc3']))
   for _ in range(3):
     image = recipe.parameterization.render(state.params)
     trace['pixel'].append(image[0, 0])
-    trace['layer'].append(jnp.mean(model(image)['fc3']))
+    trace['layer'].append(layer(image))
     state, _ = optimize(recipe, state, target(), KEY, steps=1)
   _, found = optimize(recipe, start(recipe), target(), KEY, steps=3)
   assert found['pixel'].shape == (3, 3)
@@ -348,10 +351,12 @@ def test_views_are_averaged_or_summed_and_records_averaged(model):
   params = start(mean).params
   image = mean.parameterization.render(params)
   views = crops(draw._replace(key=jax.random.fold_in(KEY, 0)), image[None])
-  alone = [jnp.mean(mean.model(view)['conv2']) for view in views]
+  seen = jax.jit(lambda net, view: jnp.mean(net(view)['conv2']))
+  alone = [seen(mean.model, view) for view in views]
   assert len(set(map(float, alone))) == 3
-  value, records = core.score(mean, params, draw)
-  summed, _ = core.score(total, params, draw)
+  score = jax.jit(core.score)
+  value, records = score(mean, params, draw)
+  summed, _ = score(total, params, draw)
   np.testing.assert_allclose(value, np.mean(alone), rtol=RECOMPILED)
   np.testing.assert_allclose(summed, np.sum(alone), rtol=RECOMPILED)
   np.testing.assert_allclose(records['grey'], np.mean(views), rtol=RECOMPILED)
@@ -420,9 +425,14 @@ def test_layers_that_are_not_read_cost_nothing(model):
   assert (first, second) == (2, 4)
 
 
-@pytest.mark.parametrize('unit', ((6, 1, 1), (-1, 1, 1), (2, 6, 1), (2, 1, -1)))
-def test_a_unit_that_is_not_there_is_an_error_or_a_score_of_nan(model, unit):
-  one = ascend(model)
+@pytest.mark.parametrize(
+  'channel, y, x',
+  [(6, 1, 1), (2, 1, -1), *conftest.slow((-1, 1, 1), (2, 6, 1))],
+)
+def test_a_unit_that_is_not_there_is_an_error_or_a_score_of_nan(
+  model, channel, y, x
+):
+  one, unit = ascend(model), (channel, y, x)
   with pytest.raises(UserError, match="the unit has .* but layer 'conv2' is"):
     start(one, {'unit': core.Unit(*unit)})
 
@@ -448,13 +458,18 @@ NEURON, FLAT = objectives.neuron('conv2'), objectives.total_variation()
 @pytest.mark.parametrize(
   'term, text',
   [
-    (NEURON - 0.1 * FLAT, 'neuron(layer) - 0.1 * total_variation()'),
     (-(NEURON + FLAT) / 3, '-(neuron(layer) + total_variation()) / 3'),
-    (2 / (1 + FLAT) - 3, '2 / (1 + total_variation()) - 3'),
-    (np.float32(0.5) * NEURON * FLAT, '.5 * neuron(layer) * total_variation()'),
-    (NEURON + middle, 'neuron(layer) + middle()'),
     (middle - 2 * NEURON, 'middle() - 2 * neuron(layer)'),
-    (core.Term(middle) * 3, 'middle() * 3'),
+    *conftest.slow(
+      (NEURON - 0.1 * FLAT, 'neuron(layer) - 0.1 * total_variation()'),
+      (2 / (1 + FLAT) - 3, '2 / (1 + total_variation()) - 3'),
+      (
+        np.float32(0.5) * NEURON * FLAT,
+        '.5 * neuron(layer) * total_variation()',
+      ),
+      (NEURON + middle, 'neuron(layer) + middle()'),
+      (core.Term(middle) * 3, 'middle() * 3'),
+    ),
   ],
 )
 def test_terms_combine_as_in_formulas(model, monkeypatch, term, text):

@@ -183,7 +183,11 @@ def test_a_photograph_goes_through_the_draws_of_the_image(tile_batch, x64):
 
 
 @pytest.mark.parametrize(
-  'links', ('roll(3)', 'pad(2) | jitter(3) | scale(0.8, 1.2) | rotate(30)')
+  'links',
+  (
+    'pad(2) | jitter(3) | scale(0.8, 1.2) | rotate(30)',
+    *conftest.slow('roll(3)'),
+  ),
 )
 def test_a_photograph_is_never_far_from_itself(links, photograph):
   config = settled(load('inversion', 'pixels'), photograph, transforms=links)

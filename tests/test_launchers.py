@@ -1,5 +1,6 @@
 """The launchers as a user meets them: in processes of their own."""
 
+import conftest
 import json
 import os
 import pathlib
@@ -326,11 +327,17 @@ def test_other_versions_are_refused_unless_they_are_allowed(
   kept = store.read_config(str(undisturbed))
   kept['makers'][0]['jax'] = '0.0.1'
   (tmp_path / 'config.json').write_text(json.dumps(kept))
-  code, out, err = finish(sweep(tmp_path, '--dry_run'))
-  words = ["jax: '0.0.1' there", '--allow_versions', '--workdir=ANOTHER']
-  refused(code, out, err, 'run', words)
-  code, _, err = finish(sweep(tmp_path, '--dry_run', '--allow_versions'))
+  asked = ['run', TOY, f'--workdir={tmp_path}', '--dry_run']
+  commands = json.dumps([asked, [*asked, '--allow_versions']])
+  told = tmp_path.parent / f'{tmp_path.name}-told'
+  told.mkdir()
+  code, out, err = finish(start('tests/forked.py', told, 'vizjax', commands))
   assert code == 0, err
+  first, second = json.loads(out)
+  out, err = ((told / f'0.{name}').read_text() for name in ('out', 'err'))
+  words = ["jax: '0.0.1' there", '--allow_versions', '--workdir=ANOTHER']
+  refused(first, out, err, 'run', words)
+  assert second == 0, (told / '1.err').read_text()
 
 
 @pytest.mark.slow
@@ -408,7 +415,9 @@ def test_a_stop_saves_the_picture_and_the_same_command_goes_on(
     )
 
 
-@pytest.mark.parametrize('number', (signal.SIGINT, signal.SIGUSR1))
+@pytest.mark.parametrize(
+  'number', (signal.SIGINT, *conftest.slow(signal.SIGUSR1))
+)
 def test_a_stop_before_the_first_step_is_one_line(number, tmp_path):
   process = sweep(tmp_path / 'w', '--config.model=toynets.endless()')
   assert process.stderr.readline() == 'the network is being made\n'

@@ -1,5 +1,6 @@
 """Numbers of an image against loops in NumPy, and what they are good for."""
 
+import conftest
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -54,7 +55,7 @@ def test_images_are_compared_as_the_twin_does(shape):
   )
 
 
-@pytest.mark.parametrize('shape', [(4, 5, 6), (6,)])
+@pytest.mark.parametrize('shape', [(4, 5, 6), *conftest.slow(((6,),))])
 def test_the_gradient_is_that_of_the_sum_over_all_images(shape):
   images = noise(2, 3, *shape)
 
@@ -66,8 +67,8 @@ def test_the_gradient_is_that_of_the_sum_over_all_images(shape):
     return -(jnp.sum(cosines) - jnp.trace(cosines))
 
   slope = jax.grad(lambda act: metrics.diversity('conv')({'conv': act}, {}))
-  found = jax.vmap(slope, axis_name=metrics.REPLICATE)(images)
-  wanted = jax.grad(total)(images)
+  found = jax.jit(jax.vmap(slope, axis_name=metrics.REPLICATE))(images)
+  wanted = jax.jit(jax.grad(total))(images)
   np.testing.assert_allclose(
     found, wanted, atol=FLOAT32 * float(abs(wanted).max())
   )
@@ -97,9 +98,11 @@ def test_without_others_on_an_axis_it_says_what_is_missing(name):
     getattr(metrics, name)('conv')({'conv': noise(5, 4, 5, 6)}, {})
 
 
-@pytest.mark.parametrize('size', [(8, 8), (9, 12), (20, 15), (32, 32)])
-def test_the_slope_is_the_twins(size):
-  image = 50 * noise(6, *size, 3) + 100
+@pytest.mark.parametrize(
+  'h, w', [(8, 8), (9, 12), *conftest.slow((20, 15), (32, 32))]
+)
+def test_the_slope_is_the_twins(h, w):
+  image = 50 * noise(6, h, w, 3) + 100
   found = metrics.spectrum_slope()({'view': image}, {})
   # Logarithms of sums of float32 numbers.
   np.testing.assert_allclose(found, twin.slope(np.asarray(image)), atol=1e-4)

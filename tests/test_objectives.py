@@ -65,7 +65,7 @@ def of_image(term, image):
   def value(image):
     return term({'centered': image}, {})
 
-  return jax.value_and_grad(value)(jnp.asarray(image))
+  return jax.jit(jax.value_and_grad(value))(jnp.asarray(image))
 
 
 def test_neuron_is_the_activation_at_row_column_and_channel():

@@ -1,5 +1,6 @@
 """What is optimized and the image that it stands for."""
 
+import conftest
 import dataclasses
 
 import jax
@@ -153,9 +154,16 @@ def test_fourier_starts_with_coefficients_of_the_given_size():
   np.testing.assert_allclose(zero, jnp.full((60, 50, 3), 127.5), atol=LEVELS)
 
 
-@pytest.mark.parametrize('decorrelate', [True, False])
-@pytest.mark.parametrize('size', [(12, 16), (13, 15)])
-def test_fourier_starts_at_a_photograph(size, decorrelate):
+@pytest.mark.parametrize(
+  'h, w, decorrelate',
+  [
+    (13, 15, True),
+    (12, 16, False),
+    *conftest.slow((12, 16, True), (13, 15, False)),
+  ],
+)
+def test_fourier_starts_at_a_photograph(h, w, decorrelate):
+  size = h, w
   start = photograph(*size)
   fourier = parameterizations.fourier(
     a_model((*size, 3)), decorrelate=decorrelate
@@ -201,7 +209,7 @@ def test_fourier_takes_another_size():
   assert jax.eval_shape(fourier.render, params).shape == (9, 14, 3)
 
 
-@pytest.mark.parametrize('channels', [1, 2, 5])
+@pytest.mark.parametrize('channels', [1, *conftest.slow(2, 5)])
 def test_fourier_decorrelates_only_images_of_three_channels(channels):
   model = a_model((12, 16, channels), mean=(100.0,) * channels)
   start = np.tile(photograph(12, 16), 2)[..., :channels]

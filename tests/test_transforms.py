@@ -143,8 +143,9 @@ def test_scale_magnifies_by_a_factor_between_its_bounds():
     )
 
 
-@pytest.mark.parametrize('size', [(11, 8), (8, 8), (5, 9)])
-def test_scale_of_some_factors_gives_each_of_them(size):
+@pytest.mark.parametrize('h, w', [(11, 8), *conftest.slow((8, 8), (5, 9))])
+def test_scale_of_some_factors_gives_each_of_them(h, w):
+  size = h, w
   image = an_image(*size)
   outputs = draws(transforms.scale(0.7, 1.5, 5), image[None], 100)[:, 0]
   candidates = [
@@ -166,8 +167,9 @@ def test_rotate_turns_by_an_angle_between_its_bounds():
     )
 
 
-@pytest.mark.parametrize('size', [(11, 8), (8, 8), (5, 9)])
-def test_rotate_of_some_angles_gives_each_of_them(size):
+@pytest.mark.parametrize('h, w', [(11, 8), *conftest.slow((8, 8), (5, 9))])
+def test_rotate_of_some_angles_gives_each_of_them(h, w):
+  size = h, w
   image = an_image(*size)
   outputs = draws(transforms.rotate(160.0, 5), image[None], 100)[:, 0]
   candidates = [
@@ -274,7 +276,11 @@ RANDOM = {
 }
 
 
-@pytest.mark.parametrize('name', RANDOM)
+# The others are drawn and read in the same way.
+QUICK = ['scale', 'random_crops', *conftest.slow('jitter', 'roll', 'rotate')]
+
+
+@pytest.mark.parametrize('name', QUICK)
 def test_equal_views_are_drawn_apart(name):
   outputs = draws(RANDOM[name], np.stack([an_image()] * 2), 5)
   own = outputs.shape[1] // 2
@@ -282,7 +288,7 @@ def test_equal_views_are_drawn_apart(name):
   assert (outputs[:, :own] != outputs[:, own:]).any((1, 2, 3, 4)).sum() > 2
 
 
-@pytest.mark.parametrize('name', RANDOM)
+@pytest.mark.parametrize('name', QUICK)
 def test_a_view_does_not_depend_on_its_neighbors(name):
   first, second, other = (an_image(seed=seed) for seed in range(3))
   outputs = draws(RANDOM[name], np.stack([first, second]), 5)
@@ -302,7 +308,7 @@ def test_the_same_key_draws_the_same(name):
   assert (one != draws(RANDOM[name], views, 5, seed=1)).any()
 
 
-@pytest.mark.parametrize('name', RANDOM)
+@pytest.mark.parametrize('name', QUICK)
 def test_the_gradient_is_that_of_a_linear_map(name, x64):
   image, change = np.random.RandomState(0).uniform(0, 255, (2, 1, 11, 8, 3))
 

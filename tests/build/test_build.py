@@ -1,5 +1,6 @@
 """What a configuration becomes, and everything that it can get wrong."""
 
+import conftest
 import dataclasses
 import json
 
@@ -82,9 +83,9 @@ def test_a_recipe_is_what_the_formulas_say():
   target = one_run(programs[False], table)
   params = jnp.full((14, 14, 3), 2.0)
   draw = core.Draw(jax.random.key(0), jnp.array(0), target)
-  value, records = core.score(recipe, params, draw)
+  value, records = jax.jit(core.score)(recipe, params, draw)
   view = recipe.parameterization.render(params)[:12, :12]
-  plain = net(view)['conv2'][2, 3, 3]
+  plain = jax.jit(lambda image: net(image))(view)['conv2'][2, 3, 3]
   np.testing.assert_allclose(value, plain - 0.1 * 4 * 12 * 12 * 3, rtol=1e-5)
   np.testing.assert_allclose(records['norm'], 2 * np.sqrt(432), rtol=1e-5)
   np.testing.assert_allclose(records['half'], np.sqrt(432), rtol=1e-5)
@@ -157,12 +158,14 @@ def test_every_run_has_its_own_target():
   'transforms, canvas, view',
   [
     ('', 12, 12),
-    ('jitter(3)', 15, 12),
-    ('jitter(3) | jitter(1)', 16, 12),
-    ('pad(2)', 12, 12),
     ('pad(2) | jitter(4)', 16, 12),
-    ('roll(3) | scale(.9, 1.1) | rotate(5.)', 12, 12),
     ('jitter(2) | crop(12, 12)', 14, 12),
+    *conftest.slow(
+      ('jitter(3)', 15, 12),
+      ('jitter(3) | jitter(1)', 16, 12),
+      ('pad(2)', 12, 12),
+      ('roll(3) | scale(.9, 1.1) | rotate(5.)', 12, 12),
+    ),
   ],
 )
 def test_jitter_grows_the_canvas_and_pad_is_cut_off_again(
@@ -207,15 +210,17 @@ def test_a_unit_at_the_edge_is_made_on_the_whole_image():
     {'box': False},
     {'shape': '12x12', 'layer': 'conv2'},
     {'objective': 'channel(layer)'},
-    {'objective': 'layer(layer)'},
     {'objective': "neuron(layer) + neuron('conv1')"},
-    {'objective': "neuron(layer, read='relu1')"},
     {'activation': 'channel(layer)'},
-    {'trace': 'all = layer(layer)'},
-    {'objective': 'dream(layer)'},
     {'layer': 'fc3'},
     {'model': 'odd_networks.untabled()'},
-    {'model': 'odd_networks.pictured()'},
+    *conftest.slow(
+      {'objective': 'layer(layer)'},
+      {'objective': "neuron(layer, read='relu1')"},
+      {'trace': 'all = layer(layer)'},
+      {'objective': 'dream(layer)'},
+      {'model': 'odd_networks.pictured()'},
+    ),
   ],
 )
 def test_what_is_not_one_unit_is_made_on_the_whole_image(changes):
@@ -228,10 +233,12 @@ def test_what_is_not_one_unit_is_made_on_the_whole_image(changes):
   'changes',
   [
     {'objective': "neuron(layer, read='relu2')"},
-    {'objective': 'neuron(layer) - 1. * total_variation() - l2()'},
     {'trace': 'norm = l2_norm(), std = std()'},
-    {'objective': "neuron('conv2') + neuron('relu2')"},
-    {'layer': 'relu2'},
+    *conftest.slow(
+      {'objective': 'neuron(layer) - 1. * total_variation() - l2()'},
+      {'objective': "neuron('conv2') + neuron('relu2')"},
+      {'layer': 'relu2'},
+    ),
   ],
 )
 def test_what_is_one_unit_of_a_layer_is_boxed(changes):
@@ -250,7 +257,7 @@ def test_a_shape_of_the_users_is_the_canvas():
   assert not table.boxed.any()
 
 
-@pytest.mark.parametrize('shape', (None, '20x17'))
+@pytest.mark.parametrize('shape', (None, *conftest.slow('20x17')))
 def test_a_trimmed_view_is_of_the_size_of_the_image(shape):
   links = 'pad(12) | jitter(8) | trim(model)'
   c = config(shape=shape, transforms=links, objective='channel(layer)')

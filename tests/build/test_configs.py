@@ -43,33 +43,20 @@ ARGUMENTS = {
   'yosinski2015': ('1', '2', '3', '4'),
 }
 OF_OTHERS = ('generator',)  # not of vizjax run
-SAME = (
-  ('cnnpref', 'lbfgs_higher'),
-  ('cnnpref', 'lbfgs_lower'),
-  ('cnnpref', 'dgn_lbfgs_lower'),
-  ('deepdream', 'plain'),
-  ('deepdream', 'guided'),
-  ('cnn_vis', 'neuron'),
-  ('cnn_vis', 'example1'),
-  ('cnn_vis', 'example11'),
-  ('cnnpref', 'dgn_lbfgs_higher'),
-  ('classes', None),
-  ('deepdream', 'zoom'),
-  ('gatys2016', 'lbfgs'),
-  ('gatys2016', 'own'),
-  ('inversion', 'blog'),
-  ('inversion', 'caricature'),
-  ('inversion', 'lbfgs'),
-  ('inversion', 'pixels'),
-  ('cs231n', None),
-  ('mahendran2015', 'own'),
-  ('mahendran2015', 'library'),
-)  # programs as of the other form
+QUICK = (
+  ('cnnpref', 'gd_higher'),
+  ('deepdream', 'own'),
+  ('demo', None),
+  ('gatys2016', 'vgg19'),
+  ('inversion', 'fourier'),
+  ('nguyen2016', 'hidden'),
+  ('yosinski2015', '3'),
+)  # of one program each, unlike the others
 FILES = [
   pytest.param(
     path.stem,
     argument,
-    marks=[pytest.mark.slow] if (path.stem, argument) in SAME else [],
+    marks=[] if (path.stem, argument) in QUICK else [pytest.mark.slow],
   )
   for path in sorted(CONFIGS.glob('*.py'))
   if path.stem not in OF_OTHERS

@@ -62,7 +62,7 @@ def test_what_pad_adds_is_cut_off_again():
 @pytest.mark.parametrize(
   'links',
   [
-    links
+    pytest.param(links, marks=[pytest.mark.slow] if n == 3 else [])
     for n in range(4)
     for links in itertools.product((JITTER, PAD, ROLL), repeat=n)
   ],

@@ -263,7 +263,7 @@ def optimize_image(number, layer, unit, numbers=None, mean=None, **options):
 
 @pytest.mark.parametrize(
   'number',
-  ['3', '4', *(pytest.param(n, marks=pytest.mark.slow) for n in '12')],
+  ['3', *(pytest.param(n, marks=pytest.mark.slow) for n in '124')],
 )
 def test_the_four_sets(x64, number):
   # Two units from two starts each, in one program.
@@ -586,9 +586,8 @@ def knobs(options):
   } | {'jitter': options['jitter_size']}
 
 
-@pytest.mark.parametrize(
-  'normalize', [True, pytest.param(False, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize('normalize', [True, False])
 def test_everything_at_once(x64, normalize):
   # Without normalizing, the gradient is of a thousandth of a grey level.
   rates = {'lr_start': 2, 'lr_end': 0.3}
@@ -707,6 +706,7 @@ def test_the_even_start(x64):
   assert f'{norm:.7f} {std:.8f}' == '29717.2020022 74.33658983'
 
 
+@pytest.mark.slow
 @needs_mean
 def test_the_first_two_records_of_set_three(x64):
   # With the rate zero: what decay and blur alone make of the start.

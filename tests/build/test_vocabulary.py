@@ -132,6 +132,7 @@ def test_a_function_of_another_kind_is_refused(my_verbs, knob, text, expected):
     read(*arguments)
 
 
+@pytest.mark.slow
 def test_each_formula_is_parsed_once_for_many_layers(monkeypatch):
   counts, parse = collections.Counter(), ast.parse
 
@@ -142,7 +143,7 @@ def test_each_formula_is_parsed_once_for_many_layers(monkeypatch):
   monkeypatch.setattr(ast, 'parse', counted)
   formula._parse.cache_clear()
   config = test_build.config(
-    layer='conv1,conv2,fc3',
+    layer='conv1,relu1',
     objective='neuron(layer) - strength * mean_variation()',
     transforms='roll(2)',
     trace='norm = l2_norm()',

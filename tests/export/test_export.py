@@ -1,5 +1,6 @@
 """Every format, to the pixel, of stores that are written here by hand."""
 
+import conftest
 import json
 import os
 import pathlib
@@ -495,7 +496,10 @@ def test_what_is_not_installed_is_named(
 
 @pytest.mark.parametrize('name, options', [
   ('png', {}), ('montage', {}), ('gif', {}), ('strip', {}),
-  *(('plots', {'plots_format': kind}) for kind in plots.FORMATS),
+  ('plots', {'plots_format': 'png'}),
+  *conftest.slow(
+    *(('plots', {'plots_format': kind}) for kind in plots.FORMATS)
+  ),
 ])  # fmt: skip
 def test_the_same_files_come_out_twice(workdir, made, tmp_path, name, options):
   for out in ('a', 'b'):

@@ -1,13 +1,15 @@
 """Runs of photographs as a page, and as neural-style writes them."""
 
 import re
+import shutil
 
+import jax
 import numpy as np
 from PIL import Image
 import pytest
 
 from oracles import neural_style as twin
-from test_neural_style import config, made, paths
+from test_neural_style import config, made, paths, photographs
 from vizjax.errors import UserError
 from vizjax.export import grid
 from vizjax.export import selecting
@@ -18,8 +20,11 @@ __all__ = ['paths']  # a fixture
 pytestmark = pytest.mark.usefixtures('x64')  # of the network
 
 
-@pytest.fixture
-def workdir(paths, tmp_path):
+@pytest.fixture(scope='module')
+def swept(tmp_path_factory):
+  """The folder of the photographs and of the workdir that every test copies."""
+  folder = tmp_path_factory.mktemp('swept')
+  paths = photographs(folder)
   c = config(
     paths,
     content=f'{paths["a"]},{paths["b"]}',
@@ -29,7 +34,17 @@ def workdir(paths, tmp_path):
     width=20,
     iterations=1,
   )
-  made(c, tmp_path)
+  with jax.enable_x64(True):
+    made(c, folder)
+  return folder
+
+
+@pytest.fixture
+def workdir(swept, paths, tmp_path):
+  shutil.copytree(swept / 'w', tmp_path / 'w')
+  file = tmp_path / 'w' / 'config.json'
+  file.write_text(file.read_text().replace(str(swept), str(tmp_path)))
+  assert paths['a'] in file.read_text()
   return tmp_path / 'w'
 
 

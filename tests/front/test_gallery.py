@@ -95,6 +95,10 @@ EXACT = (
   'Olah et al. 2017', 'Yosinski et al. 2015', 'cnnpref by gradient descent',
   'DeepDream',
 )  # fmt: skip
+QUICK = (
+  'Yosinski et al. 2015', 'cnnpref by gradient descent',
+  'Mahendran and Vedaldi 2015',
+)  # fmt: skip
 
 
 def photographs():
@@ -165,12 +169,19 @@ def check_bits(name, folder):
     np.testing.assert_array_equal(written[array], named[array], array)
 
 
-@pytest.mark.parametrize('name', EXACT)
+def marked(names):
+  """Returns parameters, which are slow but for a few representatives."""
+  return [*filter(QUICK.__contains__, names)] + conftest.slow(
+    *(name for name in names if name not in QUICK)
+  )
+
+
+@pytest.mark.parametrize('name', marked(EXACT))
 def test_a_block_has_the_bits_of_its_recipe(name, tmp_path):
   check_bits(name, tmp_path)
 
 
-@pytest.mark.parametrize('name', [n for n in RECIPES if n not in EXACT])
+@pytest.mark.parametrize('name', marked([n for n in RECIPES if n not in EXACT]))
 def test_a_block_has_the_images_of_its_recipe(name, tmp_path):
   """The recipes record more of some methods."""
   written, named = executed(name), by_name(name, tmp_path)
@@ -199,14 +210,6 @@ def test_several_photographs_are_those_of_one_each():
   assert not np.array_equal(*together.image)
 
 
-def test_octaves_of_several_arrays_are_a_run_each():
-  dreams = executed('DeepDream', photograph=photographs())
-  assert dreams.labels == ('photograph 0', 'photograph 1')
-  for row, photograph in enumerate(photographs()):
-    alone = executed('DeepDream', photograph=photograph)
-    np.testing.assert_array_equal(dreams.image[row], alone.image[0])
-
-
 def dream(model, layer):
   return vizjax.Recipe(
     model=model,
@@ -214,6 +217,18 @@ def dream(model, layer):
     objective=objectives.dream(layer),
     optimizer=optax.sgd(1.0),
   )
+
+
+def test_octaves_of_several_arrays_are_a_run_each():
+  def dreams(given):
+    sizes = deepdream.octaves(2, 1.4, given, size=(20, 24))
+    ask = {'recipe': dream, 'scales': sizes, 'steps': 1, 'result': 'next'}
+    return quiet(conftest.toy(), 'conv2', **ask)
+
+  together = dreams(photographs())
+  assert together.labels == ('photograph 0', 'photograph 1')
+  alone = dreams(photographs()[1])
+  np.testing.assert_array_equal(together.image[1], alone.image[0])
 
 
 def test_scales_may_be_a_function_of_the_network():

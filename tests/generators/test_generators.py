@@ -1,5 +1,6 @@
 """The generator: its shapes, its weights, its file."""
 
+import conftest
 import json
 
 import jax
@@ -87,7 +88,9 @@ def test_what_cannot_be_a_generator_is_refused(name):
     networks.table(*arguments)
 
 
-@pytest.mark.parametrize('name', SMALL)
+@pytest.mark.parametrize(
+  'name', ['rectangular', *conftest.slow('as large as the image', 'vector')]
+)
 def test_the_picture_is_the_networks_last_layer(name):
   table, params, code = made(name)
   apply = layers.Apply(layers.Network(table))

@@ -65,7 +65,7 @@ def ascends(model, layer, channel):
 
 def test_a_linen_module_is_a_model(image):
   module = Linen()
-  variables = module.init(jax.random.key(0), image[None])
+  variables = jax.jit(module.init)(jax.random.key(0), image[None])
   model = models.from_linen(
     module, variables, input_shape=SHAPE, mean=0.5, train=False
   )

@@ -5,6 +5,7 @@ several kernels and strides side by side, shortcuts with a stride, TensorFlow's
 padding, even and dilated kernels, pools that round up.
 """
 
+import conftest
 import math
 import random
 
@@ -299,20 +300,22 @@ def check_without_padding(table, size):
       assert 0 <= span.offset < span.stride
 
 
-@pytest.mark.parametrize('name', NAMED)
+@pytest.mark.parametrize(
+  'name', ['resnet', 'tensorflow', *conftest.slow('inception', 'averaged')]
+)
 def test_a_unit_is_exact_in_its_box(name):
   check_boxes(NAMED[name], (129, 132))
 
 
-@pytest.mark.parametrize('name', NAMED)
+@pytest.mark.parametrize(
+  'name', ['resnet', 'tensorflow', *conftest.slow('inception', 'averaged')]
+)
 def test_maps_without_padding_are_parts_of_the_padded_ones(name):
   check_without_padding(NAMED[name], (129, 132))
 
 
-@pytest.mark.parametrize(
-  'seed',
-  [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 20))],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize('seed', range(20))
 def test_random_networks(seed):
   table, size = drawn(seed)
   check_boxes(table, size)

@@ -1,5 +1,6 @@
 """The process that reads HDF5 files: its limits, and that it is replaced."""
 
+import conftest
 import concurrent.futures
 import json
 import os
@@ -147,7 +148,9 @@ def test_the_program_ends_without_its_parent(fault, path, tmp_path):
       assert process.wait(60) == 0
 
 
-@pytest.mark.parametrize('name', ['hang_164.h5', 'crash_1439.h5'])
+@pytest.mark.parametrize(
+  'name', ['crash_1439.h5', *conftest.slow('hang_164.h5')]
+)
 def test_files_that_end_libhdf5_are_one_line(name, monkeypatch):
   if not (FILES / name).exists():
     pytest.skip('the cases are not here')

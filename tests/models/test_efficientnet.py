@@ -1,5 +1,6 @@
 """EfficientNet-Lite0 as it is installed."""
 
+import conftest
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -42,9 +43,15 @@ def test_layers_have_the_sizes_of_the_paper(model):
   assert model.labels[130] == 'flamingo' and model.labels[340] == 'zebra'
 
 
-@pytest.mark.parametrize('stride', [1, 2])
-@pytest.mark.parametrize('kernel', [3, 5])
-@pytest.mark.parametrize('size', [13, pytest.param(14, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+  'stride, kernel, size',
+  [
+    (1, 3, 13),
+    (2, 5, 13),
+    *conftest.slow((1, 5, 13), (2, 3, 13)),
+    *conftest.slow((1, 3, 14), (2, 3, 14), (1, 5, 14), (2, 5, 14)),
+  ],
+)
 def test_a_depthwise_convolution_is_a_grouped_one(stride, kernel, size):
   draw = np.random.RandomState(0)
   x = jnp.asarray(draw.normal(size=(size, size, 6)), jnp.float32)

@@ -51,13 +51,15 @@ def alone(model, size):
     ('alexnet_features', (224, 224), None),
     ('alexnet_features', (61, 90), None),
     ('alexnet_features', (30, 40), 'pool2'),
-    ('bvlc_googlenet', (224, 224), None),
     ('bvlc_googlenet', (160, 192), 'pool5/7x7_s1'),
-    ('vgg16', (224, 224), None),
-    ('vgg16', (100, 224), 'fc6'),
-    ('vgg16', (15, 40), 'fc6'),
-    ('efficientnet_lite0', (224, 224), None),
-    ('efficientnet_lite0', (97, 130), None),
+    *conftest.slow(
+      ('bvlc_googlenet', (224, 224), None),
+      ('vgg16', (224, 224), None),
+      ('vgg16', (100, 224), 'fc6'),
+      ('vgg16', (15, 40), 'fc6'),
+      ('efficientnet_lite0', (224, 224), None),
+      ('efficientnet_lite0', (97, 130), None),
+    ),
   ),
 )
 def test_shapes_are_those_of_the_network_that_is_cut(

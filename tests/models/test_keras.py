@@ -191,4 +191,4 @@ def test_damage_is_an_error(path):
 
 def test_damage_to_chunks_is_an_error(path):
   content = save(path, compression='gzip', shuffle=True)
-  mutations.survives(keras.read, path, content, 500)
+  mutations.survives(keras.read, path, content, 200)

@@ -1,5 +1,6 @@
 """The built-in networks, against the package that their weights come with."""
 
+import conftest
 import functools
 import hashlib
 import os
@@ -120,7 +121,9 @@ def test_every_rectifier_is_that_of_the_published_code(name, shape):
   assert len(returned) == 5
 
 
-@pytest.mark.parametrize('name', list(NETWORKS))
+@pytest.mark.parametrize(
+  'name', ['alexnet_features', *conftest.slow('vgg16_features')]
+)
 def test_the_image_that_the_mean_is_reads_as_zero(name):
   model = load(name)
   assert model.input_shape == (224, 224, 3)
@@ -131,7 +134,9 @@ def test_the_image_that_the_mean_is_reads_as_zero(name):
   np.testing.assert_array_equal(model(mean)[first], bias)
 
 
-@pytest.mark.parametrize('name', list(NETWORKS))
+@pytest.mark.parametrize(
+  'name', ['alexnet_features', *conftest.slow('vgg16_features')]
+)
 def test_both_sides_of_every_rectifier_are_there(name):
   model = load(name)
   acts = model(jnp.asarray(photograph((64, 64))))
@@ -222,7 +227,7 @@ def test_a_unit_at_the_edge_sees_padding_and_is_not_its_box():
   assert jnp.abs(found - full[0, 0]).max() / jnp.abs(full).max() > 100 * EXACT
 
 
-@pytest.mark.parametrize('padded', [True, False])
+@pytest.mark.parametrize('padded', [True, *conftest.slow(False)])
 def test_fields_are_where_the_gradient_is(padded):
   # The published gradient says what a unit sees: nothing is read off the table.
   model = load('alexnet_features')
@@ -233,7 +238,8 @@ def test_fields_are_where_the_gradient_is(padded):
     info.name: info.receptive_field for info in load('alexnet_features').layers
   }['conv2']
   y, x = (9, 13) if padded else (0, 0)
-  slope = jax.grad(lambda image: model(image)['conv2'][y, x].sum())(image)
+  unit = lambda image: model(image)['conv2'][y, x].sum()
+  slope = jax.jit(jax.grad(unit))(image)
   rows, columns = (np.flatnonzero(np.abs(slope).sum((2, k))) for k in (1, 0))
   box = receptive_fields.box(field, y, x)
   if not padded:

@@ -1,5 +1,6 @@
 """Published networks: tables, conventions, and weights of every framework."""
 
+import conftest
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -25,6 +26,8 @@ pytestmark = pytest.mark.usefixtures('quickly')
 
 NAMES = [name for name in models.NAMES if name not in named._PACKAGED]
 CAFFE = [name for name in NAMES if not name.startswith('torchvision')]
+# Of the torchvision one other tests count the shapes.
+GOOGLENETS = ('bvlc_googlenet', 'places205_googlenet')
 LIGHT = ('deepsim_pool5',)
 
 # Weights of each, as its authors or torchvision count them.
@@ -91,7 +94,11 @@ def test_every_network_has_a_row_in_the_zoo():
   assert set(PARAMETERS) == set(NAMES)
 
 
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize(
+  'name',
+  conftest.slow(*(n for n in NAMES if n in GOOGLENETS))
+  + [n for n in NAMES if n not in GOOGLENETS],
+)
 def test_weights_are_as_many_as_published(name):
   network = models.described(name)
   acts, weights = layers.shapes(network.table, network.input_shape)
@@ -438,7 +445,7 @@ def googlenet_file(tmp_path):
   return file, params['conv1/7x7_s2']['kernel']
 
 
-@pytest.mark.parametrize('transformed', [True, False])
+@pytest.mark.parametrize('transformed', [True, *conftest.slow(False)])
 def test_transform_input_is_what_the_file_was_trained_with(
   transformed, googlenet_file
 ):

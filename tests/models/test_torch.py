@@ -1,5 +1,6 @@
 """State dicts: those that PyTorch wrote, and those that nobody should have."""
 
+import conftest
 import hashlib
 from importlib import metadata
 import io
@@ -340,7 +341,7 @@ BOMBS = {
 }
 
 
-@pytest.mark.parametrize('form', FORMS)
+@pytest.mark.parametrize('form', ['zip', *conftest.slow('legacy')])
 @pytest.mark.parametrize('bomb', BOMBS)
 def test_a_bomb_is_an_error(bomb, form, path, monkeypatch):
   monkeypatch.setattr(unpickle, 'MAX_OPCODES', MANY)

@@ -1,5 +1,7 @@
 """A layer before its rectifier, of networks that nobody has described."""
 
+import functools
+
 import conftest
 from flax import linen as nn
 import jax
@@ -9,6 +11,8 @@ import pytest
 
 import vizjax
 from vizjax import models
+
+pytestmark = pytest.mark.usefixtures('quickly')
 
 SHAPES = ((16, 16, 1), (18, 14, 3), (16, 16, 5))
 # Inputs of 0-255, of 0-1, and of 0-1 in deviations from the mean.
@@ -34,6 +38,7 @@ class Net(nn.Module):
     return acts
 
 
+@functools.cache
 def net(shape=SHAPES[1], bias=-9.0, **inputs):
   """Returns a network whose rectifiers are closed on a grey image."""
   module = Net()
@@ -85,8 +90,7 @@ def test_of_a_table_it_is_the_layer_below():
   assert models.unrectified(model, 'conv1') == (model, 'conv1')
 
 
-@pytest.mark.usefixtures('quickly')
-@pytest.mark.parametrize('case', range(3), ids=['grey', 'colour', 'five'])
+@pytest.mark.parametrize('case', [1, *conftest.slow(0, 2)])
 def test_no_unit_is_dead_without_a_recipe(case):
   """With the units themselves, behind their rectifiers, some are."""
   model, layer = net(SHAPES[case], **INPUTS[case]), 'conv'

@@ -131,14 +131,16 @@ def test_the_error_is_that_of_xla(kernel, x64):
 
 @conftest.needs_avx512
 @pytest.mark.parametrize('size, kernel, padded', (
-  pytest.param(11, (3, 3, 192, 384), True, marks=pytest.mark.slow),
   (11, (5, 5, 96, 5), True),
-  pytest.param(12, (3, 3, 192, 64), False, marks=pytest.mark.slow),
   (8, (1, 1, 512, 128), False),
-  (9, (1, 1, 192, 96), False),
   (5, (3, 3, 192, 384), False),
-  (11, (5, 5, 64, 192), False),
-  (14, (5, 5, 48, 96), False),
+  *conftest.slow(
+    (11, (3, 3, 192, 384), True),
+    (12, (3, 3, 192, 64), False),
+    (9, (1, 1, 192, 96), False),
+    (11, (5, 5, 64, 192), False),
+    (14, (5, 5, 48, 96), False),
+  ),
 ))  # fmt: skip
 def test_an_image_is_the_same_in_any_batch(size, kernel, padded, monkeypatch):
   monkeypatch.setattr(unstrided, '_ENOUGH', 64)

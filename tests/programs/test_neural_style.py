@@ -23,12 +23,17 @@ pytestmark = pytest.mark.usefixtures('x64')  # of the network
 
 @pytest.fixture
 def paths(tmp_path):
+  return photographs(tmp_path)
+
+
+def photographs(folder):
+  """Writes three photographs, and returns their paths by their names."""
   draw = np.random.RandomState(4)
   sizes = {'a': (31, 43), 'b': (36, 30), 'c': (50, 40)}
   for name, (h, w) in sizes.items():
     pixels = images.resize(draw.uniform(0, 255, (5, 6, 3)), (h, w))
-    images.write(str(tmp_path / f'{name}.png'), pixels)
-  return {name: str(tmp_path / f'{name}.png') for name in sizes}
+    images.write(str(folder / f'{name}.png'), pixels)
+  return {name: str(folder / f'{name}.png') for name in sizes}
 
 
 def config(paths, **knobs):
@@ -231,6 +236,7 @@ def test_what_cannot_be_is_refused(knobs, match, paths):
     sweep.plan(build.request(c))
 
 
+@pytest.mark.slow
 def test_the_photographs_are_part_of_the_results(paths, tmp_path):
   # Another picture in the same file is another run.
   c = config(paths, iterations=1)

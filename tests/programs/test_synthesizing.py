@@ -136,13 +136,13 @@ ACT_MAX = {
 
 
 def cases(names, quick):
-  """Of codes that are vectors, and of maps; some take their time."""
+  """Of codes that are vectors, and of maps; all but one case are slow."""
   return [
     pytest.param(
       name,
       generator,
       id=f'{name}-{"map" if generator.of_map else "vector"}',
-      marks=[] if name == quick or generator is VECTOR else [pytest.mark.slow],
+      marks=[] if name == quick else [pytest.mark.slow],
     )
     for name in names
     for generator in (VECTOR, MAP)

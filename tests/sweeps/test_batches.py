@@ -90,6 +90,7 @@ def test_octaves_go_on_from_any_step(calls, photographs, tmp_path):
   equal(found, execute(c, tmp_path / 'whole'))
 
 
+@pytest.mark.slow
 def test_a_batch_of_units_goes_on(tmp_path):
   c = plain()
   with pytest.raises(KeyboardInterrupt):

@@ -121,7 +121,7 @@ def test_images_that_are_compared_stay_together(monkeypatch):
 
 
 def test_exhausted_memory_changes_no_bit(tmp_path, monkeypatch):
-  c = test_sweep.config(units='0:6', replicates=2, batch=12)
+  c = test_sweep.few(units='0:4', replicates=3, batch=12, steps=4)
   whole = test_sweep.execute(c, tmp_path / 'whole')
   runner = parallel.runner
   seen = []

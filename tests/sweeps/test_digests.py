@@ -160,7 +160,7 @@ def test_another_encoder_is_refused(tmp_path, own):
   refused(tmp_path / 'w', "digest 'weights'", c, c)
 
 
-@pytest.mark.parametrize('knob', ['direction', 'start'])
+@pytest.mark.parametrize('knob', ['start', *conftest.slow('direction')])
 def test_another_file_under_the_same_name_is_refused(tmp_path, knob):
   if knob == 'start':
     file = tmp_path / 'a.png'
@@ -190,7 +190,6 @@ def test_an_exchanged_photograph_that_images_start_from_is_refused(tmp_path):
     for replicates in (1, 2)
   )  # fmt: skip
   execute(c, tmp_path / 'w')
-  execute(more, tmp_path / 'w')
   Image.new('RGB', (16, 19), (2, 8, 7)).save(file)
   refused(tmp_path / 'w', "digest 'data'.: .* photograph that images", c, more)
 
@@ -234,7 +233,9 @@ CHANGES = {
 }
 
 
-@pytest.mark.parametrize('name', CHANGES)
+@pytest.mark.parametrize(
+  'name', ['constant', 'code', 'network', *conftest.slow('number', 'leaf')]
+)
 def test_a_changed_program_is_refused(tmp_path, own, name):
   was, now, digest, knobs = CHANGES[name]
   c = few(objective='own_terms.weighted(layer)', **knobs)
@@ -286,11 +287,8 @@ def test_the_digests_do_not_depend_on_how_runs_are_made():
   }  # fmt: skip
   found = of(few(**tiled))
   for changes in (
-    {'units': '0,3'},
-    {'replicates': 3},
-    {'batch': 1},
-    {'tile_batch': 1},
-    {'memory': 0.1},
+    {'units': '0,3', 'replicates': 3, 'memory': 0.1},
+    {'batch': 1, 'tile_batch': 1},
     {'layer': 'conv1,conv2', 'steps': 7, 'save_every': 2},
   ):
     assert of(few(**tiled | changes)) == found, changes
@@ -334,7 +332,9 @@ MADE = {
 }
 
 
-@pytest.mark.parametrize('name', MADE)
+@pytest.mark.parametrize(
+  'name', ['start', *conftest.slow('direction', 'content')]
+)
 def test_data_of_a_function_that_changed_are_refused(
   tmp_path, monkeypatch, name
 ):

@@ -1,5 +1,6 @@
 """A workdir gets more units, replicates and layers, and keeps what it has."""
 
+import conftest
 import itertools
 import json
 import shutil
@@ -137,15 +138,17 @@ def test_the_config_holds_all_of_it_and_says_what_was_asked(tmp_path):
       '--workdir=ANOTHER, a new folder$',
     ),
     (
-      {'shape': '20x20'},
-      r"shape: None there, '20x20' here\): type --config.shape=none, or "
-      '--workdir=ANOTHER',
-    ),
-    (
       {'objective': 'channel(layer)'},
       "type '--config.objective=neuron.layer.'",
     ),
-    ({'sign': 'both'}, "sign: 'max' there, 'both' here"),
+    *conftest.slow(
+      (
+        {'shape': '20x20'},
+        r"shape: None there, '20x20' here\): type --config.shape=none, or "
+        '--workdir=ANOTHER',
+      ),
+      ({'sign': 'both'}, "sign: 'max' there, 'both' here"),
+    ),
   ],
 )
 def test_anything_else_is_refused_with_what_to_type(tmp_path, changes, words):

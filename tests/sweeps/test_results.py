@@ -217,10 +217,8 @@ def test_images_of_a_unit_become_unlike(diverse, tmp_path):
 
 def test_a_unit_is_compared_with_itself_alone(diverse, tmp_path):
   alone = execute(several(units='2', batch=3), tmp_path / 'a')['conv2']
-  large = execute(several(batch=64), tmp_path / 'b')['conv2']
   for name in ('image', 'score', 'activation', 'metric/far', 'trace/score'):
     np.testing.assert_array_equal(diverse[name][6:], alone[name])
-    np.testing.assert_array_equal(diverse[name], large[name])
 
 
 def test_a_chunk_holds_whole_units():

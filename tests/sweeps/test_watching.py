@@ -25,7 +25,7 @@ def config(**knobs):
   c = load('cnn_vis', 'own')
   c.model, c.layer, c.mean = 'toynets.net()', 'conv2', None
   c.tile, c.steps, c.every, c.show = 12, 4, 2, 'print'
-  c.initial_size, c.final_size, c.num_sizes = '12x103', '13x105', 2
+  c.initial_size, c.final_size, c.num_sizes = '12x23', '13x25', 2
   c.update(knobs)
   return c
 
@@ -50,8 +50,8 @@ def shown(tmp_path_factory):
 def test_records_are_printed(shown):
   found, _, lines = shown
   assert len(lines) == 4
-  assert lines[0].startswith('conv2_layer: size 1/2, 12x103, step 2/4: score ')
-  assert lines[3].startswith('conv2_layer: size 2/2, 13x105, step 4/4: score ')
+  assert lines[0].startswith('conv2_layer: size 1/2, 12x23, step 2/4: score ')
+  assert lines[3].startswith('conv2_layer: size 2/2, 13x25, step 4/4: score ')
   told = dict(text.split() for text in lines[3].partition('4: ')[2].split(', '))
   assert {'p_loss', 'tv_loss', 'step_median', 'image_std'} < set(told)
   for name, text in told.items():

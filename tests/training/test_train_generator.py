@@ -1,5 +1,6 @@
 """Training a generator: its plan, its workdir, the command."""
 
+import conftest
 import csv
 import json
 import pathlib
@@ -156,7 +157,7 @@ def contents(workdir):
   return {name: (workdir / name).read_bytes() for name in files}
 
 
-@pytest.mark.parametrize('at', [1, 5, 7])
+@pytest.mark.parametrize('at', [5, *conftest.slow(1, 7)])
 def test_interrupted_and_resumed_the_numbers_are_the_same(
   at, planned, undisturbed, tmp_path
 ):
@@ -190,12 +191,14 @@ def stopping(function, calls):
   'module, name',
   [
     (store, 'claim'),
-    (plans.crops, 'batches'),
     (runs, '_checkpoints'),
-    (runs, '_note'),
-    (runs, '_draw'),
     (networks, 'write'),
-    (runs, '_result'),
+    *conftest.slow(
+      (plans.crops, 'batches'),
+      (runs, '_note'),
+      (runs, '_draw'),
+      (runs, '_result'),
+    ),
   ],
 )
 def test_killed_between_any_two_writes_the_numbers_are_the_same(

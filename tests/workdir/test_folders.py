@@ -92,8 +92,8 @@ def test_files_that_are_made_stay_out_of_the_arrays(tmp_path, monkeypatch):
 
 
 def test_a_sweep_into_a_bucket_is_that_into_a_directory(tmp_path, monkeypatch):
-  c = test_sweep.config(units='0:4', batch=2)
-  here = test_sweep.execute(c, tmp_path)['conv2']
+  c = test_sweep.few(units='0:4', batch=2)
+  here = test_sweep.execute(c, tmp_path)['conv1']
   with bucket.serving() as served:
     for name, value in served.environment.items():
       monkeypatch.setenv(name, value)
@@ -104,9 +104,9 @@ def test_a_sweep_into_a_bucket_is_that_into_a_directory(tmp_path, monkeypatch):
     (path,) = store.layers(workdir).values()
     kept = store.open_(path)
     there = {name: store.read(kept, name) for name in kept.arrays}
-    test_sweep.assert_same({'conv2': here}, {'conv2': there})
-    with pytest.raises(UserError, match='steps: 4 there, 2 here'):
-      other = test_sweep.config(units='0:4', batch=2, steps=2)
+    test_sweep.assert_same({'conv1': here}, {'conv1': there})
+    with pytest.raises(UserError, match='steps: 1 there, 2 here'):
+      other = test_sweep.few(units='0:4', batch=2, steps=2)
       test_sweep.sweep.execute(
         test_sweep.sweep.plan(build.request(other)), workdir
       )
