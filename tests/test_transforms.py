@@ -326,6 +326,7 @@ def test_the_gradient_is_that_of_a_linear_map(name, x64):
   assert (gradient != 0).mean() > 0.2
 
 
+@pytest.mark.slow
 def test_lucids_five_keep_the_middle_of_the_image():
   # As the module's docstring gives them, whole numbers and all.
   chain = [
