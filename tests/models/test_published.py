@@ -419,13 +419,13 @@ def test_the_names_of_older_torchvisions_are_those_of_vgg(ordered):
   assert list(found) == list(shapes)
 
 
-@pytest.fixture
-def googlenet_file(tmp_path):
+@pytest.fixture(scope='module')
+def googlenet_file(tmp_path_factory):
   """A network of torchvision's names with random weights of few bits."""
   network = models.described(googlenet.TORCHVISION)
   _, shapes = layers.shapes(network.table, network.input_shape)
   draw = np.random.RandomState(0)
-  file = tmp_path / 'mine.npz'
+  file = tmp_path_factory.mktemp('googlenet') / 'mine.npz'
   params = {
     layer: {n: draw.normal(0, 1, s.shape).astype('f4') for n, s in g.items()}
     for layer, g in shapes.items()
