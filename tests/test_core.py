@@ -458,9 +458,9 @@ NEURON, FLAT = objectives.neuron('conv2'), objectives.total_variation()
 @pytest.mark.parametrize(
   'term, text',
   [
-    (-(NEURON + FLAT) / 3, '-(neuron(layer) + total_variation()) / 3'),
     (middle - 2 * NEURON, 'middle() - 2 * neuron(layer)'),
     *conftest.slow(
+      (-(NEURON + FLAT) / 3, '-(neuron(layer) + total_variation()) / 3'),
       (NEURON - 0.1 * FLAT, 'neuron(layer) - 0.1 * total_variation()'),
       (2 / (1 + FLAT) - 3, '2 / (1 + total_variation()) - 3'),
       (

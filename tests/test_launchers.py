@@ -90,23 +90,61 @@ def test_a_sweep_tells_how_far_it_is(first):
   assert all('steps/s' in line and 'left' in line for line in (whole, last))
 
 
-def test_a_finished_sweep_is_left_alone(undisturbed):
-  files = [p for p in undisturbed.rglob('*') if p.is_file()]
-  before = {path: path.stat().st_mtime_ns for path in files}
-  code, out, err = finish(sweep(undisturbed, '--quiet'))
+def times(workdir):
+  """When each file of a workdir was written."""
+  files = [path for path in workdir.rglob('*') if path.is_file()]
+  return {path: path.stat().st_mtime_ns for path in files}
+
+
+@pytest.fixture(scope='module')
+def answers(undisturbed, tmp_path_factory):
+  """What commands after the first sweep answer, in forks of one process."""
+  folder = tmp_path_factory.mktemp('answers')
+  kept = store.read_config(str(undisturbed))
+  kept['makers'][0]['jax'] = '0.0.1'
+  (folder / 'older').mkdir()
+  (folder / 'older' / 'config.json').write_text(json.dumps(kept))
+  asked = {
+    'again': (undisturbed, '--quiet'),
+    'other knobs': (undisturbed, '--config.rate=0.1', '--config.seed=3'),
+    'dry': (folder / 'new', '--dry_run'),
+    'older': (folder / 'older', '--dry_run'),
+    'allowed': (folder / 'older', '--dry_run', '--allow_versions'),
+  }
+  before, arrays = times(undisturbed), contents(undisturbed)
+  commands = [
+    ['run', TOY, f'--workdir={workdir}', *more]
+    for workdir, *more in asked.values()
+  ]
+  code, out, err = finish(
+    start('tests/forked.py', folder, 'vizjax', json.dumps(commands))
+  )
+  assert code == 0, err
+  assert times(undisturbed) == before
+  assert_same(arrays, contents(undisturbed))
+  assert not (folder / 'new').exists()
+  return {
+    name: (
+      status, *((folder / f'{i}.{s}').read_text() for s in ('out', 'err'))
+    )
+    for i, (name, status) in enumerate(
+      zip(asked, json.loads(out), strict=True)
+    )
+  }  # fmt: skip
+
+
+def test_a_finished_sweep_is_left_alone(answers):
+  code, out, err = answers['again']
   assert (code, err) == (0, ''), err
   assert out.startswith('results: ')
-  after = [p for p in undisturbed.rglob('*') if p.is_file()]
-  assert before == {path: path.stat().st_mtime_ns for path in after}
 
 
-def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path):
-  code, out, err = finish(sweep(tmp_path / 'w', '--dry_run'))
+def test_a_dry_run_prints_the_plan_and_writes_nothing(answers):
+  code, out, err = answers['dry']
   assert code == 0, err
   assert 'conv2' in out and '5 images of 10x10 (view 8x8)' in out
   assert 'adam(rate)' in out and 'at most 2 at a time' in out
   assert '10 images, 60 steps' in out
-  assert not list(tmp_path.glob('w/*'))
 
 
 NET = """
@@ -309,35 +347,19 @@ def refused(code, out, err, name, words):
     assert word in err, (name, err)
 
 
-def test_another_config_is_refused_with_the_fields_that_differ(undisturbed):
-  before = contents(undisturbed)
-  code, _, err = finish(
-    sweep(undisturbed, '--config.rate=0.1', '--config.seed=3')
-  )
+def test_another_config_is_refused_with_the_fields_that_differ(answers):
+  code, _, err = answers['other knobs']
   assert code == 2
   assert len(err.strip().splitlines()) == 1
   assert 'rate: 0.05 there, 0.1 here' in err
   assert 'seed: 0 there, 3 here' in err
-  assert_same(before, contents(undisturbed))
 
 
-def test_other_versions_are_refused_unless_they_are_allowed(
-  undisturbed, tmp_path
-):
-  kept = store.read_config(str(undisturbed))
-  kept['makers'][0]['jax'] = '0.0.1'
-  (tmp_path / 'config.json').write_text(json.dumps(kept))
-  asked = ['run', TOY, f'--workdir={tmp_path}', '--dry_run']
-  commands = json.dumps([asked, [*asked, '--allow_versions']])
-  told = tmp_path.parent / f'{tmp_path.name}-told'
-  told.mkdir()
-  code, out, err = finish(start('tests/forked.py', told, 'vizjax', commands))
-  assert code == 0, err
-  first, second = json.loads(out)
-  out, err = ((told / f'0.{name}').read_text() for name in ('out', 'err'))
+def test_other_versions_are_refused_unless_they_are_allowed(answers):
   words = ["jax: '0.0.1' there", '--allow_versions', '--workdir=ANOTHER']
-  refused(first, out, err, 'run', words)
-  assert second == 0, (told / '1.err').read_text()
+  refused(*answers['older'], 'run', words)
+  code, _, err = answers['allowed']
+  assert code == 0, err
 
 
 @pytest.mark.slow

@@ -178,7 +178,7 @@ def test_rotate_of_some_angles_gives_each_of_them(h, w):
   assert nearest(outputs, candidates) == {0, 1, 2, 3, 4}
 
 
-@pytest.mark.parametrize('n', [8, 9])
+@pytest.mark.parametrize('n', [9, *conftest.slow(8)])
 def test_a_quarter_turn_moves_pixels_whole(n):
   image = an_image(n, n)
   outputs = draws(transforms.rotate(90.0, 2), image[None], 20)[:, 0]
@@ -326,6 +326,7 @@ def test_the_gradient_is_that_of_a_linear_map(name, x64):
   assert (gradient != 0).mean() > 0.2
 
 
+@pytest.mark.slow
 def test_lucids_five_keep_the_middle_of_the_image():
   # As the module's docstring gives them, whole numbers and all.
   chain = [

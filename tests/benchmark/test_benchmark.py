@@ -63,6 +63,7 @@ def test_the_arithmetic_of_alexnet_is_counted():
   np.testing.assert_allclose(found, 4 * total / 1e9)
 
 
+@pytest.mark.slow
 def test_a_random_googlenet_has_activations_of_one_size():
   net = models.cut(measure.random('bvlc_googlenet'), ('pool3/3x3_s2',))
   image = jnp.asarray(np.random.RandomState(0).uniform(0, 255, (64, 64, 3)))

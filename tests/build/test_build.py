@@ -52,7 +52,7 @@ def score(recipe, target, seed=0):
   """The first score of a run."""
   state = core.init(recipe, target, jax.random.key(seed))
   draw = core.Draw(jax.random.key(seed), jnp.array(0), target)
-  return float(core.score(recipe, state.params, draw)[0])
+  return float(jax.jit(core.score)(recipe, state.params, draw)[0])
 
 
 def refused(message, c):

@@ -420,6 +420,7 @@ def mortal_runs():
   ]
 
 
+@pytest.mark.slow
 def test_a_gradient_of_zero_ends_a_run(x64):
   model = 'test_programs.mortal_net()'
   made = run(

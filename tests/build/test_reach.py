@@ -328,7 +328,7 @@ def test_a_term_may_be_seen_without_forbidding_the_box():
 # The sign.
 
 
-@pytest.mark.parametrize('sign', ('min', 'both'))
+@pytest.mark.parametrize('sign', ('both', *conftest.slow('min')))
 def test_a_term_that_does_not_read_the_sign_has_no_least(sign):
   c = config(objective='copied_terms.symmetry(layer)', sign=sign, units=None)
   with pytest.raises(UserError, match=r"target\['sign'\]"):

@@ -65,6 +65,7 @@ def test_a_recipe_made_in_python_is_swept_as_the_formulas_are(tmp_path):
     np.testing.assert_array_equal(array, second[name], err_msg=name)
 
 
+@pytest.mark.slow
 def test_it_is_resumed_grows_and_is_told(tmp_path):
   sweep.execute(sweep.plan(request()), str(tmp_path))
   before = arrays(tmp_path)

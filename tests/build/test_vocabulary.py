@@ -69,7 +69,7 @@ def image(recipe):
   """The image of a run of three steps."""
   target = {'unit': core.Unit(*np.array([1, 3, 3]))}
   key = jax.random.key(0)
-  state = core.init(recipe, target, key)
+  state = jax.jit(core.init)(recipe, target, key)
   run = jax.jit(core.optimize, static_argnames='steps')
   state, trace = run(recipe, state, target, key, steps=3)
   return recipe.parameterization.render(state.params), trace['score']

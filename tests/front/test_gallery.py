@@ -245,7 +245,7 @@ def test_scales_may_be_a_function_of_the_network():
   np.testing.assert_array_equal(made.image, same.image)
 
 
-@pytest.mark.parametrize('channels', [1, 5])
+@pytest.mark.parametrize('channels', [1, *conftest.slow(5)])
 def test_photographs_are_for_networks_of_other_channels(channels):
   """Grey of a photograph; of other numbers, arrays of as many channels."""
   model = odd_networks.grey(channels)

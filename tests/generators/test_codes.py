@@ -197,6 +197,7 @@ def test_published_bounds_are_read(k, mean):
 # The parameterization.
 
 
+@pytest.mark.slow
 def test_units_in_a_batch_are_those_made_alone(tmp_path):
   together = made(tmp_path / 'all', units='0:6', batch=6)
   alone = made(tmp_path / 'alone', units='4')

@@ -301,14 +301,14 @@ def check_without_padding(table, size):
 
 
 @pytest.mark.parametrize(
-  'name', ['resnet', 'tensorflow', *conftest.slow('inception', 'averaged')]
+  'name', ['resnet', *conftest.slow('inception', 'averaged', 'tensorflow')]
 )
 def test_a_unit_is_exact_in_its_box(name):
   check_boxes(NAMED[name], (129, 132))
 
 
 @pytest.mark.parametrize(
-  'name', ['resnet', 'tensorflow', *conftest.slow('inception', 'averaged')]
+  'name', ['resnet', *conftest.slow('inception', 'averaged', 'tensorflow')]
 )
 def test_maps_without_padding_are_parts_of_the_padded_ones(name):
   check_without_padding(NAMED[name], (129, 132))

@@ -46,9 +46,8 @@ def test_layers_have_the_sizes_of_the_paper(model):
 @pytest.mark.parametrize(
   'stride, kernel, size',
   [
-    (1, 3, 13),
-    (2, 5, 13),
-    *conftest.slow((1, 5, 13), (2, 3, 13)),
+    (2, 3, 13),
+    *conftest.slow((1, 3, 13), (1, 5, 13), (2, 5, 13)),
     *conftest.slow((1, 3, 14), (2, 3, 14), (1, 5, 14), (2, 5, 14)),
   ],
 )

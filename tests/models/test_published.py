@@ -26,9 +26,8 @@ pytestmark = pytest.mark.usefixtures('quickly')
 
 NAMES = [name for name in models.NAMES if name not in named._PACKAGED]
 CAFFE = [name for name in NAMES if not name.startswith('torchvision')]
-# Of the torchvision one other tests count the shapes.
+# Their table is that of torchvision_googlenet, which is counted quickly.
 GOOGLENETS = ('bvlc_googlenet', 'places205_googlenet')
-LIGHT = ('deepsim_pool5',)
 
 # Weights of each, as its authors or torchvision count them.
 PARAMETERS = {
@@ -173,13 +172,8 @@ def against_opencv(name, folder):
   return own, odd
 
 
-@pytest.mark.parametrize(
-  'name',
-  [
-    pytest.param(name, marks=[] if name in LIGHT else [pytest.mark.slow])
-    for name in CAFFE
-  ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize('name', CAFFE)
 def test_every_layer_is_opencvs(name, tmp_path):
   for worst in against_opencv(name, tmp_path):
     assert worst is None or max(worst.values()) < 1e-4, worst
@@ -425,13 +419,13 @@ def test_the_names_of_older_torchvisions_are_those_of_vgg(ordered):
   assert list(found) == list(shapes)
 
 
-@pytest.fixture
-def googlenet_file(tmp_path):
+@pytest.fixture(scope='module')
+def googlenet_file(tmp_path_factory):
   """A network of torchvision's names with random weights of few bits."""
   network = models.described(googlenet.TORCHVISION)
   _, shapes = layers.shapes(network.table, network.input_shape)
   draw = np.random.RandomState(0)
-  file = tmp_path / 'mine.npz'
+  file = tmp_path_factory.mktemp('googlenet') / 'mine.npz'
   params = {
     layer: {n: draw.normal(0, 1, s.shape).astype('f4') for n, s in g.items()}
     for layer, g in shapes.items()

@@ -136,20 +136,22 @@ ACT_MAX = {
 
 
 def cases(names, quick):
-  """Of codes that are vectors, and of maps; all but one case are slow."""
+  """Of codes that are vectors, and of maps; all but the `quick` are slow."""
   return [
     pytest.param(
       name,
       generator,
       id=f'{name}-{"map" if generator.of_map else "vector"}',
-      marks=[] if name == quick else [pytest.mark.slow],
+      marks=[] if (name, generator) in quick else [pytest.mark.slow],
     )
     for name in names
     for generator in (VECTOR, MAP)
   ]
 
 
-@pytest.mark.parametrize('case, generator', cases(ACT_MAX, 'bounds and decay'))
+@pytest.mark.parametrize(
+  'case, generator', cases(ACT_MAX, [('bounds and decay', VECTOR)])
+)
 def test_act_max_is_the_twin(case, generator, bounds):
   knobs, options = ACT_MAX[case]
   given = {'bounds': 'inf', 'decay': 0.0, 'rate_start': 2.0, 'rate_end': 2.0}
@@ -243,7 +245,9 @@ DGN = {
 }
 
 
-@pytest.mark.parametrize('case, generator', cases(DGN, 'everything'))
+@pytest.mark.parametrize(
+  'case, generator', cases(DGN, [('everything', VECTOR), ('everything', MAP)])
+)
 def test_dgn_gd_is_the_twin(case, generator, bounds):
   knobs, options = DGN[case]
   given = {'bounds': bounds, **knobs}

@@ -207,6 +207,7 @@ def test_several_sizes_are_kept_as_they_begin(
   equal(found, execute(c, tmp_path / 'whole'))
 
 
+@pytest.mark.slow
 def test_frames_of_all_sizes_are_brought_to_the_last(photographs, tmp_path):
   found = execute(dream(photographs), tmp_path / 'w')
   assert found['frames'].shape == (2, 4, 22, 26, 3)
@@ -220,6 +221,7 @@ def test_frames_of_all_sizes_are_brought_to_the_last(photographs, tmp_path):
 def test_a_film_is_kept_in_the_bits_that_are_stored(photographs, tmp_path):
   c = dream(photographs, save_every=1)
   whole = execute(c, tmp_path / 'w')['frames']
+  assert whole.shape == (2, 6, 22, 26, 3)
   c = dream(photographs, save_every=1, image_dtype='uint8')
   with pytest.raises(KeyboardInterrupt):
     execute(c, tmp_path / 'small', interrupting(4))

@@ -1,5 +1,6 @@
 """How many at a time: what suits, what fits, and never another picture."""
 
+import conftest
 import threading
 
 import jax
@@ -164,7 +165,7 @@ def test_a_workdir_is_not_claimed_by_what_does_not_fit(tmp_path, monkeypatch):
   assert (workdir / 'conv1').exists()  # what was there before stays
 
 
-@pytest.mark.parametrize('part', (0, 0.7))
+@pytest.mark.parametrize('part', (0.7, *conftest.slow(0)))
 def test_the_next_batch_is_chosen_when_the_device_is_free(
   part, tmp_path, monkeypatch
 ):

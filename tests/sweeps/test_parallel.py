@@ -107,9 +107,8 @@ def row(results, number):
   return {name: array[number] for name, array in results.items()}
 
 
-@pytest.mark.parametrize(
-  'method', ['pixels', pytest.param('fourier', marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize('method', ['pixels', 'fourier'])
 def test_a_unit_alone_is_the_unit_in_any_batch(method):
   runner = first_order_runner(method, devices=1)
   alone = row(run(runner, [4]), 0)
@@ -197,6 +196,7 @@ def test_a_line_search_agrees_to_rounding(model):
   assert np.ptp(together['image'][2] - together['image'][3]) > 1
 
 
+@pytest.mark.slow
 def test_the_result_is_the_snapshot_that_is_asked_for(model):
   recipe = dataclasses.replace(
     first_order(model)['pixels'], optimizer=optax.sgd(2000.0)

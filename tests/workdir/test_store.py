@@ -1,5 +1,6 @@
 """Arrays on disk: whole, refused where foreign, and safe at every write."""
 
+import conftest
 from concurrent import futures
 import itertools
 import json
@@ -219,7 +220,7 @@ def test_a_creation_that_was_cut_is_made_again(tmp_path):
       assert set(everything(cut)) == {*FIELDS, 'done'}
 
 
-@pytest.mark.parametrize('when', ['before', 'during'])
+@pytest.mark.parametrize('when', ['during', *conftest.slow('before')])
 def test_killed_at_any_write_a_store_is_finished_the_same(tmp_path, when):
   fill(make(tmp_path, 'undisturbed'))
   undisturbed = everything(tmp_path / 'undisturbed')
