@@ -206,7 +206,7 @@ def recomputed(workdir, layer, table, folder=None, units=None):
   ]
   for image in chosen:
     row = page.row(image)
-    h, w = page.programs[bool(page.runs.boxed[row])].frame.view
+    h, w = page.programs[bool(page.runs.boxed[row])].geometry.view
     view = transforms.fit(page.image(row), h, w)
     place = page.stored['box'][row] if page.runs.boxed[row] else None
     all_acts[row] = view, page.acts(view, place)

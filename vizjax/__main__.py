@@ -56,9 +56,10 @@ def start(command: str, arguments: list[str]) -> None:
   # lets what it starts in the background ignore Ctrl-C: that stays so.
   if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, _end)
-  # As with `python -m`, formulas find the user's modules in this folder.
+  # Formulas find the user's modules in this folder; last, so that a file that
+  # is called json.py there hides nothing.
   if '' not in sys.path and os.getcwd() not in sys.path:
-    sys.path.insert(0, '')
+    sys.path.append('')
   sys.argv = [f'vizjax {command}', *arguments]
   importlib.import_module(f'vizjax.cli.{command}').start()
 

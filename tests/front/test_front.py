@@ -329,6 +329,14 @@ BAD = {
   'no replicate': ({'replicates': 0}, 'replicates= is 0'),
   'a shape in words': ({'shape': '32x32'}, r'shape= is .*type shape=\(224, 22'),
   'half a step': ({'steps': 1.5}, 'steps= is 1.5'),
+  'too many replicates': ({'replicates': 10**7}, 'replicates= is 10000000'),
+  'a seed that runs out': (
+    {'seed': 2**32 - 1, 'retries': 1},
+    'seed= is 4294967295, expected a whole number from 0 to',
+  ),
+  'no memory': ({'memory': 0}, 'memory= is 0, expected gigabytes'),
+  'a box in words': ({'box': 'no'}, "box= is 'no', expected True or False"),
+  'units in bytes': ({'units': b'1'}, 'units= holds'),
   'another result': ({'result': 'bset'}, "result= is 'bset'"),
 }
 
@@ -408,6 +416,79 @@ def test_a_format_that_needs_the_network_is_given_it(tmp_path):
     results.export('toolbox', model=conftest.toy(seed=1))
   paths = results.export('toolbox', model=model, skipbig=True)
   assert {path.suffix for path in paths} == {'.jpg', '.txt', '.pkl'}
+
+
+CALLS = {
+  'one photograph': (
+    lambda r: r.examples(np.zeros((16, 16, 3))),
+    r'one image, .16, 16, 3., expected several: type .image.',
+  ),
+  'fractions': (
+    lambda r: r.examples(np.full((2, 16, 16, 3), 0.5)),
+    'expected 0 to 255: type 255',
+  ),
+  'no photographs': (lambda r: r.examples(3), 'photographs= is 3'),
+  'a limit of none': (lambda r: r.examples('x', limit=0), 'limit= is 0'),
+  'no contrast': (lambda r: r.atlas(contrast='a'), "contrast= is 'a'"),
+  'no layers': (lambda r: r.export(layers=3), 'layers= is 3'),
+  'a format that returns nothing': (
+    lambda r: r.export(lambda selection, out: None),
+    'returns None, expected a generator',
+  ),
+  'a format of one argument': (
+    lambda r: r.export(lambda selection: iter([])),
+    'takes 1 arguments, expected two',
+  ),
+  'an option that is a flag': (
+    lambda r: r.export(lambda selection, out, *, layer=1: iter([])),
+    'the option layer of the format .* cannot be a flag',
+  ),
+  'an option without a default': (
+    lambda r: r.export(lambda selection, out, *, need: iter([])),
+    'the option need of the format .* cannot be a flag',
+  ),
+  'a name with dots': (lambda r: r.export('..x'), "format '..x' is not known"),
+  'a large tile': (lambda r: r['conv1'].sheet(tile=10**6), 'tile= is 1000000'),
+  'no file': (lambda r: r['conv1'].save(3), "type save.'sheet.png'"),
+  'a list of arrays': (lambda r: r['conv1'][['image']], 'has no array'),
+}
+
+
+@pytest.fixture(scope='module')
+def finished(tmp_path_factory):
+  where = tmp_path_factory.mktemp('finished') / 'w'
+  ask = {'workdir': where, 'quiet': True, 'steps': 2}
+  return vizjax.sweep(conftest.toy(), 'conv1', [1, 2], method, **ask)
+
+
+@pytest.mark.usefixtures('as_installed')
+@pytest.mark.parametrize('name', CALLS)
+def test_a_wrong_argument_of_results_is_one_sentence(name, finished):
+  call, words = CALLS[name]
+  with pytest.raises(UserError, match=words) as error:
+    call(finished)
+  assert '\n' not in str(error.value)
+
+
+def test_names_of_metrics_are_names(tmp_path):
+  def measured(model, layer):
+    metrics = {'..': objectives.neuron(layer)}
+    return vizjax.Method(method(model, layer), metrics=metrics)
+
+  with pytest.raises(UserError, match="metrics={'..': ...}: expected a name"):
+    vizjax.sweep(conftest.toy(), 'conv1', [1], measured, workdir=tmp_path / 'w')
+  assert not (tmp_path / 'w').exists()
+
+
+def test_numbers_of_numpy_are_numbers(finished):
+  images = visualize(
+    conftest.toy(), 'conv1', [1], steps=np.int64(2), replicates=np.int32(1)
+  )
+  assert images['trace/score'].shape == (1, 2)
+  image = finished['conv1'].image
+  whole = image[:]
+  for index in (([0, 1], [1, 2]), ([0, 1], slice(None), [0, 1]), ()):
+    np.testing.assert_array_equal(image[index], whole[index], str(index))
 
 
 def test_objects_are_said_in_a_few_lines():

@@ -84,6 +84,21 @@ def test_a_layer_that_no_rectifier_ends_stays_as_it_is(layer):
   assert models.unrectified(model, layer) == (model, layer)
 
 
+def test_a_function_that_is_compiled_as_a_whole_is_looked_into():
+  def apply(weights, image):
+    raw = image.mean((0, 1)) @ weights
+    return {'raw': raw, 'units': jax.nn.relu(raw)}
+
+  weights = jnp.array([[1.0, -1], [2, 1], [0, 1]])
+  for compiled in (jax.jit(apply), jax.checkpoint(apply)):
+    model = models.from_function(compiled, weights, input_shape=(4, 4, 3))
+    found, name = models.unrectified(model, 'units')
+    assert name != 'units'
+    image = 255 * jax.random.uniform(jax.random.key(0), (4, 4, 3)) - 400
+    acts = found(image)
+    np.testing.assert_array_equal(acts[name], acts['raw'])
+
+
 def test_of_a_table_it_is_the_layer_below():
   model = conftest.toy()
   assert models.unrectified(model, 'relu1') == (model, 'conv1')

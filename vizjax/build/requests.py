@@ -19,6 +19,8 @@ from vizjax import models
 from vizjax import scales as scales_
 from vizjax.build import geometry
 from vizjax.build import inputs
+from vizjax.build import runs
+from vizjax.build import vocabulary
 from vizjax.errors import UserError
 
 SIGNS = {'max': (1,), 'min': (-1,), 'both': (1, -1)}
@@ -154,9 +156,21 @@ def _check(request: Request) -> None:
   given = [name for name in _OPTIONAL if getattr(request, name) is not None]
   for name in (*_COUNTS, *given):
     value = getattr(request, name)
-    errors.whole(f'{name}=', value, 1, core.LARGEST_STEP)
-  errors.whole('retries=', request.retries, 0)
-  errors.whole('seed=', request.seed, 0, core.LARGEST_SEED)
+    most = runs.APART if name == 'replicates' else core.LARGEST_STEP
+    errors.whole(f'{name}=', value, 1, most)
+  errors.whole('retries=', request.retries, 0, core.LARGEST_SEED // runs.APART)
+  # Replicates and retries draw from the seeds that follow this one.
+  following = request.retries * runs.APART + request.replicates - 1
+  errors.whole('seed=', request.seed, 0, core.LARGEST_SEED - following)
+  if not isinstance(request.box, bool):
+    raise UserError(f'box= is {request.box!r:.60}, expected True or False')
+  memory = request.memory
+  number = isinstance(memory, (int, float)) and not isinstance(memory, bool)
+  if not number or not memory > 0:
+    raise UserError(
+      f'memory= is {memory!r:.60}, expected gigabytes, more than 0: type '
+      'memory=2.0'
+    )
   for name, known in (('sign', SIGNS), ('image_dtype', IMAGE_DTYPES)):
     value = getattr(request, name)
     if not isinstance(value, str) or value not in known:
@@ -222,6 +236,12 @@ def method(request: Request, model: core.Model, layer: str) -> Method:
       'vizjax.Method: does it return its value?'
     )
   made = made._replace(recipe=_recording(made.recipe))
+  for name in made.metrics:
+    if not str(name).isidentifier() or name in vocabulary.MEASURED:
+      raise UserError(
+        f'metrics={{{name!r}: ...}}: expected a name of letters, digits and _, '
+        f'and none of {", ".join(vocabulary.MEASURED)}'
+      )
   draws = bool(made.recipe.transforms or made.robust)
   if made.arrays is inputs.of_data:
     lists = [name for name, value in made.data.items() if inputs.several(value)]

@@ -102,7 +102,7 @@ _TRUSTED |= {caffe}
 
 
 # What is written beside the terms of config.metrics.
-_MEASURED = ('dead', 'retries', 'robust_mean', 'robust_std')
+MEASURED = ('dead', 'retries', 'robust_mean', 'robust_std')
 
 # Further networks: names in formulas, and knobs that say which they are, with
 # examples for messages.
@@ -261,7 +261,7 @@ def measured(
   """The named terms of config.metrics."""
   terms = _named(config, 'metrics', knobs)
   for name in terms:
-    if name in _MEASURED:
+    if name in MEASURED:
       raise UserError(f'config.metrics: {name!r} is measured by itself')
   return tuple(terms.items())
 

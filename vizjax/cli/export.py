@@ -77,12 +77,12 @@ def main() -> None:
   selection = selecting.select(f.workdir, f.layer, f.units)
   out = folders.output(f.out, f.workdir, f'export/{f.format}', 'type --out=DIR')
   options = {name: f[name].value for name in takes}
-  paths = write(selection, out, **options)
-  first = next(paths)  # or an error, before there is a bar
+  paths = formats.written(write, selection, out, options)
+  first = [*itertools.islice(paths, 1)]  # or an error, before there is a bar
   line = '{n_fmt} files, {elapsed}'
   count = 0
   with progress.bar(line, quiet=f.quiet, unit=' files', delay=3) as bar:
-    for _ in itertools.chain([first], paths):
+    for _ in itertools.chain(first, paths):
       count += 1
       bar.update()
   made = sum(len(layer.rows) for layer in selection.layers)

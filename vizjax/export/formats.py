@@ -19,6 +19,12 @@ from vizjax import errors
 from vizjax import formula
 from vizjax.errors import UserError
 
+# Flags and arguments of every format, which no option can be called.
+TAKEN = (
+  'workdir', 'format', 'out', 'layer', 'layers', 'units', 'model', 'quiet',
+  'traceback', 'help',
+)  # fmt: skip
+
 Format = Callable[..., Iterator[pathlib.Path]]
 
 # The module of this package that holds the function of a format's name.
@@ -48,17 +54,68 @@ def find(name: str | Format) -> Format:
     UserError: there is none of that name.
   """
   if callable(name):
-    return name
+    return _checked(name)
   if name in NAMES:
     module = importlib.import_module(f'vizjax.export.{NAMES[name]}')
     return getattr(module, name)
-  if '.' not in str(name):
+  if not isinstance(name, str) or not all(name.split('.')) or '.' not in name:
     raise UserError(
       f'format {name!r} is not known, expected one of {", ".join(NAMES)}, or '
       'the import path of a function of your own, as my_lab.formats.tiff.'
       f'{errors.hint(str(name), NAMES)}'
     )
-  return formula.imported(name)
+  return _checked(formula.imported(name))
+
+
+def name_of(write: Format) -> str:
+  """Returns the name of a format, for the folder of its files."""
+  return getattr(write, '__name__', type(write).__name__)
+
+
+def _checked(write: Format) -> Format:
+  """Refuses a function that is no format.
+
+  Raises:
+    UserError: its arguments are others.
+  """
+  name = name_of(write)
+  parameters = inspect.signature(write).parameters.values()
+  places = [
+    p
+    for p in parameters
+    if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+  ]
+  if len(places) != 2:
+    raise UserError(
+      f'the format {name} takes {len(places)} arguments, expected two and '
+      f'options: type def {name}(selection, out, *, option=value)'
+    )
+  for option, parameter in options(write).items():
+    plain = isinstance(parameter.default, bool | int | float | str | None)
+    if option in TAKEN or not plain:
+      raise UserError(
+        f'the option {option} of the format {name} cannot be a flag: expected '
+        'a default that is a number, a text, True, False or None, and none of '
+        f'the names {", ".join(TAKEN)}'
+      )
+  return write
+
+
+def written(
+  write: Format, selection: Any, out: pathlib.Path, given: dict[str, Any]
+) -> Iterator[pathlib.Path]:
+  """Yields the paths that a format writes.
+
+  Raises:
+    UserError: the function gives something else.
+  """
+  paths = write(selection, out, **given)
+  if not isinstance(paths, Iterator):
+    raise UserError(
+      f'the format {name_of(write)} returns {paths!r:.60}, expected a '
+      'generator: type yield path for each file'
+    )
+  yield from paths
 
 
 def options(write: Format) -> dict[str, inspect.Parameter]:

@@ -91,8 +91,9 @@ def request(
   """
   named = model if isinstance(model, str) else None
   model = _model(model)
-  text = layers if isinstance(layers, str) else listing.typed([*layers])
+  text = layers_text(layers)
   units = listed(units)
+  knobs = {name: _plain(value) for name, value in knobs.items()}
   if recipe is None or (
     callable(recipe) and not isinstance(recipe, config_dict.ConfigDict)
   ):
@@ -101,7 +102,7 @@ def request(
     recipe = recipes.load(recipe, build.config)
   if not isinstance(recipe, config_dict.ConfigDict):
     raise UserError(
-      f"recipe= is {recipe!r:.60}, expected a name, as recipe='olah2017', a "
+      f"recipe= is {_shown(recipe)}, expected a name, as recipe='olah2017', a "
       'config, or a function (model, layer) -> vizjax.Recipe'
     )
   config = _with(recipe, knobs)
@@ -116,6 +117,31 @@ def request(
   return dataclasses.replace(found, values={**found.values, 'model': None})
 
 
+def layers_text(layers: Any) -> str:
+  """Returns layers as a config has them, such as 'conv3,conv5' or 'conv*'.
+
+  Args:
+    layers: that text, or a list of names.
+
+  Raises:
+    UserError: something else.
+  """
+  if isinstance(layers, str):
+    return layers
+  names = [*layers] if isinstance(layers, Iterable) else []
+  if not names or not all(isinstance(name, str) for name in names):
+    raise UserError(
+      f"layers= is {layers!r:.60}, expected names of layers: type 'conv5', "
+      "['conv3', 'conv5'] or 'conv*'"
+    )
+  return listing.typed(names)
+
+
+def _plain(value: Any) -> Any:
+  """Returns a number of NumPy as one of Python."""
+  return value.item() if isinstance(value, np.generic) else value
+
+
 def listed(units: Any) -> str | None:
   """Returns units as `build.runs` reads them, such as '0:64' or '3@6x6'.
 
@@ -128,6 +154,8 @@ def listed(units: Any) -> str | None:
   """
   if units is None or isinstance(units, str):
     return units
+  if isinstance(units, bytes):
+    raise _refused(units)
   if isinstance(units, range):
     return _of_range(units)
   if isinstance(units, core.Unit) or _is_number(units):
@@ -142,6 +170,10 @@ def listed(units: Any) -> str | None:
       'for the whole layer'
     )
   return ','.join(parts)
+
+
+def _shown(value: Any) -> str:
+  return f'{" ".join(repr(value).split()):.60}'
 
 
 def _model(model: core.Model | str) -> core.Model:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 import dataclasses
 import html
 import io
+import os
 import pathlib
 from typing import Any
 
@@ -46,8 +47,12 @@ class Array:
     Raises:
       IndexError: there is no such row.
     """
+    if isinstance(index, tuple) and not index:
+      return self[:]
     first, *rest = index if isinstance(index, tuple) else (index,)
-    if first is Ellipsis or first is None:
+    # Of several lists of indices NumPy makes pairs.
+    paired = np.ndim(first) and any(map(np.ndim, rest))
+    if first is Ellipsis or first is None or paired:
       return self[:][index]
     # TensorStore counts neither from the end nor up to it.
     rows = np.arange(len(self))[first]
@@ -97,7 +102,7 @@ class Images:
     Raises:
       UserError: there is none of that name.
     """
-    if name not in self.arrays:
+    if not isinstance(name, str) or name not in self.arrays:
       known = sorted(self.arrays)
       raise UserError(
         f'layer {self.layer!r} has no array {name!r}, expected one of: '
@@ -192,8 +197,7 @@ class Images:
         f'layer {self.layer!r} has no image yet: make one first, by '
         'vizjax.visualize or vizjax.sweep'
       )
-    if columns is not None:
-      errors.whole('columns', columns, 1, 1000, advice=': type columns=8')
+    selecting.check_sizes(columns, tile)
     captions, numbers = self.captions, np.asarray(self.activation)
     tiles = [selecting.shrunk(self.picture(i), tile) for i in places]
     texts = [
@@ -240,7 +244,11 @@ class Images:
       UserError: the ending is of no picture, or no image is made yet.
       OSError: it cannot be written.
     """
-    path = pathlib.Path(path).expanduser()
+    if not isinstance(path, str | pathlib.Path):
+      raise UserError(
+        f"the file is {path!r:.60}, expected a path: type save('sheet.png')"
+      )
+    path = pathlib.Path(os.path.expanduser(path))
     endings = ('.png', '.jpg', '.jpeg', '.webp')
     if path.suffix.lower() not in endings:
       raise UserError(

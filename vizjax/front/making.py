@@ -1,6 +1,7 @@
 """`visualize` and `sweep`: one engine, with and without a workdir."""
 
 from collections.abc import Iterable
+import os
 import pathlib
 import tempfile
 from typing import Any
@@ -122,8 +123,12 @@ def sweep(
       images.
     OSError: a file cannot be read or written.
   """
+  if not isinstance(workdir, str | os.PathLike):
+    raise UserError(
+      f"workdir= is {workdir!r:.60}, expected a folder: type workdir='DIR'"
+    )
   plan = sweep_.plan(asking.request(model, layers, units, recipe, knobs))
-  workdir = str(workdir)
+  workdir = os.fspath(workdir)
   with (
     patience.patient() as stopped,
     description.progress(plan, quiet=quiet) as show,

@@ -1,6 +1,7 @@
 """A workdir as people read it: layers by name, and what is made of them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+import os
 import pathlib
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 from vizjax import core
 from vizjax import errors
 from vizjax import files
+from vizjax import models
 from vizjax import progress
 from vizjax.atlas import site
 from vizjax.errors import UserError
@@ -37,7 +39,11 @@ def open(workdir: str | pathlib.Path) -> 'Results':
     UserError: it holds no results, or those of a newer vizjax.
     OSError: it cannot be read.
   """
-  return Results(str(workdir))
+  if not isinstance(workdir, str | os.PathLike):
+    raise UserError(
+      f"workdir= is {workdir!r:.60}, expected a folder: type open('DIR')"
+    )
+  return Results(os.fspath(workdir))
 
 
 def read(workdir: str, layer: str) -> images.Images:
@@ -120,7 +126,7 @@ class Results:
   def export(
     self,
     format: str | formats.Format = 'png',
-    layers: str | None = None,
+    layers: str | Iterable[str] | None = None,
     units: Any = None,
     *,
     out: str | pathlib.Path | None = None,
@@ -148,13 +154,14 @@ class Results:
     """
     write = formats.find(format)
     formats.check(write, options)
-    name = format if isinstance(format, str) else write.__name__
+    name = format if isinstance(format, str) else formats.name_of(write)
+    layers = None if layers is None else asking.layers_text(layers)
     selection = selecting.select(
       self.workdir, layers, asking.listed(units), model
     )
     out = None if out is None else str(out)
     folder = folders.output(out, self.workdir, f'export/{name}', 'type out=DIR')
-    return [*write(selection, folder, **options)]
+    return [*formats.written(write, selection, folder, options)]
 
   @asking.in_python()
   def atlas(
@@ -173,6 +180,14 @@ class Results:
       UserError: the folder holds other files.
       OSError: it cannot be written.
     """
+    number = isinstance(contrast, (int, float)) and not isinstance(
+      contrast, bool
+    )
+    if not number or not 0 <= contrast <= 49:
+      raise UserError(
+        f'contrast= is {contrast!r:.60}, expected percent from 0 to 49: type '
+        'contrast=0.5'
+      )
     out = None if out is None else str(out)
     return site.write(self.workdir, contrast=contrast, out=out)
 
@@ -180,10 +195,10 @@ class Results:
   def examples(
     self,
     photographs: Any,
-    model: core.Model | None = None,
+    model: core.Model | str | None = None,
     *,
     k: int = 9,
-    layers: str | None = None,
+    layers: str | Iterable[str] | None = None,
     limit: int | None = None,
     preprocess: str | None = None,
     batch: int = 32,
@@ -212,11 +227,24 @@ class Results:
       UserError: an argument does not suit, or the workdir names no network.
       OSError: a file cannot be read or written.
     """
+    if limit is not None:
+      errors.whole('limit=', limit, 1, advice=': type limit=1000')
+    errors.whole('batch=', batch, 1, advice=': type batch=32')
+    layers = None if layers is None else asking.layers_text(layers)
+    if isinstance(photographs, os.PathLike):
+      photographs = os.fspath(photographs)
+    if not isinstance(photographs, str):
+      if not isinstance(photographs, Iterable):
+        raise UserError(
+          f'photographs= is {photographs!r:.60}, expected a folder, or images '
+          "[h, w, 3]: type 'DIR' or [image]"
+        )
+      photographs = datasets.of_arrays(photographs)
+    if isinstance(model, str):
+      model = models.load(model)
     plan = search.plan(
       self.workdir,
-      photographs
-      if isinstance(photographs, str)
-      else datasets.of_arrays(photographs),
+      photographs,
       k=k,
       layer=layers,
       preprocess=preprocess,

@@ -48,6 +48,8 @@ def unrectified(model: core.Model, layer: str) -> tuple[core.Model, str]:
       return model, layer
     return model, row.inputs[0]
   name = f'{layer} before its rectifier'
+  if any(info.name == name for info in model.layers):
+    return model, layer
   apply = _Apply(model.apply, layer, name)
   image = jax.ShapeDtypeStruct(model.input_shape, jnp.result_type(model.mean))
   if name not in jax.eval_shape(apply, model.params, image):
@@ -72,6 +74,7 @@ class _Apply:
   def __call__(self, params: Any, image: Any) -> dict[str, Any]:
     trace = jax.make_jaxpr(self.apply, return_shape=True)
     closed, acts = trace(params, image)
+    closed = _inside(closed)
     names = {name: i for i, name in enumerate(jax.tree.leaves(_named(acts)))}
     if self.layer not in names:
       return self.apply(params, image)
@@ -89,6 +92,21 @@ class _Apply:
       given = [before, *(other.val for other in others)]
       (before,) = _results(equation, given)
     return {**acts, self.name: before}
+
+
+def _inside(closed: jex.ClosedJaxpr) -> jex.ClosedJaxpr:
+  """Returns what a function computes that is compiled as a whole."""
+  while len(closed.jaxpr.eqns) == 1:
+    (equation,), jaxpr = closed.jaxpr.eqns, closed.jaxpr
+    inner = equation.params.get('jaxpr')
+    if isinstance(inner, jex.Jaxpr) and not inner.constvars:
+      inner = jex.ClosedJaxpr(inner, [])  # of jax.checkpoint
+    same = [*equation.invars] == [*jaxpr.invars]
+    same = same and [*equation.outvars] == [*jaxpr.outvars]
+    if not same or not isinstance(inner, jex.ClosedJaxpr):
+      return closed
+    closed = inner
+  return closed
 
 
 def _values(closed: jex.ClosedJaxpr, operands: list[Any]) -> dict[Any, Any]:
@@ -180,7 +198,9 @@ def _chooses(equation: Any) -> bool:
   inner = _inner(equation)
   if inner is not None:
     return len(equation.outvars) == 1 and all(map(_chooses, inner.eqns))
-  return equation.primitive.name in _CHOOSING
+  return equation.primitive.name in _CHOOSING and all(
+    jnp.issubdtype(out.aval.dtype, jnp.floating) for out in equation.outvars
+  )
 
 
 def _inner(equation: Any) -> Any | None:

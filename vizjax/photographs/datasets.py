@@ -31,6 +31,7 @@ import numpy as np
 from vizjax import errors
 from vizjax.errors import UserError
 from vizjax.photographs import decoding
+from vizjax.photographs import images as images_
 
 SUFFIXES = (
   '.jpg', '.jpeg', '.png', '.webp', '.bmp', '.gif', '.tif', '.tiff', '.ppm',
@@ -112,17 +113,21 @@ def of_arrays(images: Iterable[ArrayLike]) -> Dataset:
   Raises:
     UserError: there is none, or one is of another form.
   """
+  if np.ndim(images) == 3 and np.shape(images)[2] in (1, 3):
+    raise UserError(
+      f'photographs= is one image, {np.shape(images)}, expected several: type '
+      '[image]'
+    )
   digest, found = hashlib.sha256(), []
   for number, image in enumerate(images):
-    array = np.asarray(image)
-    array = array[..., None] if array.ndim == 2 else array
-    if array.ndim != 3 or array.shape[2] not in (1, 3) or 0 in array.shape:
+    array = images_.of_array(image)
+    if array.shape[2] not in (1, 3):
       raise UserError(
         f'photograph {number} is {np.shape(image)}, expected [h, w, 3] of '
         '0-255, or [h, w], grey'
       )
     array = np.repeat(array, 3, 2) if array.shape[2] == 1 else array
-    array = np.rint(np.clip(np.nan_to_num(array), 0, 255)).astype(np.uint8)
+    array = images_.to_uint8(array)
     digest.update(repr(array.shape).encode() + array.tobytes())
     found.append(array)
   if not found:
