@@ -1,4 +1,4 @@
-"""What a notebook calls: images of units in one line, sweeps, results.
+"""The calls of a notebook: images of units in one line, sweeps, results.
 
   images = vizjax.visualize(model, 'conv5', units=range(16))
   results = vizjax.sweep(model, 'conv*', recipe='olah2017', workdir='DIR')
