@@ -287,7 +287,42 @@ def test_other_threads_leave_signals_alone():
   assert found and found[0].made.all()
 
 
+WRONG = {
+  'a recipe': (lambda r: vizjax.Method(3), 'recipe= is 3'),
+  'metrics': (lambda r: vizjax.Method(r, metrics=3), 'metrics= is 3'),
+  'a metric': (lambda r: vizjax.Method(r, metrics={'x': 3}), 'metrics= is'),
+  'data': (lambda r: vizjax.Method(r, data=3), 'data= is 3, expected arrays'),
+  'a unit': (lambda r: vizjax.Method(r, data={'unit': 3}), "but 'unit'"),
+  'robust': (lambda r: vizjax.Method(r, robust=(3,)), 'robust= is .3,.'),
+  'an activation': (lambda r: vizjax.Method(r, activation=3), 'activation= is'),
+  'pixels': (
+    lambda r: dataclasses.replace(r, parameterization=3),
+    'parameterization= is 3',
+  ),
+  'transforms': (
+    lambda r: dataclasses.replace(r, transforms=(3,)),
+    'transforms= is .3,., expected a tuple of functions',
+  ),
+  'a trace': (lambda r: dataclasses.replace(r, trace=(('x', 3),)), 'trace= is'),
+  'a procedure': (lambda r: dataclasses.replace(r, procedure=3), 'procedure='),
+}
+
+
+@pytest.mark.usefixtures('as_installed')
+@pytest.mark.parametrize('name', WRONG)
+def test_a_wrong_field_of_a_recipe_is_one_sentence(name):
+  change, words = WRONG[name]
+  wrong = lambda model, layer: change(method(model, layer))
+  with pytest.raises(UserError, match=words) as error:
+    visualize(conftest.toy(), 'conv1', [1], wrong)
+  assert '\n' not in str(error.value)
+
+
 BAD = {
+  'an objective of nothing': (
+    {'objective': lambda layer: 3},
+    "objective= makes 3 of layer 'conv1', expected a term",
+  ),
   'a layer that is not there': (
     {'layer': 'conv9'},
     "layer 'conv9' is not in the network.*Did you mean",

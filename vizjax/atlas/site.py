@@ -178,7 +178,7 @@ def _index(
   data = {
     'title': title,
     'config': {k: v for k, v in provenance['config'].items() if _said(v)},
-    'versions': provenance['versions'],
+    'versions': provenance.get('versions', {}),
     'contrast': contrast,
     'layers': listed,
   }

@@ -221,6 +221,60 @@ def _check(request: Request) -> None:
     )
 
 
+def _check_method(made: Method) -> None:
+  """Refuses what no program can be made of.
+
+  Raises:
+    UserError: a field is of another kind; what to type.
+  """
+
+  def expect(right: bool, field: str, value: Any, wanted: str) -> None:
+    if not right:
+      shown = ' '.join(repr(value).split())
+      raise UserError(f'{field}= is {shown:.60}, expected {wanted}')
+
+  recipe = made.recipe
+  if not isinstance(recipe, core.Recipe):
+    expect(False, 'recipe', recipe, 'a vizjax.Recipe: vizjax.Method(recipe)')
+  expect(
+    isinstance(recipe.parameterization, core.Parameterization),
+    'parameterization',
+    recipe.parameterization,
+    'one of vizjax.parameterizations: type pixels(model)',
+  )
+  expect(
+    isinstance(recipe.procedure, core.Procedure),
+    'procedure',
+    recipe.procedure,
+    'one of vizjax.programs, or leave it out',
+  )
+  lists = {
+    'transforms': recipe.transforms,
+    'projections': recipe.projections,
+    'robust': made.robust,
+  }
+  for name, links in lists.items():
+    right = isinstance(links, tuple) and all(map(callable, links))
+    expect(right, name, links, f'a tuple of functions: type {name}=(function,)')
+  terms = made.metrics.values() if isinstance(made.metrics, Mapping) else [None]
+  wanted = (
+    "terms by name: type metrics={'mean': vizjax.objectives.channel(...)}"
+  )
+  expect(all(map(callable, terms)), 'metrics', made.metrics, wanted)
+  right = isinstance(recipe.trace, tuple) and all(
+    isinstance(one, tuple) and len(one) == 2 and callable(one[1])
+    for one in recipe.trace
+  )
+  wanted = "pairs of a name and a term: type trace=(('norm', l2_norm()),)"
+  expect(right, 'trace', recipe.trace, wanted)
+  activation = made.activation
+  right = activation is None or callable(activation)
+  expect(right, 'activation', activation, 'a term, or leave it out')
+  right = isinstance(made.data, Mapping) and not {'unit', 'sign'} & {*made.data}
+  wanted = "arrays by name, but 'unit' and 'sign': type data={'start': array}"
+  expect(right, 'data', made.data, wanted)
+
+
 def method(request: Request, model: core.Model, layer: str) -> Method:
   """Returns how images of a layer are made by this network.
 
@@ -235,6 +289,7 @@ def method(request: Request, model: core.Model, layer: str) -> Method:
       f'the recipe function gives {made!r:.60}, expected a vizjax.Recipe or a '
       'vizjax.Method: does it return its value?'
     )
+  _check_method(made)
   made = made._replace(recipe=_recording(made.recipe))
   for name in made.metrics:
     if not str(name).isidentifier() or name in vocabulary.MEASURED:

@@ -114,7 +114,7 @@ def select(
     )
   load = functools.partial(network.of_workdir, workdir, provenance, model)
   return Selection(
-    workdir, provenance['config'], provenance['versions'], found, load
+    workdir, provenance['config'], provenance.get('versions', {}), found, load
   )
 
 

@@ -47,6 +47,7 @@ _SAID = (
   (r'--(trust|allow_versions|overwrite|brave)\b', r'\1=True'),
   (r'--out=DIR', "out='DIR'"),
   (r'--(\w+)=', r'\1='),
+  (r'--(out|layer|units)\b', r'\1='),
 )
 
 

@@ -7,7 +7,7 @@ configs/demo.py has them, with sizes that follow those of the image.
 from collections.abc import Callable
 import inspect
 import math
-from typing import Any
+from typing import Any, cast
 
 import optax
 
@@ -16,6 +16,7 @@ from vizjax import core
 from vizjax import objectives
 from vizjax import parameterizations
 from vizjax import transforms
+from vizjax.errors import UserError
 
 STEPS = 128
 RETRIES = 3
@@ -46,10 +47,15 @@ def recipe(
   else:
     unit = None
     term = objective if _is_term(objective) else objective(layer)
+    if not callable(term):
+      raise UserError(
+        f'objective= makes {term!r:.60} of layer {layer!r}, expected a term: a '
+        'function (acts, target) -> number, as vizjax.objectives.channel makes'
+      )
   made = core.Recipe(
     model=model,
     parameterization=parameterizations.fourier(model),
-    objective=term,
+    objective=cast(core.TermLike, term),
     optimizer=optax.adam(_RATE),
     transforms=(transforms.jitter(_shift(model.input_shape[:2])),),
   )
@@ -60,7 +66,10 @@ def _is_term(function: Callable) -> bool:
   """Whether a function is a term, of (acts, target), or makes one."""
   if isinstance(function, core.Term):
     return True
-  parameters = inspect.signature(function).parameters.values()
+  try:
+    parameters = inspect.signature(function).parameters.values()
+  except ValueError:  # A builtin has no signature.
+    return False
   needed = [p for p in parameters if p.default is p.empty]
   return len(needed) > 1
 
