@@ -510,7 +510,7 @@ def test_the_same_files_come_out_twice(workdir, made, tmp_path, name, options):
 
 
 OWN_FORMAT = '''
-def counts(selection, out, *, mark='-', times=1):
+def counts(selection, out, *, mark='-', times=1, tile='whole'):
   """The number of images of each layer.
 
   Args:
@@ -520,6 +520,7 @@ def counts(selection, out, *, mark='-', times=1):
       of a layer.
     times: what the number is multiplied by.
   """
+  assert tile == 'whole'  # which is a number to other formats
   out.mkdir(parents=True)
   for layer in selection.layers:
     path = out / f'{layer.name}{mark}.txt'

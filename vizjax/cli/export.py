@@ -57,7 +57,8 @@ def define() -> None:
   text('layer', None, """conv3,conv5, or a glob, or '"a,b",c'; else all.""")
   text('units', None, "As config.units: 0:16, 3,7, 3@2x10, '*'; else all.")
   launch.define_quiet()
-  for name in dict.fromkeys([*formats.NAMES, *_typed()]):
+  # The user's own comes first: its defaults count where two have an option.
+  for name in dict.fromkeys([*_typed(), *formats.NAMES]):
     write = formats.find(name)
     told = formats.told(write)
     for option, parameter in formats.options(write).items():
